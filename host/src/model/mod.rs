@@ -1,0 +1,3 @@
+//! The nouns, as plain values: no database, no HTTP, no async, no clock.
+
+pub mod workflow;
