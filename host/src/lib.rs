@@ -1,3 +1,6 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
+pub mod clock;
+pub mod model;
+pub mod scheduling;
 pub mod store;

@@ -2,6 +2,37 @@
 
 pub mod crash;
 pub mod db;
+pub mod ids;
 mod writer;
 
+use std::path::Path;
+use std::sync::Arc;
+
 pub use db::{Db, Durability, Query, Reader, Row, StoreError, Tx};
+pub use ids::Ids;
+
+/// The opened store: the database and the ids it will give out. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub db: Db,
+    pub ids: Arc<Ids>,
+}
+
+impl Store {
+    /// Opens, creates and migrates the database in a file.
+    pub async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
+        let db = Db::open_sqlite(path).await?;
+        let ids = Arc::new(Ids::load(&db).await?);
+        Ok(Store { db, ids })
+    }
+
+    /// See [`Db::reader`].
+    pub fn reader(&self) -> Reader {
+        self.db.reader()
+    }
+
+    /// See [`Db::begin`].
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        self.db.begin().await
+    }
+}

@@ -1,0 +1,42 @@
+//! Time as a value: instants are integer milliseconds since 1970 (UTC), and tests can own the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where "now" comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    fixed: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Clock {
+        Clock::default()
+    }
+
+    /// A clock that stands still until it is set.
+    pub fn fixed(now_ms: i64) -> Clock {
+        Clock {
+            fixed: Some(Arc::new(AtomicI64::new(now_ms))),
+        }
+    }
+
+    /// Sets a fixed clock; does nothing to the machine's.
+    pub fn set(&self, now_ms: i64) {
+        if let Some(fixed) = &self.fixed {
+            fixed.store(now_ms, Ordering::SeqCst);
+        }
+    }
+
+    /// Milliseconds since 1970 (UTC).
+    pub fn now_ms(&self) -> i64 {
+        match &self.fixed {
+            Some(fixed) => fixed.load(Ordering::SeqCst),
+            None => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_millis() as i64),
+        }
+    }
+}

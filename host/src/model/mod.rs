@@ -1,0 +1,5 @@
+//! The nouns, as plain values: no database, no HTTP, no async, no clock.
+
+pub mod message;
+pub mod state;
+pub mod workflow;
