@@ -1,0 +1,223 @@
+//! What the export macros expand to. Not for direct use.
+
+use crate::abi::{
+    Create, HostBox, JobRunnerBox, JobRunnerObject_TO, PluginInfo, PluginRoot, PluginRootRef,
+    SchedulerBox, SchedulerObject_TO, WorkflowModuleBox, WorkflowModuleObject_TO,
+};
+use crate::adapter::Guarded;
+use crate::guard::guard;
+use crate::{Host, JobRunner, Plugin, PluginError, Scheduler, WorkflowModule};
+use abi_stable::library::{
+    __call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult,
+};
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::sabi_trait::TD_Opaque;
+use abi_stable::std_types::{RResult, RStr};
+
+pub use abi_stable::library::LibHeader as Header;
+
+/// What a macro knows about the plugin that it exports.
+pub trait Export: Sized + 'static {
+    const TYPE: &'static str;
+    const VERSION: &'static str;
+    const DESCRIPTION: &'static str;
+    const SCHEDULER: Create<SchedulerBox> = refuse::<Self, SchedulerBox>;
+    const WORKFLOW_MODULE: Create<WorkflowModuleBox> = refuse::<Self, WorkflowModuleBox>;
+    const JOB_RUNNER: Create<JobRunnerBox> = refuse::<Self, JobRunnerBox>;
+    const ACTIVE: bool = true;
+    fn schema() -> String;
+}
+
+/// The header that the library exports.
+pub const fn header<E: Export>() -> LibHeader {
+    #[expect(unsafe_code, reason = "abi_stable asks for a promise")]
+    // SAFETY: `construct` returns a PluginRootRef.
+    unsafe {
+        LibHeader::from_constructor::<PluginRootRef>(construct::<E>, CheckTypeLayout::Yes)
+    }
+}
+
+extern "C" fn construct<E: Export>() -> RootModuleResult {
+    __call_root_module_loader(root::<E>)
+}
+
+fn root<E: Export>() -> PluginRootRef {
+    PluginRoot {
+        info: info::<E>,
+        scheduler: E::SCHEDULER,
+        workflow_module: E::WORKFLOW_MODULE,
+        job_runner: E::JOB_RUNNER,
+    }
+    .leak_into_prefix()
+}
+
+extern "C" fn refuse<E: Export, T>(_: RStr<'_>, _: HostBox) -> RResult<T, PluginError> {
+    RResult::RErr(PluginError::refused(format!(
+        "The plugin `{}` does not make this kind of object",
+        E::TYPE
+    )))
+}
+
+extern "C" fn info<E: Export>() -> RResult<PluginInfo, PluginError> {
+    guard(|| {
+        Ok(PluginInfo {
+            type_id: E::TYPE.into(),
+            version: E::VERSION.into(),
+            description: E::DESCRIPTION.into(),
+            config_schema: E::schema().into(),
+            active: E::ACTIVE,
+            ..PluginInfo::default()
+        })
+    })
+    .into()
+}
+
+pub extern "C" fn create_scheduler<P: Scheduler + 'static>(
+    config_json: RStr<'_>,
+    host: HostBox,
+) -> RResult<SchedulerBox, PluginError> {
+    guard(|| {
+        let plugin = create::<P>(&config_json, host)?;
+        Ok(SchedulerObject_TO::from_value(
+            Guarded::new(plugin),
+            TD_Opaque,
+        ))
+    })
+    .into()
+}
+
+pub extern "C" fn create_workflow_module<P: WorkflowModule + 'static>(
+    config_json: RStr<'_>,
+    host: HostBox,
+) -> RResult<WorkflowModuleBox, PluginError> {
+    guard(|| {
+        let plugin = create::<P>(&config_json, host)?;
+        Ok(WorkflowModuleObject_TO::from_value(
+            Guarded::new(plugin),
+            TD_Opaque,
+        ))
+    })
+    .into()
+}
+
+pub extern "C" fn create_job_runner<P: JobRunner + 'static>(
+    config_json: RStr<'_>,
+    host: HostBox,
+) -> RResult<JobRunnerBox, PluginError> {
+    guard(|| {
+        let plugin = create::<P>(&config_json, host)?;
+        Ok(JobRunnerObject_TO::from_value(
+            Guarded::new(plugin),
+            TD_Opaque,
+        ))
+    })
+    .into()
+}
+
+fn create<P: Plugin>(config_json: &str, host: HostBox) -> Result<P, PluginError> {
+    let config = serde_json::from_str(config_json)?;
+    P::create(config, Host::from_object(host))
+}
+
+/// Exports a [`Scheduler`](crate::Scheduler) as the library's plugin.
+///
+/// ```text
+/// export_scheduler! {
+///     type: "fair-share",                       // what plugins.toml names
+///     description: "Shares by user",            // optional
+///     schema: include_str!("config.schema.json"),  // optional: JSON Schema of the configuration
+///     FairShare
+/// }
+/// ```
+/// Without a schema the plugin takes no options. The version is the crate's own.
+#[macro_export]
+macro_rules! export_scheduler {
+    ($($input:tt)*) => {
+        $crate::__export! {
+            @parse [Scheduler, SCHEDULER, create_scheduler,
+                    { const ACTIVE: bool = <Subject as $crate::Scheduler>::ACTIVE; }]
+            $($input)*
+        }
+    };
+}
+
+/// Exports a [`WorkflowModule`](crate::WorkflowModule) as the library's plugin; takes what
+/// [`export_scheduler!`](crate::export_scheduler) takes.
+#[macro_export]
+macro_rules! export_workflow_module {
+    ($($input:tt)*) => {
+        $crate::__export! {
+            @parse [WorkflowModule, WORKFLOW_MODULE, create_workflow_module, {}] $($input)*
+        }
+    };
+}
+
+/// Exports a [`JobRunner`](crate::JobRunner) as the library's plugin; takes what
+/// [`export_scheduler!`](crate::export_scheduler) takes.
+#[macro_export]
+macro_rules! export_job_runner {
+    ($($input:tt)*) => {
+        $crate::__export! { @parse [JobRunner, JOB_RUNNER, create_job_runner, {}] $($input)* }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    (
+        @parse [$kind:ident, $constant:ident, $create:ident, { $($extra:tt)* }]
+        type: $type_id:expr,
+        $(version: $version:expr,)?
+        $(description: $description:expr,)?
+        $(schema: $schema:expr,)?
+        $subject:ty $(,)?
+    ) => {
+        const _: () = {
+            type Subject = $subject;
+            const VERSION: &str = $crate::__first!($($version,)? env!("CARGO_PKG_VERSION"));
+
+            struct Exported;
+
+            impl $crate::export::Export for Exported {
+                const TYPE: &'static str = $type_id;
+                const VERSION: &'static str = VERSION;
+                const DESCRIPTION: &'static str = $crate::__first!($($description,)? "");
+                const $constant: $crate::abi::Create<$crate::export::objects::$kind> =
+                    $crate::export::$create::<Subject>;
+                $($extra)*
+                fn schema() -> ::std::string::String {
+                    ::std::string::String::from($crate::__first!($($schema,)? ""))
+                }
+            }
+
+            #[used]
+            #[unsafe(export_name = "barycenter_plugin_header_v1")]
+            static HEADER: $crate::export::Header = $crate::export::header::<Exported>();
+
+            #[used]
+            #[unsafe(link_section = ".barycenter.plugin")]
+            static PREAMBLE: $crate::preamble::RawPreamble = $crate::preamble::RawPreamble::new(
+                $crate::PluginKind::$kind,
+                $type_id,
+                VERSION,
+                cfg!(panic = "unwind"),
+                cfg!(debug_assertions),
+            );
+        };
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __first {
+    ($first:expr $(, $rest:expr)*) => {
+        $first
+    };
+}
+
+/// The objects under their kinds' names, for the macro.
+pub mod objects {
+    pub use crate::abi::{
+        JobRunnerBox as JobRunner, SchedulerBox as Scheduler, WorkflowModuleBox as WorkflowModule,
+    };
+}
