@@ -4,3 +4,4 @@ pub mod clock;
 pub mod model;
 pub mod scheduling;
 pub mod store;
+pub mod tools;
