@@ -3,6 +3,9 @@
 pub mod crash;
 pub mod db;
 pub mod ids;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod workflows;
 mod writer;
 
 use std::path::Path;
