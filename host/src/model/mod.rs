@@ -1,5 +1,6 @@
 //! The nouns, as plain values: no database, no HTTP, no async, no clock.
 
+pub mod invocation;
 pub mod message;
 pub mod state;
 pub mod workflow;

@@ -3,6 +3,8 @@
 pub mod crash;
 pub mod db;
 pub mod ids;
+pub mod invocations;
+pub mod jobs;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod workflows;

@@ -1,0 +1,131 @@
+//! Writing the whole persisted request of an invocation and of its children, in bulk.
+
+use crate::args;
+use crate::model::invocation::{NewInvocation, RequestInput};
+use crate::store::db::{StoreError, Tx, Val};
+use crate::store::ids::Ids;
+
+/// Writes an invocation and, recursively, those of its subworkflow steps; answers its id.
+///
+/// The root is signalled; children are driven by their root and never are.
+pub async fn create(
+    tx: &mut Tx,
+    ids: &Ids,
+    new: &NewInvocation,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let mut rows = Rows::default();
+    let root = ids.invocation();
+    rows.add(root, None, new, now_ms);
+    let mut waiting = vec![(root, new)];
+    while let Some((parent, of)) = waiting.pop() {
+        for (step_id, child) in &of.children {
+            let id = ids.invocation();
+            rows.add(id, Some(parent), child, now_ms);
+            rows.associations.push(args![parent, *step_id, id]);
+            waiting.push((id, child));
+        }
+    }
+    rows.write(tx).await?;
+    Ok(root)
+}
+
+#[derive(Default)]
+struct Rows {
+    invocations: Vec<Vec<Val>>,
+    parameters: Vec<Vec<Val>>,
+    states: Vec<Vec<Val>>,
+    datasets: Vec<Vec<Val>>,
+    collections: Vec<Vec<Val>>,
+    input_parameters: Vec<Vec<Val>>,
+    associations: Vec<Vec<Val>>,
+}
+
+impl Rows {
+    fn add(&mut self, id: i64, parent: Option<i64>, new: &NewInvocation, now_ms: i64) {
+        self.invocations.push(args![
+            id,
+            new.uuid,
+            new.workflow_id,
+            new.history_id,
+            new.user_id,
+            new.state.code(),
+            &new.scheduler,
+            &new.handler,
+            new.on_complete.as_ref().map(|hooks| hooks.to_string()),
+            parent,
+            i64::from(parent.is_none()),
+            now_ms,
+            now_ms,
+        ]);
+        for parameter in &new.parameters {
+            self.parameters.push(args![
+                id,
+                parameter.step_id,
+                &parameter.name,
+                &parameter.value,
+                parameter.kind.code(),
+            ]);
+        }
+        for (step_id, state) in &new.step_states {
+            self.states.push(args![id, *step_id, state]);
+        }
+        let input = |input: &RequestInput| {
+            let request = input.request.as_ref().map(|request| request.to_string());
+            args![id, input.step_id, &input.name, input.item_id, request]
+        };
+        self.datasets.extend(new.input_datasets.iter().map(input));
+        self.collections
+            .extend(new.input_collections.iter().map(input));
+        for (step_id, value) in &new.input_parameters {
+            self.input_parameters.push(args![id, *step_id, value]);
+        }
+    }
+
+    async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let tables = [
+            (
+                "INSERT INTO workflow_invocation (id, uuid, workflow_id, history_id, user_id, state, scheduler, handler, \
+                 on_complete, parent_invocation_id, signal_count, create_time, update_time) VALUES",
+                13,
+                self.invocations,
+            ),
+            (
+                "INSERT INTO workflow_request_input_parameters (workflow_invocation_id, workflow_step_id, name, value, type) VALUES",
+                5,
+                self.parameters,
+            ),
+            (
+                "INSERT INTO workflow_request_step_states (workflow_invocation_id, workflow_step_id, value) VALUES",
+                3,
+                self.states,
+            ),
+            (
+                "INSERT INTO workflow_request_to_input_dataset (workflow_invocation_id, workflow_step_id, name, dataset_id, request) VALUES",
+                5,
+                self.datasets,
+            ),
+            (
+                "INSERT INTO workflow_request_to_input_collection_dataset (workflow_invocation_id, workflow_step_id, name, \
+                 dataset_collection_id, request) VALUES",
+                5,
+                self.collections,
+            ),
+            (
+                "INSERT INTO workflow_request_input_step_parameter (workflow_invocation_id, workflow_step_id, parameter_value) VALUES",
+                3,
+                self.input_parameters,
+            ),
+            (
+                "INSERT INTO workflow_invocation_to_subworkflow_invocation_association (workflow_invocation_id, \
+                 workflow_step_id, subworkflow_invocation_id) VALUES",
+                3,
+                self.associations,
+            ),
+        ];
+        for (head, columns, rows) in tables {
+            tx.insert_many(head, columns, "", rows).await?;
+        }
+        Ok(())
+    }
+}
