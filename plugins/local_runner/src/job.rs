@@ -8,75 +8,75 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-/// What the job's shell runs: `sh -c WRAPPER barycenter-job TOKEN MARKER SCRIPT EXIT_CODE`.
+/// What the job's shell runs: `sh -c WRAPPER barycenter-job TOKEN RECORD SCRIPT`.
 ///
-/// * The marker is created exclusively (`set -C`), so a second start of the same token ends here.
-///   It holds the process id. The token among the arguments tells later whether that id still
-///   means this job.
+/// * The record is created exclusively (`set -C`), so a second start of the same token ends here.
+///   It stays empty while the script runs.
 /// * The script runs in a subshell, so its `exec`, `exit`, `set` and traps cannot keep the wrapper
 ///   from noting the exit code. Signals to the group reach script and wrapper; the wrapper catches
 ///   those that ask to end, and the subshell has them at their defaults again.
-/// * The exit code goes to a temporary name in a single write. Whoever sees that the process has
-///   ended renames it: `mv` would be one more program for every job.
+/// * The exit code is appended to the record in a single write.
+///
+/// One file for start and end, because making a file costs more than everything else here. Who
+/// sees that the process has ended links the record to where the exit code is wanted. The process
+/// is found again by the token among its arguments, which (unlike a number in a file) cannot come
+/// to mean another process.
 pub const WRAPPER: &str = r#"set -C
-echo $$ 2>&- >"$2" || exit 125
+true 2>&- >"$2" || exit 125
 set +C
 trap : HUP INT QUIT TERM
-( barycenter_script=$3; shift 4; . "$barycenter_script" )
-set -- "$4" $?
-echo "$2" >"$1"
+( barycenter_script=$3; shift 3; . "$barycenter_script" )
+set -- "$2" $?
+echo "$2" >>"$1"
 exit "$2""#;
+
+/// The wrapper's `$0`.
+pub const WRAPPER_NAME: &str = "barycenter-job";
 
 /// Where a job's own files are.
 #[derive(Debug, Clone)]
 pub struct Files {
-    /// Exists once the command may have started; holds the process id.
-    pub marker: PathBuf,
-    /// Where the wrapper writes the exit code.
-    pub exit_code_temporary: PathBuf,
-    /// Where the exit code is in the end.
+    /// Exists once the command may have started; empty until it has ended, then its exit code.
+    pub record: PathBuf,
+    /// Another name of the record, once the job has ended.
     pub exit_code: PathBuf,
 }
 
 impl Files {
     pub fn of(spec: &JobSpec) -> Self {
-        let mut temporary = spec.exit_code_path.to_string();
-        temporary.push_str(".tmp");
         Self {
-            marker: Path::new(spec.job_directory.as_str()).join(format!("started-{}", spec.token)),
-            exit_code_temporary: temporary.into(),
+            record: Path::new(spec.job_directory.as_str()).join(format!("started-{}", spec.token)),
             exit_code: spec.exit_code_path.as_str().into(),
         }
     }
 
-    /// The process that the marker names; 0 while it is being written.
-    pub fn marked_pid(&self) -> io::Result<i32> {
-        Ok(std::fs::read_to_string(&self.marker)?
-            .trim()
-            .parse()
-            .unwrap_or(0))
+    /// The exit code in the record; `None` while it is empty. An error when it does not exist.
+    pub fn recorded_exit_code(&self) -> io::Result<Option<i32>> {
+        Ok(std::fs::read_to_string(&self.record)?.trim().parse().ok())
     }
 
-    /// Puts the exit code in its place and returns it; `None` when the wrapper left none.
-    pub fn settle_exit_code(&self) -> io::Result<Option<i32>> {
-        match std::fs::rename(&self.exit_code_temporary, &self.exit_code) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        match std::fs::read_to_string(&self.exit_code) {
-            Ok(text) => Ok(text.trim().parse().ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Writes the record of a job whose wrapper was killed before it could.
+    pub fn record_exit_code(&self, code: i32) -> io::Result<()> {
+        let mut record = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.record)?;
+        io::Write::write_all(&mut record, format!("{code}\n").as_bytes())
     }
 
-    /// Like [`Files::settle_exit_code`] when the code is known from the kernel: writes it if the
-    /// wrapper could not.
-    pub fn settle_known_exit_code(&self, code: i32) -> io::Result<()> {
-        match std::fs::rename(&self.exit_code_temporary, &self.exit_code) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::write(&self.exit_code_temporary, format!("{code}\n"))?;
-                std::fs::rename(&self.exit_code_temporary, &self.exit_code)
+    /// Puts the record of an ended job to where the exit code is wanted.
+    pub fn publish_exit_code(&self) -> io::Result<()> {
+        match std::fs::hard_link(&self.record, &self.exit_code) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&self.exit_code)?;
+                std::fs::hard_link(&self.record, &self.exit_code)
+            }
+            // Another file system, or one without links.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let mut temporary = self.exit_code.clone().into_os_string();
+                temporary.push(".tmp");
+                std::fs::copy(&self.record, &temporary)?;
+                std::fs::rename(&temporary, &self.exit_code)
             }
             other => other,
         }
@@ -89,10 +89,9 @@ pub fn start(spec: &JobSpec, files: &Files) -> io::Result<i32> {
     command
         .arg("-c")
         .arg(WRAPPER)
-        .args(["barycenter-job", spec.token.as_str()])
-        .arg(&files.marker)
+        .args([WRAPPER_NAME, spec.token.as_str()])
+        .arg(&files.record)
         .arg(spec.script_path.as_str())
-        .arg(&files.exit_code_temporary)
         .env_clear()
         .envs(
             spec.environment

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::job::{self, Files};
-use crate::recover::{self, Adopted, Found};
+use crate::recover::{self, Adopted, Found, Processes};
 use crate::shared::Shared;
 use crate::sys::{self, Epoll, Reaped};
 use barycenter_plugin_api::{Host, JobReport, JobSpec, JobStatus};
@@ -307,8 +307,8 @@ impl Running {
     fn ended(&self, reaped: Reaped) -> JobReport {
         let signal = reaped.status.signal().unwrap_or(0);
         let code = reaped.status.code().unwrap_or(128 + signal);
-        if code == 125 && !self.files.exit_code_temporary.exists() {
-            // Only the wrapper's own refusal leaves no exit code behind an exit.
+        if code == 125 && !matches!(self.files.recorded_exit_code(), Ok(Some(125))) {
+            // Only the wrapper's own refusal records nothing.
             return self.refused_by_wrapper();
         }
         let mut report = JobReport {
@@ -323,10 +323,18 @@ impl Running {
             max_rss_kb: reaped.max_rss_kb,
             ..self.report(JobStatus::FINISHED)
         };
-        if let Err(error) = self.files.settle_known_exit_code(code) {
+        if let Err(error) = self.settle(code, signal != 0) {
             report.message = format!("Its exit code could not be written: {error}").into();
         }
         report
+    }
+
+    /// Sees to it that the exit code is where it is wanted.
+    fn settle(&self, code: i32, wrapper_was_killed: bool) -> io::Result<()> {
+        if wrapper_was_killed && !matches!(self.files.recorded_exit_code(), Ok(Some(_))) {
+            self.files.record_exit_code(code)?;
+        }
+        self.files.publish_exit_code()
     }
 
     /// The wrapper turns the signal that ended the script into an exit code. Believe that when it was
@@ -340,14 +348,14 @@ impl Running {
     }
 
     fn refused_by_wrapper(&self) -> JobReport {
-        if self.files.marker.exists() {
+        if self.files.record.exists() {
             return JobReport {
                 message: "Another start of the same attempt came first; this one ran nothing"
                     .into(),
                 ..self.report(JobStatus::LOST)
             };
         }
-        let message = format!("Could not write {}", self.files.marker.display());
+        let message = format!("Could not write {}", self.files.record.display());
         JobReport {
             message: message.into(),
             ..self.report(JobStatus::FAILED_TO_START)
@@ -356,12 +364,13 @@ impl Running {
 
     /// The end of a process of which only the files tell.
     fn found_ended(&self) -> JobReport {
-        let mut report = match recover::look(&self.spec) {
-            Found::Ended(result) => result.report,
-            Found::Alive(_) => JobReport {
-                message: "Its process ended and still seems to live".into(),
-                ..self.report(JobStatus::LOST)
+        let mut report = match recover::look(&self.spec, &Processes::default()) {
+            Found::Ended(result) => JobReport {
+                external_id: self.pid.to_string().into(),
+                started_ms: self.started_ms,
+                ..result.report
             },
+            Found::Alive(_) => self.report(JobStatus::LOST), // nobody is alive in an empty list
         };
         report.signal = self.signal_behind(report.exit_code);
         if report.status == JobStatus::LOST && (self.timed_out || self.cancelled) {
@@ -370,7 +379,9 @@ impl Running {
             report.signal = libc::SIGKILL;
             report.exit_code = 128 + libc::SIGKILL;
             report.message = Default::default();
-            let _ = self.files.settle_known_exit_code(report.exit_code);
+            if let Err(error) = self.settle(report.exit_code, true) {
+                report.message = format!("Its exit code could not be written: {error}").into();
+            }
         }
         report.flags = self.flags().into();
         if report.ended_ms == 0 {

@@ -1,8 +1,7 @@
 //! Runs jobs as processes of this machine.
 //!
-//! Each job is a process group led by a shell that runs [`job::WRAPPER`]. The shell leaves a start
-//! marker and the exit code in files, so a job survives the server and is found again by
-//! [`recover`]. One thread (a [`lane`]) starts the processes and waits for their ends with epoll.
+//! Each job is a process group led by a shell that runs [`job::WRAPPER`]. The shell records start
+//! and exit code in a file, so a job survives the server and is found again by [`recover`]. One thread (a [`lane`]) starts the processes and waits for their ends with epoll.
 //!
 //! A descendant that moves to a session of its own (`setsid`) leaves the process group and is
 //! neither waited for nor killed.
@@ -20,7 +19,7 @@ use barycenter_plugin_api::{
     CancelResult, Host, JobRef, JobReport, JobRunner, JobSpec, JobStatus, List, Plugin,
     PluginError, RecoverRequest, RecoverResult, RunnerCapacity, SubmitResult,
 };
-use recover::Found;
+use recover::{Found, Processes};
 use shared::{Cancelled, Shared};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -90,7 +89,11 @@ impl JobRunner for LocalRunner {
     }
 
     fn recover(&self, jobs: &[RecoverRequest]) -> Result<List<RecoverResult>, PluginError> {
-        let answers = jobs.iter().map(|job| self.recover_one(&job.spec)).collect();
+        let processes = Processes::now();
+        let answers = jobs
+            .iter()
+            .map(|job| self.recover_one(&job.spec, &processes))
+            .collect();
         self.shared.wake();
         Ok(answers)
     }
@@ -101,11 +104,11 @@ impl JobRunner for LocalRunner {
 }
 
 impl LocalRunner {
-    fn recover_one(&self, spec: &JobSpec) -> RecoverResult {
+    fn recover_one(&self, spec: &JobSpec, processes: &Processes) -> RecoverResult {
         if self.shared.is_active(&spec.token) {
             return recover::still_running(spec, 0, 0);
         }
-        match recover::look(spec) {
+        match recover::look(spec, processes) {
             Found::Ended(result) => *result,
             Found::Alive(adopted) => {
                 let result = recover::still_running(spec, adopted.pid, adopted.started_ms);

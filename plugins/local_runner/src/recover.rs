@@ -1,8 +1,9 @@
 //! After a restart of the server: what became of a job?
 
-use crate::job::{Files, modified_ms};
+use crate::job::{Files, WRAPPER_NAME, modified_ms};
 use crate::sys;
 use barycenter_plugin_api::{JobReport, JobSpec, JobStatus, RecoverResult, RecoverStatus};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -22,9 +23,50 @@ pub enum Found {
     Alive(Box<Adopted>),
 }
 
+/// The wrapper processes of this machine, by token.
+#[derive(Debug, Default)]
+pub struct Processes(HashMap<Vec<u8>, i32>);
+
+impl Processes {
+    /// Reads the arguments of every process, which takes some milliseconds. A zombie has none, so
+    /// it is dead here.
+    pub fn now() -> Self {
+        let numbers = std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+        Self(
+            numbers
+                .filter_map(|pid| Some((token_of(pid)?, pid)))
+                .collect(),
+        )
+    }
+
+    /// A descriptor of the job's leading process, and its number.
+    ///
+    /// The arguments are read again once the descriptor is open: if they still fit, it means that
+    /// process, whatever the kernel does with the number later.
+    fn open(&self, token: &str) -> Option<(i32, OwnedFd)> {
+        let pid = *self.0.get(token.as_bytes())?;
+        let pidfd = sys::pidfd_open(pid).ok()?;
+        (token_of(pid)? == token.as_bytes()).then_some((pid, pidfd))
+    }
+}
+
+/// The token of a process that leads a job's group. Its subshell has the same arguments, but does not
+/// lead.
+fn token_of(pid: i32) -> Option<Vec<u8>> {
+    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    // sh -c WRAPPER barycenter-job TOKEN …
+    let mut arguments = arguments.split(|byte| *byte == 0).skip(3);
+    let is_wrapper = arguments.next() == Some(WRAPPER_NAME.as_bytes());
+    let token = arguments.next().filter(|_| is_wrapper)?;
+    sys::leads_group(pid).then(|| token.to_vec())
+}
+
 /// Looks at what the job left. Does not wait.
-pub fn look(spec: &JobSpec) -> Found {
-    match look_closely(spec) {
+pub fn look(spec: &JobSpec, processes: &Processes) -> Found {
+    match look_closely(spec, processes) {
         Ok(found) => found,
         Err(error) => {
             let message = format!("What became of it cannot be read: {error}");
@@ -33,48 +75,51 @@ pub fn look(spec: &JobSpec) -> Found {
     }
 }
 
-fn look_closely(spec: &JobSpec) -> io::Result<Found> {
+fn look_closely(spec: &JobSpec, processes: &Processes) -> io::Result<Found> {
     let files = Files::of(spec);
-    let pid = match files.marked_pid() {
-        Ok(pid) => pid,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found::Ended(Box::new(RecoverResult {
-                job_id: spec.job_id,
-                status: RecoverStatus::NOT_STARTED,
-                ..RecoverResult::default()
-            })));
-        }
-        Err(error) => return Err(error),
-    };
-    let started_ms = modified_ms(&files.marker);
-    if let Some(pidfd) = alive(pid, &spec.token) {
-        return Ok(Found::Alive(Box::new(Adopted {
-            spec: spec.clone(),
-            files,
-            pid,
-            pidfd,
-            started_ms,
+    if !files.record.try_exists()? {
+        return Ok(Found::Ended(Box::new(RecoverResult {
+            job_id: spec.job_id,
+            status: RecoverStatus::NOT_STARTED,
+            ..RecoverResult::default()
         })));
     }
-    let result = match files.settle_exit_code()? {
-        Some(code) => RecoverResult {
-            job_id: spec.job_id,
-            status: RecoverStatus::FINISHED,
-            report: JobReport {
-                status: JobStatus::FINISHED,
-                exit_code: code,
-                ended_ms: modified_ms(&files.exit_code),
-                ..about(spec, pid, started_ms)
-            },
-            ..RecoverResult::default()
-        },
-        None => {
-            let message = format!(
-                "It was started as process {pid}, which is gone and left no exit code \
-                 (killed, or the machine went down)"
-            );
-            lost(spec, pid, started_ms, message)
+    // A process that ends between the two looks leaves its exit code first.
+    let alive = processes.open(&spec.token);
+    let code = files.recorded_exit_code()?;
+    let changed_ms = modified_ms(&files.record);
+    let result = match (code, alive) {
+        (None, Some((pid, pidfd))) => {
+            return Ok(Found::Alive(Box::new(Adopted {
+                spec: spec.clone(),
+                files,
+                pid,
+                pidfd,
+                started_ms: changed_ms,
+            })));
         }
+        (Some(exit_code), _) => {
+            files.publish_exit_code()?;
+            RecoverResult {
+                job_id: spec.job_id,
+                status: RecoverStatus::FINISHED,
+                report: JobReport {
+                    status: JobStatus::FINISHED,
+                    exit_code,
+                    ended_ms: changed_ms,
+                    ..about(spec, 0, 0)
+                },
+                ..RecoverResult::default()
+            }
+        }
+        (None, None) => lost(
+            spec,
+            0,
+            changed_ms,
+            "It was started, its process is gone and left no exit code \
+             (killed, or the machine went down)"
+                .to_owned(),
+        ),
     };
     Ok(Found::Ended(Box::new(result)))
 }
@@ -118,20 +163,4 @@ fn about(spec: &JobSpec, pid: i32, started_ms: i64) -> JobReport {
         started_ms,
         ..JobReport::default()
     }
-}
-
-/// A descriptor of the process, if it still is the wrapper with this token.
-///
-/// The descriptor is opened before the arguments are compared: if they fit, it means that process,
-/// whatever the kernel does with the number later. A zombie has no arguments, so it is dead here.
-fn alive(pid: i32, token: &str) -> Option<OwnedFd> {
-    if pid <= 1 {
-        return None;
-    }
-    let pidfd = sys::pidfd_open(pid).ok()?;
-    let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let carries_token = arguments
-        .split(|byte| *byte == 0)
-        .any(|one| one == token.as_bytes());
-    carries_token.then_some(pidfd)
 }

@@ -76,7 +76,7 @@ impl Shared {
         if let Some(fault) = fault_of(job) {
             return refused(&fault, false);
         }
-        if Files::of(job).marker.exists() {
+        if Files::of(job).record.exists() {
             return refused("this attempt was started before; recover it", false);
         }
         state.active.insert(job.token.to_string());

@@ -114,6 +114,12 @@ pub fn signal_group(group: i32, signal: i32) {
     }
 }
 
+/// Whether the process leads its process group.
+pub fn leads_group(pid: i32) -> bool {
+    // SAFETY: no pointers are passed.
+    unsafe { libc::getpgid(pid) == pid }
+}
+
 /// What the kernel knows about an ended child.
 #[derive(Debug, Clone, Copy)]
 pub struct Reaped {
