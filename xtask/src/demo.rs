@@ -307,3 +307,49 @@ fn secret() -> Result<String> {
         .map_err(|error| Failure::told(format!("no randomness: {error}")))?;
     Ok(hex::encode(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_penguins_workflow_has_the_inputs_and_the_review_that_the_demo_counts_on() {
+        let workflow = workflow("examples/penguins/penguins.ga").unwrap();
+        let steps = run_state::steps(&workflow);
+        let labels: Vec<&str> = steps.iter().map(|step| step.label.as_str()).collect();
+        assert_eq!(labels[..2], ["Measurements", "Species to rank"]);
+        let pauses: Vec<&Step> = steps.iter().filter(|step| step.is_pause).collect();
+        assert_eq!(pauses.len(), 1);
+        assert_eq!(
+            pauses[0].reviews,
+            Some(("Keep five columns".into(), "out_file1".into()))
+        );
+    }
+
+    #[test]
+    fn the_penguins_are_all_there() {
+        let table = read("examples/penguins/penguins.tsv").unwrap();
+        assert_eq!(table.lines().count(), 345);
+        assert!(table.lines().all(|line| line.split('\t').count() == 8));
+    }
+
+    #[test]
+    fn the_lambda_workflow_names_only_tools_that_are_in_its_folder() {
+        let lambda = workflow("examples/lambda/lambda.ga").unwrap();
+        let tools = lambda["steps"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(|step| step["tool_id"].as_str());
+        let files: Vec<String> = tools
+            .map(|tool| format!("examples/lambda/tools/{tool}.yml"))
+            .collect();
+        assert_eq!(files.len(), 8);
+        for file in files {
+            assert!(
+                read(&file).unwrap().starts_with("class: GalaxyTool\n"),
+                "{file}"
+            );
+        }
+    }
+}
