@@ -2,7 +2,9 @@
 
 pub mod crash;
 pub mod db;
+pub mod files;
 pub mod ids;
+pub mod users;
 mod writer;
 
 use std::path::Path;
