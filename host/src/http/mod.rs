@@ -3,6 +3,7 @@
 //! A handler translates, calls one thing, translates back. [`router`] is all of it; [`extract`], [`auth`],
 //! [`codec`] and [`error`] are what handlers are written with.
 
+pub mod access;
 pub mod app;
 pub mod auth;
 pub mod codec;
@@ -10,6 +11,7 @@ mod config;
 pub mod error;
 pub mod extract;
 pub mod layers;
+pub mod payload;
 pub mod shapes;
 pub mod time;
 
