@@ -14,6 +14,7 @@ pub mod layers;
 pub mod payload;
 pub mod shapes;
 pub mod time;
+mod users;
 
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
@@ -56,7 +57,9 @@ pub fn router(app: App) -> Router {
 
 /// The routes with their descriptions: a route that is not described is not served.
 fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(document()).merge(config::routes())
+    OpenApiRouter::with_openapi(document())
+        .merge(config::routes())
+        .merge(users::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.
