@@ -1,13 +1,19 @@
 //! Everything that is stored: one file per noun with its statements, over [`db`], the one place that knows the driver.
 
+pub mod collections;
 pub mod crash;
+pub mod datasets;
 pub mod db;
+pub mod files;
+pub mod filter;
+pub mod histories;
 pub mod ids;
+#[cfg(test)]
 pub mod invocations;
 pub mod jobs;
-#[cfg(test)]
-pub(crate) mod testing;
+pub mod users;
 pub mod workflows;
+pub(crate) mod testing;
 mod writer;
 
 use std::path::Path;
