@@ -2,11 +2,13 @@
 
 pub mod crash;
 pub mod db;
+pub mod files;
 pub mod ids;
 pub mod invocations;
 pub mod jobs;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod users;
 pub mod workflows;
 mod writer;
 

@@ -1,0 +1,117 @@
+//! What every handler can reach.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::auth::KeyCache;
+use super::codec::IdCodec;
+use super::error::ApiError;
+use crate::clock::Clock;
+use crate::scheduling::signals::Signals;
+pub use crate::store::files::DataDir;
+use crate::store::{Store, StoreError};
+
+/// The server, as handlers see it. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+/// The parts of an [`App`].
+pub struct Inner {
+    pub store: Store,
+    pub clock: Clock,
+    pub signals: Signals,
+    pub codec: IdCodec,
+    pub data: DataDir,
+    pub settings: Settings,
+    pub keys: KeyCache,
+}
+
+/// What an operator decides about the doors.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name in the page's corner; `brand` of `/api/configuration`.
+    pub brand: String,
+    /// Acts as an administrator without being a user.
+    pub bootstrap_admin_api_key: Option<String>,
+    /// The longest body other than an upload.
+    pub body_max_bytes: usize,
+    /// The longest upload.
+    pub upload_max_bytes: u64,
+    /// Hosts from which a dataset may be fetched. None: fetching by URL is off.
+    pub fetch_hosts: Vec<String>,
+    /// Items of a list when the caller names no limit, and at most.
+    pub page_default: i64,
+    pub page_max: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            brand: "Barycenter".to_owned(),
+            bootstrap_admin_api_key: None,
+            body_max_bytes: 64 << 20,
+            upload_max_bytes: 100 << 30,
+            fetch_hosts: Vec::new(),
+            page_default: 500,
+            page_max: 10_000,
+        }
+    }
+}
+
+impl App {
+    /// Assembles the server's parts; makes the secret for ids at the very first start.
+    pub async fn new(
+        store: Store,
+        clock: Clock,
+        signals: Signals,
+        data: DataDir,
+        settings: Settings,
+    ) -> Result<App, StoreError> {
+        let codec = IdCodec::of_installation(&store).await?;
+        Ok(App {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                signals,
+                codec,
+                data,
+                settings,
+                keys: KeyCache::default(),
+            }),
+        })
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The id as clients see it.
+    pub fn encode(&self, id: i64) -> String {
+        self.codec.encode(id)
+    }
+
+    /// The id behind what a client sent. 400 400009 if it is none of ours.
+    pub fn decode(&self, text: &str) -> Result<i64, ApiError> {
+        self.codec.decode(text)
+    }
+}
+
+impl Deref for App {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+/// Runs something that blocks on the disk or the processor where blocking is allowed.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(ApiError::broken),
+        Err(stopped) => Err(ApiError::broken(stopped)),
+    }
+}

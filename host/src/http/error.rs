@@ -1,0 +1,186 @@
+//! What a caller is told when something is refused or breaks: Galaxy's envelope
+//! `{"err_msg": sentence, "err_code": number, …}` with the codes of its `error_codes.json`.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::store::StoreError;
+
+/// A refusal or failure, as it is answered.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: StatusCode,
+    code: u32,
+    message: String,
+    extra: Map<String, Value>,
+    /// What the operator gets to read and the caller does not.
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident => $status:ident, $code:literal;)+) => {
+        impl ApiError {
+            $($(#[$doc])* pub fn $name(message: impl Into<String>) -> ApiError {
+                ApiError::new(StatusCode::$status, $code, message)
+            })+
+        }
+    };
+}
+
+kinds! {
+    /// 400 0: refused for a reason that has no code of its own.
+    message => BAD_REQUEST, 0;
+    /// 403 400001: `run-as` by somebody who may not.
+    run_as_forbidden => FORBIDDEN, 400_001;
+    /// 400 400002: `run-as` names nobody.
+    run_as_unknown => BAD_REQUEST, 400_002;
+    /// 400 400003: the body is not JSON.
+    bad_json => BAD_REQUEST, 400_003;
+    /// 400 400004: an attribute has a value it cannot have.
+    attribute_invalid => BAD_REQUEST, 400_004;
+    /// 400 400005: an attribute is not there.
+    attribute_missing => BAD_REQUEST, 400_005;
+    /// 400 400006: the slug is taken.
+    slug_taken => BAD_REQUEST, 400_006;
+    /// 400 400007: a parameter is missing.
+    missing => BAD_REQUEST, 400_007;
+    /// 400 400008: a parameter is not acceptable.
+    invalid => BAD_REQUEST, 400_008;
+    /// 400 400010: contents of a type that does not exist.
+    unknown_contents => BAD_REQUEST, 400_010;
+    /// 400 400011: an element identifier is there twice.
+    duplicate_identifier => BAD_REQUEST, 400_011;
+    /// 400 400013: a request or file does not have the shape it must have.
+    malformed => BAD_REQUEST, 400_013;
+    /// 400 400014: a tool that is needed is not installed.
+    tool_missing => BAD_REQUEST, 400_014;
+    /// 400 400015: inputs whose contents are still to come.
+    inputs_not_ready => BAD_REQUEST, 400_015;
+    /// 400 400016: needs a user, and the bootstrap admin key is none.
+    real_user_required => BAD_REQUEST, 400_016;
+    /// 400 400017: inputs that failed.
+    inputs_not_ok => BAD_REQUEST, 400_017;
+    /// 401 401001: the credentials are not accepted.
+    authentication_failed => UNAUTHORIZED, 401_001;
+    /// 403 403001: nobody is logged in.
+    login_required => FORBIDDEN, 403_001;
+    /// 403 403002: not accessible to this user.
+    not_accessible => FORBIDDEN, 403_002;
+    /// 403 403003: only the owner may, or it is immutable.
+    not_owner => FORBIDDEN, 403_003;
+    /// 403 403004: switched off by configuration.
+    disabled => FORBIDDEN, 403_004;
+    /// 403 403005: not enough permissions.
+    insufficient_permission => FORBIDDEN, 403_005;
+    /// 403 403006: only an administrator may.
+    admin_required => FORBIDDEN, 403_006;
+    /// 404 404001: there is no such thing.
+    not_found => NOT_FOUND, 404_001;
+    /// 405: the path is known, the method is not. (Galaxy has no code for it.)
+    method_not_allowed => METHOD_NOT_ALLOWED, 405_001;
+    /// 409 409001: it contradicts what is there.
+    conflict => CONFLICT, 409_001;
+    /// 413: the body is larger than this server takes. (Galaxy leaves this to the web server in front of it.)
+    too_large => PAYLOAD_TOO_LARGE, 413_001;
+    /// 416: the range asked for lies outside of the file.
+    range_not_satisfiable => RANGE_NOT_SATISFIABLE, 416_001;
+    /// 500 500001: our fault.
+    internal => INTERNAL_SERVER_ERROR, 500_001;
+    /// 501 501001: not implemented.
+    not_implemented => NOT_IMPLEMENTED, 501_001;
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: u32, message: impl Into<String>) -> ApiError {
+        ApiError {
+            status,
+            code,
+            message: message.into(),
+            extra: Map::new(),
+            cause: None,
+        }
+    }
+
+    /// 400 400009: not an id of this server.
+    pub fn malformed_id(text: &str) -> ApiError {
+        let shown: String = text.chars().take(64).collect();
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            400_009,
+            format!("Malformed id ( {shown} ) specified, unable to decode"),
+        )
+    }
+
+    /// 500 500001 with a neutral sentence; `cause` is logged when the answer is sent.
+    pub fn broken(cause: impl Error + Send + Sync + 'static) -> ApiError {
+        let mut error = ApiError::internal("The server could not complete this request.");
+        error.cause = Some(Arc::new(cause));
+        error
+    }
+
+    /// Adds a key to the envelope, such as `validation_errors` or `err_data`.
+    pub fn with(mut self, key: &str, value: Value) -> ApiError {
+        self.extra.insert(key.to_owned(), value);
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn code(&self) -> u32 {
+        self.code
+    }
+
+    pub fn message_text(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        ApiError::broken(error)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Some(cause) = &self.cause {
+            tracing::error!(cause = %chain(cause.as_ref()), "a request failed: {}", chain(cause.as_ref()));
+        }
+        let mut body = Map::new();
+        body.insert("err_msg".to_owned(), Value::from(self.message));
+        body.insert("err_code".to_owned(), json!(self.code));
+        body.extend(self.extra);
+        (self.status, axum::Json(Value::Object(body))).into_response()
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// The error of a body that is JSON but not what the operation takes: 400007 if something is missing, else 400008.
+pub fn from_serde(error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let what = json!([{ "msg": text.clone() }]);
+    let refused = if text.contains("missing field") {
+        ApiError::missing(text)
+    } else {
+        ApiError::invalid(text)
+    };
+    refused.with("validation_errors", what)
+}

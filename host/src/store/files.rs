@@ -1,0 +1,90 @@
+//! Where the bytes are: paths below the data directory, and how a finished file gets to its place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The data directory: `files/NNN/dataset_ID.dat`, `tmp/`, `jobs/`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    root: Arc<Path>,
+}
+
+impl DataDir {
+    /// Makes the directory and its parts where they are missing.
+    pub fn open(root: &Path) -> io::Result<DataDir> {
+        for part in ["files", "tmp", "jobs"] {
+            std::fs::create_dir_all(root.join(part))?;
+        }
+        let root = root.canonicalize()?;
+        Ok(DataDir { root: root.into() })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file of a dataset, by the dataset's id: a thousand files to a directory.
+    pub fn dataset(&self, dataset_id: i64) -> PathBuf {
+        let block = format!("{:03}", dataset_id / 1000);
+        let mut path = self.root.join("files");
+        path.push(block);
+        path.push(format!("dataset_{dataset_id}.dat"));
+        path
+    }
+
+    /// For files that are not finished yet. On the same file system as the datasets, so that a rename is enough.
+    pub fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    /// The directory in which a job's working directories are.
+    pub fn jobs(&self) -> PathBuf {
+        self.root.join("jobs")
+    }
+
+    /// Forces a finished file to the disk and moves it to the place of dataset `dataset_id`. Blocks.
+    pub fn place(&self, finished: &Path, dataset_id: i64) -> io::Result<()> {
+        let target = self.dataset(dataset_id);
+        let directory = target.parent().expect("a dataset's file is in a directory");
+        let is_new = !directory.exists();
+        std::fs::create_dir_all(directory)?;
+        std::fs::File::open(finished)?.sync_all()?;
+        std::fs::rename(finished, &target)?;
+        // The name has to survive a power loss as well as the contents.
+        std::fs::File::open(directory)?.sync_all()?;
+        if is_new {
+            std::fs::File::open(self.root.join("files"))?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the file of a dataset; one that is not there is removed already. Blocks.
+    pub fn remove(&self, dataset_id: i64) -> io::Result<()> {
+        match std::fs::remove_file(self.dataset(dataset_id)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finished_file_is_moved_and_can_be_removed_twice() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(root.path()).expect("it can be made");
+        let finished = data.tmp().join("upload");
+        std::fs::write(&finished, "abc").expect("written");
+        data.place(&finished, 12_345).expect("placed");
+        assert!(
+            data.dataset(12_345)
+                .ends_with("files/012/dataset_12345.dat")
+        );
+        assert!(!finished.exists());
+        data.remove(12_345).expect("removed");
+        data.remove(12_345).expect("not an error");
+    }
+}
