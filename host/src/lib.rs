@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod http;
+pub mod invocation_request;
+pub mod invoker;
 pub mod model;
 pub mod scheduling;
 pub mod store;

@@ -164,29 +164,41 @@ macro_rules! export_job_runner {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
+    // One option after the other, so that each may be left out.
+    (@parse $kind:tt type: $type_id:expr, $($rest:tt)*) => {
+        $crate::__export! {
+            @option $kind [$type_id] [env!("CARGO_PKG_VERSION")] [""] [""] $($rest)*
+        }
+    };
+    (@option $kind:tt $t:tt $v:tt $d:tt $s:tt version: $version:expr, $($rest:tt)*) => {
+        $crate::__export! { @option $kind $t [$version] $d $s $($rest)* }
+    };
+    (@option $kind:tt $t:tt $v:tt $d:tt $s:tt description: $description:expr, $($rest:tt)*) => {
+        $crate::__export! { @option $kind $t $v [$description] $s $($rest)* }
+    };
+    (@option $kind:tt $t:tt $v:tt $d:tt $s:tt schema: $schema:expr, $($rest:tt)*) => {
+        $crate::__export! { @option $kind $t $v $d [$schema] $($rest)* }
+    };
     (
-        @parse [$kind:ident, $constant:ident, $create:ident, { $($extra:tt)* }]
-        type: $type_id:expr,
-        $(version: $version:expr,)?
-        $(description: $description:expr,)?
-        $(schema: $schema:expr,)?
+        @option [$kind:ident, $constant:ident, $create:ident, { $($extra:tt)* }]
+        [$type_id:expr] [$version:expr] [$description:expr] [$schema:expr]
         $subject:ty $(,)?
     ) => {
         const _: () = {
             type Subject = $subject;
-            const VERSION: &str = $crate::__first!($($version,)? env!("CARGO_PKG_VERSION"));
+            const VERSION: &str = $version;
 
             struct Exported;
 
             impl $crate::export::Export for Exported {
                 const TYPE: &'static str = $type_id;
                 const VERSION: &'static str = VERSION;
-                const DESCRIPTION: &'static str = $crate::__first!($($description,)? "");
+                const DESCRIPTION: &'static str = $description;
                 const $constant: $crate::abi::Create<$crate::export::objects::$kind> =
                     $crate::export::$create::<Subject>;
                 $($extra)*
                 fn schema() -> ::std::string::String {
-                    ::std::string::String::from($crate::__first!($($schema,)? ""))
+                    ::std::string::String::from($schema)
                 }
             }
 
@@ -204,14 +216,6 @@ macro_rules! __export {
                 cfg!(debug_assertions),
             );
         };
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __first {
-    ($first:expr $(, $rest:expr)*) => {
-        $first
     };
 }
 

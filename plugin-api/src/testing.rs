@@ -1,6 +1,6 @@
 //! A host for unit tests of plugins.
 
-use crate::{Host, HostApi, JobReport, List, LogLevel};
+use crate::{Host, HostApi, JobReport, JobStatus, List, LogLevel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,18 +63,39 @@ impl FakeHost {
     pub fn wait_for_reports(
         &self,
         limit: Duration,
-        mut done: impl FnMut(&[JobReport]) -> bool,
+        done: impl FnMut(&[JobReport]) -> bool,
     ) -> Option<Vec<JobReport>> {
+        self.wait(limit, done)?;
+        Some(self.reports())
+    }
+
+    fn wait(&self, limit: Duration, mut done: impl FnMut(&[JobReport]) -> bool) -> Option<()> {
         let until = Instant::now() + limit;
         let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if done(&heard.reports) {
-                return Some(heard.reports.clone());
+                return Some(());
             }
             let left = until.checked_duration_since(Instant::now())?;
             let waited = self.0.changed.wait_timeout(heard, left);
             heard = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until at least `count` reports tell of an end (anything but running), and returns how
+    /// many there are; `None` when `limit` passes before.
+    pub fn wait_for_finished(&self, limit: Duration, count: usize) -> Option<usize> {
+        let mut ended = 0;
+        let mut seen = 0;
+        self.wait(limit, |reports| {
+            let new = reports[seen..].iter();
+            ended += new
+                .filter(|report| report.status != JobStatus::RUNNING)
+                .count();
+            seen = reports.len();
+            ended >= count
+        })?;
+        Some(ended)
     }
 
     fn heard<T>(&self, read: impl FnOnce(&mut Heard) -> T) -> T {

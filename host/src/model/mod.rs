@@ -2,5 +2,6 @@
 
 pub mod invocation;
 pub mod message;
+pub mod parameter_input;
 pub mod state;
 pub mod workflow;

@@ -34,6 +34,34 @@ macro_rules! ids {
     };
 }
 
+/// What the invoker gives to the rows it plans.
+impl crate::invoker::writes::NewIds for Ids {
+    fn hda(&self) -> i64 {
+        Ids::hda(self)
+    }
+    fn dataset(&self) -> i64 {
+        Ids::dataset(self)
+    }
+    fn collection(&self) -> i64 {
+        Ids::collection(self)
+    }
+    fn element(&self) -> i64 {
+        Ids::element(self)
+    }
+    fn hdca(&self) -> i64 {
+        Ids::hdca(self)
+    }
+    fn job(&self) -> i64 {
+        Ids::job(self)
+    }
+    fn implicit_collection_jobs(&self) -> i64 {
+        Ids::implicit_collection_jobs(self)
+    }
+    fn invocation_step(&self) -> i64 {
+        Ids::invocation_step(self)
+    }
+}
+
 ids! {
     history => "history",
     dataset => "dataset",

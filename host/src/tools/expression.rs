@@ -1,39 +1,553 @@
-//! Evaluating templates and JavaScript.
-use std::time::Duration;
-use serde_json::Value;
+//! Evaluating templates: plain references in Rust, everything else as JavaScript in QuickJS.
+//!
+//! Each script runs in a context of its own, so none sees what another left behind; the contexts
+//! of one job share one engine, and with it one memory limit. A script has no access to files,
+//! processes or the network.
+//!
+//! The time limit is kept by the engine between instructions. A single built-in call over a
+//! made-up length (`Array.prototype.indexOf.call({length: 1e15}, 0)`) is one instruction, so
+//! tools of people who are not trusted belong in a process that can be killed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Runtime};
+use serde_json::{Map, Value};
 use thiserror::Error;
-use super::template::Template;
+
+use super::template::{PathPart, Script, Segment, Template, UnfinishedExpression};
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpressionError {
     #[error("the expression {expression} failed: {message}")]
     Failed { expression: String, message: String },
     #[error("the expression {expression} did not finish within {} ms", limit.as_millis())]
-    TooSlow { expression: String, limit: Duration },
+    TooSlow {
+        expression: String,
+        limit: Duration,
+    },
     #[error("the expression {expression} needs more than {limit_mb} MiB of memory")]
     TooLarge { expression: String, limit_mb: usize },
     #[error("the JavaScript engine did not start: {0}")]
     Engine(String),
     #[error("{0}")]
-    Unfinished(#[from] super::template::UnfinishedExpression),
+    Unfinished(#[from] UnfinishedExpression),
 }
 
+/// What one script may use up.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits { pub time: Duration, pub memory_bytes: usize, pub stack_bytes: usize }
+pub struct Limits {
+    /// Wall time of one script.
+    pub time: Duration,
+    /// For all scripts of one job together.
+    pub memory_bytes: usize,
+    pub stack_bytes: usize,
+}
 
-/// The names in scope.
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            time: Duration::from_secs(5),
+            memory_bytes: 64 << 20,
+            // Half of what the smallest of our threads has, because QuickJS recurses in C.
+            stack_bytes: 512 << 10,
+        }
+    }
+}
+
+/// The names that expressions know: `inputs`, `runtime`, `self` (always null), and the functions
+/// of the tool's own library.
 #[derive(Debug, Clone, Copy)]
-pub struct Scope<'a> { pub inputs: &'a Value, pub runtime: &'a Value, pub library: &'a [String] }
+pub struct Scope<'a> {
+    pub inputs: &'a Value,
+    pub runtime: &'a Value,
+    pub library: &'a [String],
+}
 
-/// Evaluates the expressions of one job.
-pub struct Evaluator<'a> { scope: Scope<'a>, limits: Limits }
+/// Evaluates the templates of one job. Starts the engine only when a script needs it.
+pub struct Evaluator<'a> {
+    scope: Scope<'a>,
+    limits: Limits,
+    engine: Option<Engine>,
+}
+
+struct Engine {
+    runtime: Runtime,
+}
+
 impl<'a> Evaluator<'a> {
-    pub fn new(scope: Scope<'a>, limits: Limits) -> Self { Evaluator { scope, limits } }
-    /// The value of a whole-text expression as it is, else text.
-    pub fn value(&mut self, _template: &Template) -> Result<Value, ExpressionError> { let _ = (&self.scope, &self.limits); todo!() }
-    pub fn text(&mut self, _template: &Template) -> Result<String, ExpressionError> { todo!() }
+    pub fn new(scope: Scope<'a>, limits: Limits) -> Self {
+        Evaluator {
+            scope,
+            limits,
+            engine: None,
+        }
+    }
+
+    /// The value of a template that is one expression as it is, else the text.
+    pub fn value(&mut self, template: &Template) -> Result<Value, ExpressionError> {
+        match template.segments() {
+            [single @ (Segment::Reference(_) | Segment::Script(_))] => self.segment(single),
+            _ => self.text(template).map(Value::String),
+        }
+    }
+
+    /// The template with every value inserted: strings bare, anything else as JSON.
+    pub fn text(&mut self, template: &Template) -> Result<String, ExpressionError> {
+        let mut text = String::with_capacity(template.source().len() + 64);
+        for segment in template.segments() {
+            match segment {
+                Segment::Text(literal) => text.push_str(literal),
+                Segment::Reference(reference) => match resolve(&reference.path, self.scope) {
+                    Some(Value::String(string)) => text.push_str(string),
+                    Some(value) => write_json(value, &mut text),
+                    None => insert(&self.script(&reference.script)?, &mut text),
+                },
+                Segment::Script(script) => insert(&self.script(script)?, &mut text),
+            }
+        }
+        Ok(text)
+    }
+
+    fn segment(&mut self, segment: &Segment) -> Result<Value, ExpressionError> {
+        match segment {
+            Segment::Text(text) => Ok(Value::String(text.clone())),
+            Segment::Reference(reference) => match resolve(&reference.path, self.scope) {
+                Some(value) => Ok(value.clone()),
+                None => self.script(&reference.script),
+            },
+            Segment::Script(script) => self.script(script),
+        }
+    }
+
+    fn script(&mut self, script: &Script) -> Result<Value, ExpressionError> {
+        let scope = self.scope;
+        self.run(script.code(), &script.as_function(), |globals| {
+            globals.push(("inputs", scope.inputs.clone()));
+            globals.push(("runtime", scope.runtime.clone()));
+            globals.push(("self", Value::Null));
+        })
+    }
+
+    fn run(
+        &mut self,
+        shown: &str,
+        function_call: &str,
+        declare: impl FnOnce(&mut Vec<(&'static str, Value)>),
+    ) -> Result<Value, ExpressionError> {
+        let limits = self.limits;
+        let engine = match &mut self.engine {
+            Some(engine) => engine,
+            none => none.insert(Engine::start(limits)?),
+        };
+        let mut globals = Vec::with_capacity(3);
+        declare(&mut globals);
+        let length: usize = self.scope.library.iter().map(String::len).sum();
+        let mut source = String::with_capacity(length + function_call.len() + 64);
+        source.push_str("\"use strict\";\n");
+        for part in self.scope.library {
+            source.push_str(part);
+            source.push_str("\n;\n");
+        }
+        source.push_str("JSON.stringify(");
+        source.push_str(function_call);
+        source.push(')');
+        engine.evaluate(shown, source, &globals, limits)
+    }
 }
-/// A step's `when`.
-pub fn evaluate_when(_expression: &str, _inputs: &Value) -> Result<Value, ExpressionError> { todo!() }
-/// An expression tool's body, which returns an object with one key per output.
-pub fn evaluate_expression_tool(_script: &str, _inputs: &Value, _library: &[String]) -> Result<serde_json::Map<String, Value>, ExpressionError> { todo!() }
+
+impl Engine {
+    fn start(limits: Limits) -> Result<Engine, ExpressionError> {
+        let runtime = Runtime::new().map_err(|error| ExpressionError::Engine(error.to_string()))?;
+        runtime.set_memory_limit(limits.memory_bytes);
+        runtime.set_max_stack_size(limits.stack_bytes);
+        Ok(Engine { runtime })
+    }
+
+    fn evaluate(
+        &self,
+        shown: &str,
+        source: String,
+        globals: &[(&'static str, Value)],
+        limits: Limits,
+    ) -> Result<Value, ExpressionError> {
+        let overdue = Arc::new(AtomicBool::new(false));
+        let deadline = Instant::now() + limits.time;
+        let flag = Arc::clone(&overdue);
+        self.runtime.set_interrupt_handler(Some(Box::new(move || {
+            let late = Instant::now() >= deadline;
+            if late {
+                flag.store(true, Ordering::Relaxed);
+            }
+            late
+        })));
+        let outcome = match Context::full(&self.runtime) {
+            Ok(context) => context.with(|ctx| in_context(&ctx, source, globals)),
+            Err(error) => Err(error.to_string()),
+        };
+        self.runtime.set_interrupt_handler(None);
+        let expression = || excerpt(shown);
+        outcome.map_err(|message| {
+            if overdue.load(Ordering::Relaxed) {
+                ExpressionError::TooSlow {
+                    expression: expression(),
+                    limit: limits.time,
+                }
+            } else if message.contains("out of memory") || message.contains("Allocation failed") {
+                ExpressionError::TooLarge {
+                    expression: expression(),
+                    limit_mb: limits.memory_bytes >> 20,
+                }
+            } else {
+                ExpressionError::Failed {
+                    expression: expression(),
+                    message,
+                }
+            }
+        })
+    }
+}
+
+fn in_context(
+    ctx: &Ctx<'_>,
+    source: String,
+    globals: &[(&'static str, Value)],
+) -> Result<Value, String> {
+    for (name, value) in globals {
+        let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
+        let declared = ctx
+            .json_parse(text)
+            .and_then(|value| ctx.globals().set(*name, value));
+        declared.catch(ctx).map_err(|error| sentence(&error))?;
+    }
+    let result: rquickjs::Value = ctx.eval(source).catch(ctx).map_err(|error| sentence(&error))?;
+    let Some(text) = result.as_string() else {
+        // JSON.stringify(undefined) is undefined.
+        return Ok(Value::Null);
+    };
+    let text = text.to_string().map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| format!("its value is not usable: {error}"))
+}
+
+fn sentence(error: &CaughtError<'_>) -> String {
+    let text = match error {
+        CaughtError::Exception(exception) => {
+            let message = exception.message().unwrap_or_default();
+            match exception.as_object().get::<_, String>("name") {
+                Ok(name) if !message.is_empty() => format!("{name}: {message}"),
+                Ok(name) => name,
+                Err(_) => message,
+            }
+        }
+        CaughtError::Value(value) => match value.as_string().map(|text| text.to_string()) {
+            Some(Ok(text)) => text,
+            _ => "it threw a value that is not an error".to_owned(),
+        },
+        CaughtError::Error(error) => error.to_string(),
+    };
+    excerpt_of(&text, 200)
+}
+
+/// One line of at most 80 characters for a message.
+fn excerpt(code: &str) -> String {
+    format!("$({})", excerpt_of(code, 80))
+}
+
+fn excerpt_of(text: &str, most: usize) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() > most {
+        line = line.chars().take(most).collect::<String>() + "…";
+    }
+    line
+}
+
+/// What a path names, or `None` if only JavaScript can say (a missing key, `.length` of a string).
+fn resolve<'v>(path: &[PathPart], scope: Scope<'v>) -> Option<&'v Value> {
+    let (root, rest) = path.split_first()?;
+    let mut value = match root {
+        PathPart::Key(name) if name == "inputs" => scope.inputs,
+        PathPart::Key(name) if name == "runtime" => scope.runtime,
+        _ => return None,
+    };
+    for part in rest {
+        value = match (value, part) {
+            (Value::Object(object), PathPart::Key(key)) => object.get(key)?,
+            (Value::Array(items), PathPart::Index(index)) => items.get(*index)?,
+            _ => return None,
+        };
+    }
+    Some(value)
+}
+
+fn insert(value: &Value, text: &mut String) {
+    match value {
+        Value::String(string) => text.push_str(string),
+        other => write_json(other, text),
+    }
+}
+
+/// JSON as Python's `json.dumps(value, sort_keys=True)` writes it.
+pub fn write_json(value: &Value, text: &mut String) {
+    match value {
+        Value::Array(items) => {
+            text.push('[');
+            for (index, item) in items.iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { ", " });
+                write_json(item, text);
+            }
+            text.push(']');
+        }
+        Value::Object(object) => {
+            let mut keys: Vec<&String> = object.keys().collect();
+            keys.sort();
+            text.push('{');
+            for (index, key) in keys.into_iter().enumerate() {
+                text.push_str(if index == 0 { "" } else { ", " });
+                write_json_string(key, text);
+                text.push_str(": ");
+                write_json(&object[key], text);
+            }
+            text.push('}');
+        }
+        Value::String(string) => write_json_string(string, text),
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+fn write_json_string(string: &str, text: &mut String) {
+    use std::fmt::Write as _;
+    text.push('"');
+    for character in string.chars() {
+        match character {
+            '"' => text.push_str("\\\""),
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            '\u{8}' => text.push_str("\\b"),
+            '\u{c}' => text.push_str("\\f"),
+            ' '..='~' => text.push(character),
+            other => {
+                let mut units = [0; 2];
+                for unit in other.encode_utf16(&mut units) {
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    text.push('"');
+}
+
+/// The value of a step's `when`: `$(inputs.when)`, or `${inputs.when}` taken as the same
+/// (behaviour spec 4.8). The caller decides what a value that is not a boolean means.
+pub fn evaluate_when(expression: &str, inputs: &Value) -> Result<Value, ExpressionError> {
+    let mut template = Template::parse(expression.trim())?;
+    if let [Segment::Script(Script::Body(body))] = template.segments() {
+        let as_expression = Template::parse(&format!("$({})", body.trim()));
+        if let Ok(reference) = as_expression
+            && matches!(reference.segments(), [Segment::Reference(_)])
+        {
+            template = reference;
+        }
+    }
+    let scope = Scope {
+        inputs,
+        runtime: &Value::Null,
+        library: &[],
+    };
+    Evaluator::new(scope, Limits::default()).value(&template)
+}
+
+/// Runs an expression tool's body, in which `$job` is the tool's inputs, and returns its object.
+///
+/// A string under `__error_message` fails the job with that sentence (tools spec, section 3).
+pub fn evaluate_expression_tool(
+    script: &str,
+    inputs: &Value,
+    library: &[String],
+) -> Result<Map<String, Value>, ExpressionError> {
+    let scope = Scope {
+        inputs,
+        runtime: &Value::Null,
+        library,
+    };
+    let call = Script::Body(script.to_owned()).as_function();
+    let value = Evaluator::new(scope, Limits::default()).run(script, &call, |globals| {
+        globals.push(("inputs", inputs.clone()));
+        globals.push(("$job", inputs.clone()));
+    })?;
+    let failed = |message: String| ExpressionError::Failed {
+        expression: excerpt(script),
+        message,
+    };
+    match value {
+        Value::Object(object) => match object.get("__error_message") {
+            Some(Value::String(message)) => Err(failed(message.clone())),
+            _ => Ok(object),
+        },
+        _ => Err(failed("it did not return an object".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn evaluate(text: &str, inputs: Value) -> Result<Value, ExpressionError> {
+        evaluate_with(text, inputs, &[], Limits::default())
+    }
+
+    fn evaluate_with(
+        text: &str,
+        inputs: Value,
+        library: &[String],
+        limits: Limits,
+    ) -> Result<Value, ExpressionError> {
+        let runtime = json!({"outdir": "/job", "tmpdir": "/tmp"});
+        let scope = Scope {
+            inputs: &inputs,
+            runtime: &runtime,
+            library,
+        };
+        Evaluator::new(scope, limits).value(&Template::parse(text)?)
+    }
+
+    #[test]
+    fn a_whole_text_expression_keeps_its_type() {
+        assert_eq!(evaluate(" $(inputs.n) \n", json!({"n": 3})), Ok(json!(3)));
+        assert_eq!(evaluate("$(inputs.n + 1)", json!({"n": 3})), Ok(json!(4)));
+        assert_eq!(
+            evaluate("${ return [inputs.n]; }", json!({"n": 3})),
+            Ok(json!([3]))
+        );
+    }
+
+    #[test]
+    fn values_are_inserted_bare_or_as_sorted_json() {
+        let inputs = json!({"s": "it's", "l": ["a", 1, null], "o": {"b": 1.5, "a": true}, "é": ["é"]});
+        assert_eq!(
+            evaluate("<$(inputs.s)> $(inputs.l) $(inputs.o) $(inputs['é'])", inputs),
+            Ok(json!(r#"<it's> ["a", 1, null] {"a": true, "b": 1.5} ["\u00e9"]"#))
+        );
+    }
+
+    #[test]
+    fn plain_references_and_scripts_agree() {
+        let inputs = json!({"a": {"b": [{"c d": "x"}]}, "n": null, "s": "four"});
+        for reference in [
+            "inputs.a.b[0]['c d']",
+            "inputs.a.missing",
+            "inputs.n",
+            "inputs.s.length",
+            "inputs.a.b.length",
+            "inputs.a",
+            "self",
+            "runtime.outdir",
+        ] {
+            let plain = evaluate(&format!("$({reference})"), inputs.clone());
+            let script = evaluate(&format!("$( {reference})"), inputs.clone());
+            assert_eq!(plain, script, "{reference}");
+            assert!(plain.is_ok(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_failing_expression_says_which_and_why() {
+        let error = evaluate("$(inputs.x.path)", json!({"x": null})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the expression $(inputs.x.path) failed: TypeError: cannot read property 'path' of null"
+        );
+        let error = evaluate("${ throw 'no such \\n line'; }", json!({})).unwrap_err();
+        assert!(error.to_string().ends_with("failed: no such line"), "{error}");
+        let error = evaluate("$(undeclared = 1)", json!({})).unwrap_err();
+        assert!(error.to_string().contains("ReferenceError"), "{error}");
+        assert!(evaluate("$(1 +)", json!({})).is_err());
+    }
+
+    #[test]
+    fn expressions_do_not_see_each_other() {
+        let text = "${ globalThis.left = 1; inputs.n = 9; Array.prototype.map = null; return 1; } \
+                    $(typeof left) $( inputs.n) $(typeof [].map)";
+        assert_eq!(
+            evaluate(text, json!({"n": 3})),
+            Ok(json!("1 undefined 3 function"))
+        );
+    }
+
+    #[test]
+    fn the_library_is_in_scope_and_sees_inputs() {
+        let library = vec!["function twice() { return inputs.n * 2; } // two".to_owned()];
+        assert_eq!(
+            evaluate_with("$(twice())", json!({"n": 4}), &library, Limits::default()),
+            Ok(json!(8))
+        );
+    }
+
+    #[test]
+    fn endless_scripts_are_stopped() {
+        let limits = Limits {
+            time: Duration::from_millis(50),
+            ..Limits::default()
+        };
+        for code in [
+            "${ while (true) {} }",
+            "${ while (true) { try { (function f() { while (true) {} })(); } catch (e) {} } }",
+            "$( /(a+)+$/.test('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab'))",
+        ] {
+            let error = evaluate_with(code, json!({}), &[], limits).unwrap_err();
+            assert!(matches!(error, ExpressionError::TooSlow { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn memory_and_stack_are_bounded() {
+        let error = evaluate("${ var a = []; while (true) a.push(new Array(1000).fill(7)); }", json!({}))
+            .unwrap_err();
+        assert!(matches!(error, ExpressionError::TooLarge { .. }), "{error}");
+        let error = evaluate("${ function f() { return f() + 1; } return f(); }", json!({})).unwrap_err();
+        assert!(matches!(error, ExpressionError::Failed { .. }), "{error}");
+        assert!(evaluate("${ var a = []; for (var i = 0; i < 5000; i++) a = [a]; return a; }", json!({})).is_err());
+    }
+
+    #[test]
+    fn a_script_reaches_nothing_outside() {
+        let text = "$([typeof require, typeof process, typeof std, typeof os, typeof fetch, typeof print].join())";
+        assert_eq!(
+            evaluate(text, json!({})),
+            Ok(json!("undefined,undefined,undefined,undefined,undefined,undefined"))
+        );
+    }
+
+    #[test]
+    fn when_accepts_both_spellings() {
+        let inputs = json!({"when": false, "n": 3});
+        assert_eq!(evaluate_when("$(inputs.when)", &inputs), Ok(json!(false)));
+        assert_eq!(evaluate_when(" ${inputs.when}\n", &inputs), Ok(json!(false)));
+        assert_eq!(evaluate_when("$(inputs.n > 2)", &inputs), Ok(json!(true)));
+        assert_eq!(evaluate_when("${ return inputs.n == 2; }", &inputs), Ok(json!(false)));
+        assert_eq!(evaluate_when("yes", &inputs), Ok(json!("yes")));
+        assert_eq!(evaluate_when("$(inputs.missing)", &inputs), Ok(Value::Null));
+    }
+
+    #[test]
+    fn an_expression_tool_returns_its_object() {
+        let made = evaluate_expression_tool("{ return {out: $job.n + 1}; }", &json!({"n": 1}), &[]);
+        assert_eq!(Value::Object(made.unwrap()), json!({"out": 2}));
+        let refused = evaluate_expression_tool("return {__error_message: 'too few'};", &json!({}), &[]);
+        assert!(refused.unwrap_err().to_string().ends_with("failed: too few"));
+        assert!(evaluate_expression_tool("return 3;", &json!({}), &[]).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn evaluation_never_panics(text in "[$(){}\\\\'\"inputs.a-c0\\[\\]+; ]{0,30}") {
+            let limits = Limits { time: Duration::from_millis(200), ..Limits::default() };
+            let _ = evaluate_with(&format!("$({text})"), json!({"a": [1]}), &[], limits);
+        }
+    }
+}

@@ -34,6 +34,8 @@ pub struct Tool {
     pub tests: Vec<Value>,
     /// The Galaxy release whose defaults the tool expects, such as `24.2`.
     pub profile: String,
+    /// Made in the working directory before the command starts.
+    pub precreate_directories: Vec<String>,
     /// The file's own text, for `raw_tool_source`.
     pub source: String,
     /// Kept out of the tool panel, and still runnable by id.

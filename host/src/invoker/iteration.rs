@@ -1,0 +1,626 @@
+//! One attempt to advance one invocation (Galaxy's WorkflowInvoker.invoke and WorkflowProgress.remaining_steps).
+//!
+//! [`Progress`] is all that is stored about it; [`Progress::recover`] rebuilds the outputs of the steps that were
+//! reached; [`Iteration::run`] goes through the others in order, never stopping at one that has to wait.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::known::{Known, StepValue};
+use super::resolve::{self, OutputTable, Outputs, Use};
+use super::stop::{Stop, Wait};
+use super::tool_run::{self, Resume, ToolRun};
+use super::writes::{InvocationOutput, NewIds, StepOutput, StepRow, Writes};
+use crate::model::message::{InvocationMessage, reason};
+use crate::model::state::{InvocationEvent, JobState, StepState};
+use crate::model::workflow::{PostJobAction, StepDescription};
+use crate::store::workflows::Revision;
+use crate::tools::Tool;
+use crate::tools::parameters::{self, TerminalKind};
+
+/// What is stored about an invocation and its steps.
+#[derive(Clone)]
+pub struct Progress {
+    pub invocation_id: i64,
+    pub uuid: Uuid,
+    pub history_id: i64,
+    pub history_deleted: bool,
+    pub revision: Arc<Revision>,
+    /// By order_index.
+    pub steps: HashMap<usize, StepRecord>,
+    /// Stored outputs of the steps that are scheduled.
+    pub table: OutputTable,
+    /// What was supplied for the input steps.
+    pub inputs: HashMap<usize, StepValue>,
+    /// The persisted state of each step that is not scheduled.
+    pub step_states: HashMap<usize, Value>,
+    /// The request's replacement parameters.
+    pub replacements: HashMap<String, String>,
+    /// For steps that were expanded in part.
+    pub resumes: HashMap<usize, Resume>,
+    /// Jobs of the steps that others only wait for.
+    pub awaited_jobs: HashMap<usize, AwaitedJobs>,
+    pub known: Known,
+    /// Outputs marked delayed although their step is scheduled, and what for.
+    pub held_back: Vec<Wait>,
+}
+
+/// A step's row.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    pub id: i64,
+    pub state: StepState,
+    pub job_id: Option<i64>,
+    pub implicit_collection_jobs_id: Option<i64>,
+    pub action: Option<Value>,
+}
+
+/// How far the jobs of a step are that others wait for without needing its data.
+#[derive(Debug, Clone, Default)]
+pub struct AwaitedJobs {
+    /// The last one that is not finished.
+    pub unfinished: Option<i64>,
+    /// One that finished without being ok.
+    pub failed: Option<i64>,
+}
+
+/// Where the tools are.
+pub trait Tools {
+    /// The tool of a step, or a sentence for the workflow's owner.
+    fn tool(&self, step: &StepDescription, dynamic_tool_id: Option<i64>) -> Result<Arc<Tool>, String>;
+}
+
+/// What a plugin's module is asked about.
+#[derive(Debug)]
+pub struct ModuleCall<'a> {
+    pub invocation_uuid: Uuid,
+    pub step: &'a StepDescription,
+    pub runtime_state: Value,
+    pub action: Option<Value>,
+    pub inputs: Vec<(String, ModuleInput)>,
+}
+
+/// What feeds an input of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModuleInput {
+    Value(StepValue),
+    Delayed,
+    Unconnected,
+}
+
+/// What a module answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModuleOutcome {
+    Scheduled(HashMap<String, StepValue>),
+    /// The step is done, its outputs are not: whoever needs them waits.
+    OutputsDelayed { wait: Wait },
+    Delayed { why: String, wait: Wait },
+    Fail { reason: String, text: String },
+    Cancel { reason: String, text: String },
+}
+
+/// The step types that plugins supply.
+pub trait Modules {
+    fn execute(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String>;
+    fn recover_mapping(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String>;
+}
+
+/// What the scheduler allows in this iteration.
+#[derive(Debug, Clone, Default)]
+pub struct Allowed {
+    /// Database ids of the steps to expand; None for all.
+    pub expand: Option<HashSet<i64>>,
+    /// Steps it holds, with its reason.
+    pub held: HashMap<i64, String>,
+    pub job_budget: Option<usize>,
+}
+
+/// What an iteration came to.
+#[derive(Debug)]
+pub struct Outcome {
+    pub writes: Writes,
+    pub event: Option<InvocationEvent>,
+}
+
+impl Outcome {
+    fn ended(message: InvocationMessage, event: InvocationEvent) -> Outcome {
+        let mut writes = Writes::default();
+        writes.messages.push(message);
+        Outcome { writes, event: Some(event) }
+    }
+}
+
+/// The parts of an iteration.
+pub struct Iteration<'a> {
+    pub tools: &'a dyn Tools,
+    pub modules: &'a dyn Modules,
+    pub ids: &'a dyn NewIds,
+}
+
+impl Progress {
+    /// Rebuilds what the reached steps put out, asking their modules. An `Err` ends the attempt.
+    pub fn recover(&mut self, modules: &dyn Modules) -> Result<(), Box<Outcome>> {
+        let revision = self.revision.clone();
+        for step in &revision.description.steps {
+            let Some(record) = self.steps.get(&step.order_index) else { continue };
+            if record.state != StepState::Scheduled || is_host_type(&step.step_type) {
+                continue;
+            }
+            let call = self.module_call(step, record.action.clone());
+            let step_id = revision.step_ids[step.order_index];
+            let outputs = match modules.recover_mapping(&call) {
+                Ok(ModuleOutcome::Scheduled(outputs)) => Outputs::Known(outputs),
+                // The step's outputs are delayed, the attempt is not: only a consumer makes it wait.
+                Ok(ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. }) => {
+                    let mut waits = vec![wait];
+                    if wait == Wait::Step {
+                        waits.extend(self.upstream_waits(step));
+                    }
+                    Outputs::Delayed(waits)
+                }
+                Ok(ModuleOutcome::Fail { reason, text }) => {
+                    return Err(Box::new(stopped(module_fail(step_id, &reason, text))));
+                }
+                Ok(ModuleOutcome::Cancel { reason, text }) => {
+                    return Err(Box::new(stopped(module_cancel(step_id, &reason, text))));
+                }
+                Err(text) => return Err(Box::new(stopped(Stop::unexpected(step_id, text)))),
+            };
+            self.table.insert(step.order_index, outputs);
+        }
+        Ok(())
+    }
+
+    /// The steps that are not scheduled yet, in order.
+    pub fn remaining(&self) -> impl Iterator<Item = &StepDescription> {
+        self.revision.description.steps.iter().filter(|step| {
+            self.steps.get(&step.order_index).is_none_or(|record| record.state != StepState::Scheduled)
+        })
+    }
+
+    fn upstream_waits(&self, step: &StepDescription) -> Vec<Wait> {
+        let feeders = step.inputs.iter().flat_map(|input| &input.connections);
+        feeders
+            .filter_map(|connection| match self.table.get(&connection.output_step) {
+                Some(Outputs::Delayed(waits)) => Some(waits.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+
+    fn module_call<'s>(&self, step: &'s StepDescription, action: Option<Value>) -> ModuleCall<'s> {
+        let mut inputs = Vec::new();
+        for input in step.inputs.iter().filter(|i| !i.connections.is_empty()) {
+            for connection in input.connections.iter().filter(|c| !input.is_non_data(c)) {
+                let value = match self.table.get(&connection.output_step) {
+                    Some(Outputs::Known(outputs)) => match outputs.get(&connection.output_name) {
+                        Some(value) => ModuleInput::Value(value.clone()),
+                        None => ModuleInput::Unconnected,
+                    },
+                    Some(Outputs::Delayed(_)) | None => ModuleInput::Delayed,
+                };
+                inputs.push((input.name.clone(), value));
+            }
+        }
+        ModuleCall {
+            invocation_uuid: self.uuid,
+            step,
+            runtime_state: self.step_states.get(&step.order_index).cloned().unwrap_or(Value::Null),
+            action,
+            inputs,
+        }
+    }
+}
+
+/// Step types whose modules are part of the host.
+pub fn is_host_type(step_type: &str) -> bool {
+    matches!(step_type, "data_input" | "data_collection_input" | "parameter_input" | "tool")
+}
+
+/// What executing a step came to.
+enum Done {
+    Outputs(HashMap<String, StepValue>),
+    OutputsDelayed(Wait),
+    Tool(tool_run::Ran),
+}
+
+impl Iteration<'_> {
+    /// Goes through the remaining steps. `progress` was recovered; what comes out is to be stored as a whole.
+    pub fn run(&self, progress: &mut Progress, allowed: &Allowed) -> Outcome {
+        if progress.history_deleted {
+            let message = InvocationMessage {
+                reason: reason::HISTORY_DELETED,
+                history_id: Some(progress.history_id),
+                ..Default::default()
+            };
+            return Outcome::ended(message, InvocationEvent::CancelRequested);
+        }
+        let revision = progress.revision.clone();
+        let mut writes = Writes::default();
+        let mut budget = allowed.job_budget;
+        let mut delayed = false;
+        self.supply_inputs(progress);
+        let remaining: Vec<usize> = progress.remaining().map(|step| step.order_index).collect();
+        for order_index in remaining {
+            let step = &revision.description.steps[order_index];
+            let step_id = revision.step_ids[order_index];
+            if budget == Some(0) {
+                writes.waits.push(Wait::Budget);
+                delayed = true;
+                break;
+            }
+            let attempt = self.attempt(progress, step, step_id, allowed, budget, &mut writes);
+            let record = progress.steps.get(&order_index);
+            let row_id = record.map(|r| r.id);
+            let mut row = StepRow {
+                id: row_id.unwrap_or(0),
+                workflow_step_id: step_id,
+                order_index,
+                state: StepState::Scheduled,
+                job_id: record.and_then(|r| r.job_id),
+                implicit_collection_jobs_id: record.and_then(|r| r.implicit_collection_jobs_id),
+                is_new: row_id.is_none(),
+            };
+            let done = match attempt {
+                Ok(done) => done,
+                Err(Stop::Delayed { waits, .. }) => {
+                    delayed = true;
+                    progress.table.insert(order_index, Outputs::Delayed(waits.clone()));
+                    writes.waits.extend(waits);
+                    continue;
+                }
+                Err(stop) => {
+                    let mut outcome = stopped(stop);
+                    // What was planned before the fault is kept: its jobs go on, as in Galaxy.
+                    outcome.writes.messages.splice(0..0, std::mem::take(&mut writes.messages));
+                    writes.messages = outcome.writes.messages;
+                    writes.waits.clear();
+                    return Outcome { writes, event: outcome.event };
+                }
+            };
+            if row.is_new {
+                row.id = self.ids.invocation_step();
+            }
+            let row_id = row.id;
+            match done {
+                Done::OutputsDelayed(wait) => {
+                    let mut waits = vec![wait];
+                    waits.extend(progress.upstream_waits(step));
+                    progress.table.insert(order_index, Outputs::Delayed(waits));
+                    writes.steps.push(row);
+                }
+                Done::Outputs(outputs) => {
+                    writes.steps.push(row);
+                    record_outputs(&revision, step, step_id, row_id, &outputs, &mut writes);
+                    progress.table.insert(order_index, Outputs::Known(outputs));
+                }
+                Done::Tool(ran) => {
+                    if let Some(left) = &mut budget {
+                        *left = left.saturating_sub(ran.jobs);
+                    }
+                    row.job_id = ran.job_id;
+                    row.implicit_collection_jobs_id = ran.implicit_collection_jobs_id;
+                    if ran.partial {
+                        row.state = StepState::Ready;
+                    }
+                    writes.steps.push(row);
+                    if !progress.resumes.contains_key(&order_index) {
+                        record_outputs(&revision, step, step_id, row_id, &ran.outputs, &mut writes);
+                    }
+                    let outputs = match ran.partial {
+                        true => {
+                            delayed = true;
+                            writes.waits.push(Wait::Budget);
+                            Outputs::Delayed(vec![Wait::Budget])
+                        }
+                        false => Outputs::Known(ran.outputs),
+                    };
+                    progress.table.insert(order_index, outputs);
+                }
+            }
+        }
+        writes.waits.sort();
+        writes.waits.dedup();
+        let event = match delayed {
+            true => InvocationEvent::StepsRemain,
+            false => InvocationEvent::EveryStepScheduled,
+        };
+        Outcome { writes, event: Some(event) }
+    }
+
+    /// Puts the values of all input steps into the table, so that references work whatever the order.
+    fn supply_inputs(&self, progress: &mut Progress) {
+        let revision = progress.revision.clone();
+        for step in revision.description.input_steps() {
+            if !progress.table.contains_key(&step.order_index) {
+                let value = input_value(progress, step);
+                let outputs = HashMap::from([("output".to_owned(), value)]);
+                progress.table.insert(step.order_index, Outputs::Known(outputs));
+            }
+        }
+    }
+
+    fn attempt(
+        &self,
+        progress: &mut Progress,
+        step: &StepDescription,
+        step_id: i64,
+        allowed: &Allowed,
+        budget: Option<usize>,
+        writes: &mut Writes,
+    ) -> Result<Done, Stop> {
+        self.check_order(progress, step, step_id)?;
+        if let Some(text) = allowed.held.get(&step_id) {
+            return Err(Stop::delayed(text.clone(), Wait::Scheduler));
+        }
+        if allowed.expand.as_ref().is_some_and(|expand| !expand.contains(&step_id)) {
+            // It was not offered, as something upstream has to wait; or it has only now become possible.
+            for input in &step.inputs {
+                for from in input.connections.iter().filter(|c| !input.is_non_data(c)) {
+                    let (table, known) = (&progress.table, &progress.known);
+                    let ids = &progress.revision.step_ids;
+                    resolve::connection(table, known, ids, step.order_index, from, Use::Data)?;
+                }
+            }
+            return Err(Stop::delayed("the scheduler has not been asked yet", Wait::Budget));
+        }
+        match step.step_type.as_str() {
+            "data_input" | "data_collection_input" => {
+                let value = input_value(progress, step);
+                Ok(Done::Outputs(HashMap::from([("output".to_owned(), value)])))
+            }
+            "parameter_input" => {
+                let value = input_value(progress, step);
+                if let StepValue::Json(value) = &value {
+                    crate::model::parameter_input::check(&step.tool_inputs, value)
+                        .map_err(|text| Stop::invalid_parameter(step_id, text))?;
+                }
+                Ok(Done::Outputs(HashMap::from([("output".to_owned(), value)])))
+            }
+            "tool" => self.tool_step(progress, step, step_id, budget, writes).map(Done::Tool),
+            _ => self.module_step(progress, step, step_id),
+        }
+    }
+
+    /// Steps that this one only follows, without taking data from them.
+    fn check_order(&self, progress: &Progress, step: &StepDescription, step_id: i64) -> Result<(), Stop> {
+        for input in &step.inputs {
+            for before in input.connections.iter().filter(|c| input.is_non_data(c)) {
+                let scheduled = match progress.steps.get(&before.output_step) {
+                    Some(record) => record.state == StepState::Scheduled,
+                    None => false,
+                };
+                if !scheduled {
+                    // If this very iteration schedules it, its jobs have to end first all the same.
+                    let waits = match progress.table.get(&before.output_step) {
+                        Some(Outputs::Delayed(waits)) => waits.clone(),
+                        Some(Outputs::Known(_)) => vec![Wait::Budget],
+                        None => vec![Wait::Step],
+                    };
+                    return Err(Stop::Delayed { why: "an earlier step is not scheduled yet".into(), waits });
+                }
+                let Some(jobs) = progress.awaited_jobs.get(&before.output_step) else { continue };
+                if let Some(job_id) = jobs.failed {
+                    return Err(Stop::Fail(InvocationMessage {
+                        reason: reason::JOB_FAILED,
+                        workflow_step_id: progress.revision.step_ids.get(before.output_step).copied(),
+                        dependent_workflow_step_id: Some(step_id),
+                        job_id: Some(job_id),
+                        ..Default::default()
+                    }));
+                }
+                if let Some(job) = jobs.unfinished {
+                    return Err(Stop::delayed("an earlier step's jobs are not finished", Wait::Job(job)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tool_step(
+        &self,
+        progress: &mut Progress,
+        step: &StepDescription,
+        step_id: i64,
+        budget: Option<usize>,
+        writes: &mut Writes,
+    ) -> Result<tool_run::Ran, Stop> {
+        let revision = progress.revision.clone();
+        let dynamic_tool_id = revision.dynamic_tool_ids.get(step.order_index).copied().flatten();
+        let tool = self.tools.tool(step, dynamic_tool_id).map_err(|text| Stop::unexpected(step_id, text))?;
+        let state = progress
+            .step_states
+            .get(&step.order_index)
+            .cloned()
+            .ok_or_else(|| Stop::unexpected(step_id, format!("no step state for step {}", step.order_index + 1)))?;
+        let connected = connected_values(progress, step, &tool, &state)?;
+        let actions: Vec<(i64, PostJobAction)> = revision.post_job_action_ids[step.order_index]
+            .iter()
+            .copied()
+            .zip(step.post_job_actions.iter().cloned())
+            .collect();
+        let replacements = effective_replacements(progress);
+        let run = ToolRun {
+            tool: &tool,
+            dynamic_tool_id,
+            state: &state,
+            connected,
+            when: step.when_expression.as_deref(),
+            post_job_actions: &actions,
+            replacements: &replacements,
+            workflow_step_id: step_id,
+            invocation_uuid: Some(progress.uuid),
+            budget,
+            resume: progress.resumes.get(&step.order_index).cloned(),
+        };
+        tool_run::run(&run, &mut progress.known, self.ids, writes)
+    }
+
+    fn module_step(&self, progress: &Progress, step: &StepDescription, step_id: i64) -> Result<Done, Stop> {
+        let call = progress.module_call(step, None);
+        match self.modules.execute(&call) {
+            Ok(ModuleOutcome::Scheduled(outputs)) => Ok(Done::Outputs(outputs)),
+            Ok(ModuleOutcome::OutputsDelayed { wait }) => Ok(Done::OutputsDelayed(wait)),
+            Ok(ModuleOutcome::Delayed { why, wait }) => {
+                let mut waits = vec![wait];
+                if wait == Wait::Step {
+                    waits.extend(progress.upstream_waits(step));
+                }
+                Err(Stop::Delayed { why, waits })
+            }
+            Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),
+            Ok(ModuleOutcome::Cancel { reason, text }) => Err(module_cancel(step_id, &reason, text)),
+            Err(text) => Err(Stop::unexpected(step_id, text)),
+        }
+    }
+}
+
+/// The values that feed a tool step, by input name.
+fn connected_values(
+    progress: &Progress,
+    step: &StepDescription,
+    tool: &Tool,
+    state: &Value,
+) -> Result<Vec<(String, Vec<StepValue>)>, Stop> {
+    let (normalised, _) = parameters::normalise_leniently(tool, state);
+    let terminals = parameters::terminals(tool, &normalised);
+    let mut connected = Vec::with_capacity(step.inputs.len());
+    for input in &step.inputs {
+        let what_for = match terminals.iter().find(|t| t.name == input.name).map(|t| &t.kind) {
+            Some(TerminalKind::Parameter { .. }) => Use::Parameter,
+            _ => Use::Data,
+        };
+        let mut values = Vec::with_capacity(input.connections.len());
+        for from in input.connections.iter().filter(|c| !input.is_non_data(c)) {
+            let (table, known, ids) = (&progress.table, &progress.known, &progress.revision.step_ids);
+            values.push(resolve::connection(table, known, ids, step.order_index, from, what_for)?);
+        }
+        let nothing = values.iter().all(|v| *v == StepValue::NoReplacement);
+        if nothing && input.default_value_set {
+            let given = parameters::get_path(state, &input.name);
+            if given.is_none_or(|v| v.is_null() || parameters::is_connected(v) || parameters::is_runtime(v)) {
+                values = vec![StepValue::Json(input.default_value.clone().unwrap_or(Value::Null))];
+            }
+        }
+        if !values.is_empty() {
+            connected.push((input.name.clone(), values));
+        }
+    }
+    Ok(connected)
+}
+
+/// Supplied, else the default, else nothing.
+fn input_value(progress: &Progress, step: &StepDescription) -> StepValue {
+    if let Some(value) = progress.inputs.get(&step.order_index) {
+        return value.clone();
+    }
+    match step.input_default() {
+        Some(Value::Object(object)) if object.len() == 1 && object.contains_key("value") => {
+            StepValue::Json(object["value"].clone())
+        }
+        Some(value) if step.step_type == "parameter_input" => StepValue::Json(value.clone()),
+        _ => StepValue::NoReplacement,
+    }
+}
+
+/// Labelled parameter inputs as text, overlaid by what the request replaces explicitly.
+fn effective_replacements(progress: &Progress) -> HashMap<String, String> {
+    let mut replacements = HashMap::new();
+    for step in progress.revision.description.input_steps() {
+        let (Some("parameter_input"), Some(label)) = (Some(step.step_type.as_str()), step.effective_label()) else {
+            continue;
+        };
+        if let StepValue::Json(value) = input_value(progress, step) {
+            let text = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            replacements.insert(label.to_owned(), text);
+        }
+    }
+    replacements.extend(progress.replacements.clone());
+    replacements
+}
+
+fn record_outputs(
+    revision: &Revision,
+    step: &StepDescription,
+    step_id: i64,
+    row_id: i64,
+    outputs: &HashMap<String, StepValue>,
+    writes: &mut Writes,
+) {
+    let mut names: Vec<&String> = outputs.keys().collect();
+    names.sort();
+    for name in names {
+        writes.step_outputs.push(StepOutput {
+            invocation_step_id: row_id,
+            output_name: name.clone(),
+            value: outputs[name].clone(),
+        });
+    }
+    for output in &step.workflow_outputs {
+        let key = (step.order_index, output.output_name.clone());
+        let Some(workflow_output_id) = revision.workflow_output_ids.get(&key) else { continue };
+        match outputs.get(&output.output_name) {
+            Some(value) => writes.invocation_outputs.push(InvocationOutput {
+                workflow_output_id: *workflow_output_id,
+                workflow_step_id: step_id,
+                value: value.clone(),
+            }),
+            None => writes.messages.push(InvocationMessage {
+                reason: reason::WORKFLOW_OUTPUT_NOT_FOUND,
+                workflow_step_id: Some(step_id),
+                output_name: Some(output.output_name.clone()),
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+/// The outcome of an attempt that ends here.
+pub fn stopped(stop: Stop) -> Outcome {
+    match stop {
+        Stop::Fail(message) => Outcome::ended(message, InvocationEvent::Failed),
+        Stop::Cancel(message) => Outcome::ended(message, InvocationEvent::CancelRequested),
+        Stop::Delayed { waits, .. } => Outcome {
+            writes: Writes { waits, ..Default::default() },
+            event: Some(InvocationEvent::StepsRemain),
+        },
+    }
+}
+
+fn module_message(step_id: i64, wanted: &str, text: String) -> InvocationMessage {
+    let reason = reason::ALL.iter().find(|r| **r == wanted).copied().unwrap_or(reason::UNEXPECTED_FAILURE);
+    InvocationMessage {
+        reason,
+        workflow_step_id: Some(step_id),
+        details: (!text.is_empty()).then_some(text),
+        ..Default::default()
+    }
+}
+
+fn module_fail(step_id: i64, reason: &str, text: String) -> Stop {
+    Stop::Fail(module_message(step_id, reason, text))
+}
+
+fn module_cancel(step_id: i64, reason: &str, text: String) -> Stop {
+    Stop::Cancel(module_message(step_id, reason, text))
+}
+
+/// Sums up what the jobs of a step have come to, for those who only wait for them. A skipped job is satisfied.
+pub fn awaited(jobs: impl Iterator<Item = (i64, JobState)>) -> AwaitedJobs {
+    let mut awaited = AwaitedJobs::default();
+    for (id, state) in jobs {
+        match state {
+            JobState::Ok | JobState::Skipped => {}
+            state if state.is_finished() => awaited.failed = Some(id),
+            _ => awaited.unfinished = Some(id),
+        }
+    }
+    awaited
+}

@@ -1,0 +1,330 @@
+//! Mapping a tool over collections (Galaxy's matching.MatchingCollections and Tree structures): linked inputs are
+//! matched by shape, the first by name gives structure and identifiers, and each leaf is one slice, one job.
+
+use super::known::{Collection, ElementObject};
+
+/// An input that is mapped over: the collection, and how many innermost ranks of it one job takes whole.
+#[derive(Debug, Clone)]
+pub struct MappedInput<'a> {
+    pub name: String,
+    pub collection: &'a Collection,
+    /// The rank that one job gets: 0 for a single dataset, 1 for a `paired` out of a `list:paired`.
+    pub sub_rank: usize,
+}
+
+/// What one job gets of one mapped input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Slice<'a> {
+    Hda { id: i64, identifier: &'a str },
+    /// A nested collection, by the element that holds it.
+    Element { dce_id: i64, collection: &'a Collection, identifier: &'a str },
+}
+
+/// The structure that the outputs of a mapped step take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Structure {
+    /// `list`, `list:paired` …: the ranks that are mapped over.
+    pub collection_type: String,
+    pub children: Vec<Branch>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    pub identifier: String,
+    /// None: a slice.
+    pub inner: Option<Vec<Branch>>,
+}
+
+/// A matched set of mapped inputs.
+#[derive(Debug)]
+pub struct Mapping<'a> {
+    pub structure: Structure,
+    /// The mapped inputs, in name order.
+    pub names: Vec<String>,
+    /// For each slice, what each of `names` contributes.
+    pub slices: Vec<Vec<Slice<'a>>>,
+    /// For each slice, where its outputs belong: index and identifier, outermost first.
+    pub paths: Vec<Vec<(usize, String)>>,
+}
+
+/// How a declared collection type takes an actual one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// As it is: no mapping.
+    Whole,
+    /// One job per sub-collection of this rank.
+    Mapped(usize),
+    No,
+}
+
+/// Ranks of a collection type: `list:paired` has 2.
+pub fn rank(collection_type: &str) -> usize {
+    collection_type.split(':').filter(|part| !part.is_empty()).count()
+}
+
+/// Whether an input that declares one of `declared` (any, when empty) takes a collection of type `actual`
+/// as it is, mapped, or not at all.
+pub fn fit(declared: &[String], actual: &str) -> Fit {
+    if declared.is_empty() || declared.iter().any(|d| accepts(d, actual)) {
+        return Fit::Whole;
+    }
+    if actual == "record" || actual.starts_with("record:") {
+        return Fit::No;
+    }
+    let mut best = Fit::No;
+    for wanted in declared {
+        let found = if proper_suffix(actual, wanted) {
+            Fit::Mapped(rank(wanted))
+        } else if wanted == "paired_or_unpaired" && actual != "paired" {
+            // Each dataset, or each pair, by itself.
+            Fit::Mapped(if actual.ends_with(":paired") { 1 } else { 0 })
+        } else {
+            Fit::No
+        };
+        best = match (best, found) {
+            (Fit::Mapped(a), Fit::Mapped(b)) => Fit::Mapped(a.max(b)),
+            (Fit::No, other) | (other, Fit::No) => other,
+            (Fit::Whole, _) | (_, Fit::Whole) => Fit::Whole,
+        };
+    }
+    best
+}
+
+fn accepts(declared: &str, actual: &str) -> bool {
+    if declared == actual {
+        return true;
+    }
+    if let Some(outer) = declared.strip_suffix("paired_or_unpaired") {
+        let outer = outer.trim_end_matches(':');
+        let paired = if outer.is_empty() { "paired".to_owned() } else { format!("{outer}:paired") };
+        if actual == paired || (!outer.is_empty() && actual == outer) {
+            return true;
+        }
+    }
+    match actual.strip_prefix("sample_sheet") {
+        Some(rest) => declared.strip_prefix("list").is_some_and(|d| d == rest),
+        None => false,
+    }
+}
+
+fn proper_suffix(actual: &str, wanted: &str) -> bool {
+    actual.strip_suffix(wanted).is_some_and(|rest| rest.ends_with(':'))
+}
+
+/// Matches the mapped inputs by shape; none for no inputs. The error is for the workflow's owner.
+pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'_>>, String> {
+    // Plain string order decides whose identifiers are used, as in Galaxy.
+    inputs.sort_by(|a, b| a.name.cmp(&b.name));
+    let Some(first) = inputs.first() else {
+        return Ok(None);
+    };
+    let depth = depth_of(first);
+    let structure = Structure {
+        collection_type: outer_type(&first.collection.collection_type, depth),
+        children: branches(first.collection, depth),
+    };
+    let mut paths = Vec::new();
+    walk(&structure.children, &mut Vec::new(), &mut paths);
+    let mut slices: Vec<Vec<Slice<'_>>> = vec![Vec::with_capacity(inputs.len()); paths.len()];
+    for (n, input) in inputs.iter().enumerate() {
+        if depth_of(input) != depth {
+            return Err(format!(
+                "Cannot match collection types: input {} is mapped over {} levels, input {} over {depth}.",
+                input.name,
+                depth_of(input),
+                first.name
+            ));
+        }
+        if n > 0 && !same_shape(&structure.children, input.collection, depth) {
+            return Err(format!(
+                "Cannot match collection types: the collections for inputs {} and {} differ in shape.",
+                first.name, input.name
+            ));
+        }
+        let mut taken = Vec::with_capacity(paths.len());
+        take(input.collection, depth, &mut taken);
+        for (slice, part) in slices.iter_mut().zip(taken) {
+            slice.push(part);
+        }
+    }
+    Ok(Some(Mapping {
+        structure,
+        names: inputs.into_iter().map(|input| input.name).collect(),
+        slices,
+        paths,
+    }))
+}
+
+fn walk(children: &[Branch], path: &mut Vec<(usize, String)>, paths: &mut Vec<Vec<(usize, String)>>) {
+    for (index, branch) in children.iter().enumerate() {
+        path.push((index, branch.identifier.clone()));
+        match &branch.inner {
+            Some(inner) => walk(inner, path, paths),
+            None => paths.push(path.clone()),
+        }
+        path.pop();
+    }
+}
+
+fn depth_of(input: &MappedInput<'_>) -> usize {
+    rank(&input.collection.collection_type).saturating_sub(input.sub_rank)
+}
+
+fn outer_type(collection_type: &str, depth: usize) -> String {
+    let ranks: Vec<&str> = collection_type.split(':').take(depth).collect();
+    ranks.join(":")
+}
+
+fn branches(collection: &Collection, depth: usize) -> Vec<Branch> {
+    collection
+        .elements
+        .iter()
+        .map(|element| Branch {
+            identifier: element.identifier.clone(),
+            inner: match &element.object {
+                ElementObject::Collection(child) if depth > 1 => Some(branches(child, depth - 1)),
+                _ => None,
+            },
+        })
+        .collect()
+}
+
+fn same_shape(shape: &[Branch], collection: &Collection, depth: usize) -> bool {
+    shape.len() == collection.elements.len()
+        && shape.iter().zip(&collection.elements).all(|(branch, element)| {
+            match (&branch.inner, &element.object) {
+                (Some(inner), ElementObject::Collection(child)) if depth > 1 => {
+                    same_shape(inner, child, depth - 1)
+                }
+                (None, _) => depth == 1 || matches!(element.object, ElementObject::Hda(_)),
+                _ => false,
+            }
+        })
+}
+
+fn take<'a>(collection: &'a Collection, depth: usize, taken: &mut Vec<Slice<'a>>) {
+    for element in &collection.elements {
+        match &element.object {
+            ElementObject::Hda(id) => taken.push(Slice::Hda {
+                id: *id,
+                identifier: &element.identifier,
+            }),
+            ElementObject::Collection(child) if depth > 1 => take(child, depth - 1, taken),
+            ElementObject::Collection(child) => taken.push(Slice::Element {
+                dce_id: element.id,
+                collection: child,
+                identifier: &element.identifier,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invoker::known::{Element, Populated};
+
+    fn list(collection_type: &str, elements: Vec<(&str, ElementObject)>) -> Collection {
+        Collection {
+            id: 1,
+            collection_type: collection_type.into(),
+            populated: Populated::Ok,
+            elements: elements
+                .into_iter()
+                .enumerate()
+                .map(|(n, (identifier, object))| Element {
+                    id: n as i64 + 100,
+                    identifier: identifier.into(),
+                    object,
+                })
+                .collect(),
+        }
+    }
+
+    fn flat(identifiers: &[&str]) -> Collection {
+        let elements = identifiers
+            .iter()
+            .enumerate()
+            .map(|(n, id)| (*id, ElementObject::Hda(n as i64)));
+        list("list", elements.collect())
+    }
+
+    fn pairs(identifiers: &[&str]) -> Collection {
+        let pair = || {
+            let ends = vec![("forward", ElementObject::Hda(1)), ("reverse", ElementObject::Hda(2))];
+            ElementObject::Collection(list("paired", ends))
+        };
+        list("list:paired", identifiers.iter().map(|id| (*id, pair())).collect())
+    }
+
+    fn mapped<'a>(name: &str, collection: &'a Collection, sub_rank: usize) -> MappedInput<'a> {
+        MappedInput { name: name.into(), collection, sub_rank }
+    }
+
+    #[test]
+    fn declared_types_take_collections_whole_mapped_or_not() {
+        let declared = |types: &[&str]| types.iter().map(|t| t.to_string()).collect::<Vec<_>>();
+        let cases = [
+            (vec!["list"], "list", Fit::Whole),
+            (vec!["paired"], "list:paired", Fit::Mapped(1)),
+            (vec!["list"], "paired", Fit::No),
+            (vec!["paired", "list:paired"], "list:list:paired", Fit::Mapped(2)),
+            (vec!["paired_or_unpaired"], "paired", Fit::Whole),
+            (vec!["paired_or_unpaired"], "list", Fit::Mapped(0)),
+            (vec!["list:paired_or_unpaired"], "list:paired", Fit::Whole),
+            (vec!["list"], "sample_sheet", Fit::Whole),
+            (vec!["sample_sheet"], "list", Fit::No),
+            (vec!["paired"], "record", Fit::No),
+            (vec![], "anything", Fit::Whole),
+        ];
+        for (types, actual, expected) in cases {
+            assert_eq!(fit(&declared(&types), actual), expected, "{types:?} {actual}");
+        }
+    }
+
+    #[test]
+    fn linked_inputs_are_matched_by_shape_and_named_by_the_first() {
+        let (a, b) = (flat(&["x", "y"]), flat(&["1", "2"]));
+        let inputs = vec![mapped("input2", &b, 0), mapped("input1", &a, 0)];
+        let mapping = match_inputs(inputs).expect("same shape").expect("mapped");
+        assert_eq!(mapping.structure.collection_type, "list");
+        let names: Vec<_> = mapping.structure.children.iter().map(|b| b.identifier.as_str()).collect();
+        assert_eq!(names, ["x", "y"]);
+        assert_eq!(mapping.slices.len(), 2);
+        assert_eq!(mapping.slices[1][1], Slice::Hda { id: 1, identifier: "2" });
+    }
+
+    #[test]
+    fn different_lengths_do_not_match() {
+        let (a, b) = (flat(&["x", "y"]), flat(&["1"]));
+        let inputs = vec![mapped("a", &a, 0), mapped("b", &b, 0)];
+        assert!(match_inputs(inputs).is_err());
+    }
+
+    #[test]
+    fn a_pair_out_of_a_list_of_pairs_is_one_slice() {
+        let a = pairs(&["s1", "s2", "s3"]);
+        let inputs = vec![mapped("reads", &a, 1)];
+        let mapping = match_inputs(inputs).expect("one input").expect("mapped");
+        assert_eq!(mapping.structure.collection_type, "list");
+        assert_eq!(mapping.slices.len(), 3);
+        assert!(matches!(mapping.slices[0][0], Slice::Element { dce_id: 100, .. }));
+    }
+
+    #[test]
+    fn every_leaf_of_a_nested_list_is_a_slice_for_a_dataset_input() {
+        let a = pairs(&["s1", "s2"]);
+        let inputs = vec![mapped("input", &a, 0)];
+        let mapping = match_inputs(inputs).expect("one input").expect("mapped");
+        assert_eq!(mapping.structure.collection_type, "list:paired");
+        assert_eq!(mapping.slices.len(), 4);
+    }
+
+    #[test]
+    fn an_empty_collection_maps_to_no_slices() {
+        let a = flat(&[]);
+        let inputs = vec![mapped("input", &a, 0)];
+        let mapping = match_inputs(inputs).expect("one input").expect("mapped");
+        assert!(mapping.slices.is_empty());
+    }
+}

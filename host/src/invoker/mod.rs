@@ -1,0 +1,22 @@
+//! The decisions of scheduling, as plain functions over plain values: what a step's inputs are, what may run,
+//! what to create. No database, no async, no clock. `scheduling` loads the values, calls these, and stores the outcome.
+//!
+//! Read in this order: [`known`] (what there is), [`stop`] (why something does not go on), [`resolve`] (a step's
+//! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`writes`] (what is to be stored), [`iteration`]
+//! (one attempt to advance one invocation).
+
+pub mod iteration;
+pub mod known;
+pub mod mapping;
+pub mod offers;
+pub mod post_job_actions;
+pub mod resolve;
+pub mod stop;
+pub mod tool_run;
+pub mod when;
+pub mod writes;
+
+pub use iteration::{Iteration, Outcome, Progress};
+pub use known::{Collection, Element, ElementObject, Hda, Hdca, Known, StepValue};
+pub use stop::{Stop, Wait};
+pub use writes::Writes;

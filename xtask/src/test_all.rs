@@ -1,0 +1,284 @@
+//! `cargo xtask test`: every test, and aloud what was not tested.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::failure::{Failure, Result};
+use crate::{build, interrupt};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Leave out what needs PostgreSQL
+    #[arg(long)]
+    no_postgres: bool,
+    /// Only the tests whose names contain one of these
+    filter: Vec<String>,
+}
+
+/// Set to `off` for tests that need PostgreSQL and should not run.
+const POSTGRES_VARIABLE: &str = "BARYCENTER_TEST_POSTGRES";
+/// Names a file: a test that cannot run here appends one line to it, what is left out and how to get it.
+const LEFT_OUT_VARIABLE: &str = "BARYCENTER_TEST_LEFT_OUT";
+
+/// Something outside of cargo that some tests need.
+struct Need {
+    name: &'static str,
+    is_here: fn() -> bool,
+    remedy: &'static str,
+}
+
+const NEEDS: [Need; 3] = [
+    Need {
+        name: "a nightly compiler (plugins built by another compiler than the server)",
+        is_here: has_nightly,
+        remedy: "rustup toolchain install nightly --profile minimal",
+    },
+    Need {
+        name: "PostgreSQL (the store and several handlers on it)",
+        is_here: has_postgres,
+        remedy: "apt-get install postgresql",
+    },
+    Need {
+        name: "Python with venv (the API through its Python clients)",
+        is_here: has_python,
+        remedy: "apt-get install python3-venv",
+    },
+];
+
+pub fn run(options: &Options) -> Result<()> {
+    println!("building the plugins and the test plugins");
+    let built = build::cargo()
+        .args(["build", "--workspace", "--quiet"])
+        .status();
+    let built = built.map_err(Failure::during("start cargo build"))?;
+    interrupt::check()?;
+    if !built.success() {
+        return Err(Failure::told(format!("cargo build ended with {built}")));
+    }
+
+    let notes =
+        tempfile::NamedTempFile::new().map_err(Failure::during("create a temporary file"))?;
+    let outcome = test(options, notes.path());
+    interrupt::check()?;
+    let (totals, succeeded) = outcome?;
+
+    println!("\nin all: {totals}");
+    let left_out = left_out(options, totals.ignored, notes.path())?;
+    if left_out.is_empty() {
+        println!("nothing was left out");
+    } else {
+        println!("LEFT OUT:");
+        for line in &left_out {
+            println!("  - {line}");
+        }
+    }
+    if !succeeded {
+        return Err(Failure::told("not every test passed"));
+    }
+    if totals.passed == 0 {
+        return Err(Failure::told("no test ran: does the filter name one?"));
+    }
+    Ok(())
+}
+
+/// Runs the tests and repeats what they print; returns the sums and whether cargo was content.
+fn test(options: &Options, notes: &Path) -> Result<(Totals, bool)> {
+    let mut command = build::cargo();
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env(LEFT_OUT_VARIABLE, notes);
+    if options.no_postgres {
+        command.env(POSTGRES_VARIABLE, "off");
+    }
+    if !options.filter.is_empty() {
+        command.arg("--").args(&options.filter);
+    }
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(Failure::during("start cargo test"))?;
+    let mut totals = Totals::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(Failure::during("read from cargo test"))?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            totals.add(&line);
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(Failure::during("wait for cargo test"))?;
+    Ok((totals, status.success()))
+}
+
+/// The sum of the test runners' closing lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    runners: u64,
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Totals {
+    /// Adds a line `test result: ok. 3 passed; 0 failed; 1 ignored; …`; other lines change nothing.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
+        self.runners += 1;
+        for count in counts.split(';') {
+            let mut words = count.split_whitespace();
+            let number = words
+                .next()
+                .and_then(|number| number.parse::<u64>().ok())
+                .unwrap_or(0);
+            match words.next() {
+                Some("passed") => self.passed += number,
+                Some("failed") => self.failed += number,
+                Some("ignored") => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            runners,
+            passed,
+            failed,
+            ignored,
+        } = self;
+        write!(
+            formatter,
+            "{passed} passed, {failed} failed, {ignored} ignored, in {runners} test runners"
+        )
+    }
+}
+
+/// What could not be tested, each with its remedy.
+fn left_out(options: &Options, ignored: u64, notes: &Path) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = NEEDS
+        .iter()
+        .filter(|need| !(need.is_here)())
+        .map(|need| format!("{}: missing here; {}", need.name, need.remedy))
+        .collect();
+    if options.no_postgres {
+        lines.push("PostgreSQL: asked for by --no-postgres".to_owned());
+    }
+    if !options.filter.is_empty() {
+        lines.push(format!(
+            "tests that do not match {}",
+            options.filter.join(" or ")
+        ));
+    }
+    if ignored > 0 {
+        lines.push(format!(
+            "{ignored} tests marked to be ignored; cargo test --workspace -- --ignored"
+        ));
+    }
+    let notes =
+        fs::read_to_string(notes).map_err(Failure::during("read what the tests left out"))?;
+    let notes: BTreeSet<&str> = notes
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines.extend(notes.into_iter().map(str::to_owned));
+    Ok(lines)
+}
+
+fn has_nightly() -> bool {
+    runs(Command::new("rustc").args(["+nightly", "--version"]))
+}
+
+fn has_python() -> bool {
+    runs(Command::new("python3").args(["-c", "import venv, ensurepip"]))
+}
+
+/// Debian keeps the server's programs out of the search path.
+fn has_postgres() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let folders =
+        std::env::split_paths(&path).chain(debian.map(|version| version.path().join("bin")));
+    let found: Vec<PathBuf> = folders
+        .map(|folder| folder.join("initdb"))
+        .filter(|file| file.is_file())
+        .collect();
+    !found.is_empty()
+}
+
+fn runs(command: &mut Command) -> bool {
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_closing_lines_of_all_runners_are_added_up() {
+        let mut totals = Totals::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.00s",
+            "test a::test_result ... ok",
+            "test result: FAILED. 20 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
+        ] {
+            totals.add(line);
+        }
+        assert_eq!(
+            totals,
+            Totals {
+                runners: 2,
+                passed: 23,
+                failed: 2,
+                ignored: 1
+            }
+        );
+        assert_eq!(
+            totals.to_string(),
+            "23 passed, 2 failed, 1 ignored, in 2 test runners"
+        );
+    }
+
+    #[test]
+    fn what_the_tests_note_is_told_once() {
+        let notes = tempfile::NamedTempFile::new().unwrap();
+        fs::write(
+            notes.path(),
+            "Slurm: apt-get install slurmctld\n\nSlurm: apt-get install slurmctld\n",
+        )
+        .unwrap();
+        let options = Options {
+            no_postgres: true,
+            filter: Vec::new(),
+        };
+        let lines = left_out(&options, 0, notes.path()).unwrap();
+        assert_eq!(
+            lines
+                .iter()
+                .filter(|line| line.starts_with("Slurm"))
+                .count(),
+            1
+        );
+        assert!(lines.contains(&"PostgreSQL: asked for by --no-postgres".to_owned()));
+        assert!(!lines.iter().any(|line| line.contains("ignored")));
+    }
+}
