@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
@@ -74,13 +74,14 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-impl OptionalFromRequestParts<App> for Caller {
-    type Rejection = ApiError;
+/// The key that came with a request, believed or not. It is never kept.
+pub struct PresentedKey(pub Option<String>);
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, ApiError> {
-        <Caller as FromRequestParts<App>>::from_request_parts(parts, app)
-            .await
-            .map(Some)
+impl<S: Send + Sync> FromRequestParts<S> for PresentedKey {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(PresentedKey(presented_key(parts)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A handler translates, calls one thing, translates back. [`router`] is all of it; [`extract`], [`auth`],
 //! [`codec`] and [`error`] are what handlers are written with.
 
+pub mod access;
 pub mod app;
 pub mod auth;
 pub mod codec;
@@ -10,8 +11,10 @@ mod config;
 pub mod error;
 pub mod extract;
 pub mod layers;
+pub mod payload;
 pub mod shapes;
 pub mod time;
+mod users;
 
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
@@ -54,7 +57,9 @@ pub fn router(app: App) -> Router {
 
 /// The routes with their descriptions: a route that is not described is not served.
 fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(document()).merge(config::routes())
+    OpenApiRouter::with_openapi(document())
+        .merge(config::routes())
+        .merge(users::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

@@ -1,8 +1,12 @@
 //! Everything that is stored: one file per noun with its statements, over [`db`], the one place that knows the driver.
 
+pub mod collections;
 pub mod crash;
+pub mod datasets;
 pub mod db;
 pub mod files;
+pub mod filter;
+pub mod histories;
 pub mod ids;
 pub mod invocations;
 pub mod jobs;

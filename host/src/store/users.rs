@@ -131,11 +131,17 @@ pub async fn set_deleted(
     .map(drop)
 }
 
-/// Changes a name. A constraint error means that it is taken.
-pub async fn rename(tx: &mut Tx, id: i64, username: &str, now_ms: i64) -> Result<(), StoreError> {
+/// Changes name and e-mail address. A constraint error means that one is taken.
+pub async fn rename(
+    tx: &mut Tx,
+    id: i64,
+    username: &str,
+    email: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     tx.run(
-        "UPDATE galaxy_user SET username = $2, update_time = $3 WHERE id = $1",
-        args![id, username, now_ms],
+        "UPDATE galaxy_user SET username = $2, email = $3, update_time = $4 WHERE id = $1",
+        args![id, username, email, now_ms],
     )
     .await
     .map(drop)
@@ -207,17 +213,30 @@ pub async fn delete_keys(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
     .map(drop)
 }
 
-/// When the valid `api` key of a user was made.
-pub async fn key_create_time(
+/// The hash of a user's valid key of kind `api`, and when it was made.
+pub async fn api_key(
     query: &mut impl Query,
     user_id: i64,
-) -> Result<Option<i64>, StoreError> {
+) -> Result<Option<(String, i64)>, StoreError> {
     let row = query
         .maybe(
-            "SELECT create_time FROM api_keys WHERE user_id = $1 AND kind = 'api' AND NOT deleted \
+            "SELECT key_hash, create_time FROM api_keys WHERE user_id = $1 AND kind = 'api' AND NOT deleted \
              ORDER BY id DESC LIMIT 1",
             args![user_id],
         )
         .await?;
-    row.map(|r| r.get(0)).transpose()
+    row.map(|r| Ok((r.get(0)?, r.get(1)?))).transpose()
+}
+
+/// Bytes of the datasets in a user's histories, each counted once.
+pub async fn disk_usage(query: &mut impl Query, user_id: i64) -> Result<i64, StoreError> {
+    let row = query
+        .maybe(
+            "SELECT COALESCE(SUM(COALESCE(d.total_size, d.file_size, 0)), 0) FROM dataset d WHERE d.id IN \
+             (SELECT a.dataset_id FROM history h JOIN history_dataset_association a ON a.history_id = h.id \
+             WHERE h.user_id = $1 AND NOT a.purged)",
+            args![user_id],
+        )
+        .await?;
+    Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
 }

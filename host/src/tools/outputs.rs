@@ -1,61 +1,473 @@
-//! Reading what a job left in its working directory.
+//! What a job's outputs are called, what they are, and where in its working directory they lie.
+
+mod discover;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use regex::Regex;
 use serde_json::Value;
 use thiserror::Error;
-use super::{Tool, inputs_json::DataViews, model::Output};
 
-/// What a job left behind. Files are not moved: the caller moves or links `path`.
+use super::Tool;
+use super::datatypes;
+use super::inputs_json::{CollectionView, DataView, DataViews, refs_of};
+use super::model::{Discovery, Output, OutputFiles, OutputKind};
+use super::parameters::get_path;
+
+/// What a job left behind. Nothing is moved: that is the caller's part.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Collected {
-    /// One per declared data and scalar output that has a file.
+    /// One per data and scalar output, in the tool's order, each followed by what was discovered
+    /// beside it.
     pub datasets: Vec<CollectedDataset>,
     pub collections: Vec<CollectedCollection>,
 }
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CollectedDataset {
-    /// The declared output this is, or belongs to.
+    /// The declared output that this is, or was discovered for.
     pub output_name: String,
-    /// Absolute, inside the working directory, symbolic links resolved.
+    /// Absolute, symbolic links resolved, inside the working directory.
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
     pub ext: String,
-    /// Set for a discovered dataset.
+    /// What the file's name says, for a discovered dataset.
     pub name: Option<String>,
     pub designation: Option<String>,
     pub dbkey: Option<String>,
     pub visible: bool,
-    /// Discovered beside the declared one: becomes a dataset of its own.
+    /// Discovered beside the declared output: becomes a dataset of its own.
     pub extra: bool,
 }
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CollectedCollection {
     pub output_name: String,
+    /// In the order the tool asks for.
     pub elements: Vec<CollectedElement>,
 }
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CollectedElement {
-    /// Outermost first; as many as the collection type has ranks.
+    /// Outermost first, one per rank of the collection type.
     pub identifiers: Vec<String>,
     pub path: PathBuf,
+    /// Bytes.
     pub size: u64,
     pub ext: String,
     pub dbkey: Option<String>,
 }
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+
+#[derive(Debug, Error)]
 pub enum CollectError {
     #[error("output {output}: the command did not write {path}")]
     Missing { output: String, path: String },
-    #[error("{0}")]
-    Other(String),
+    #[error("output {output}: no file matched {patterns}")]
+    NothingDiscovered { output: String, patterns: String },
+    #[error("output {output}: {path} leads out of the job's directory")]
+    Escapes { output: String, path: String },
+    #[error("output {output}: {path} is not a regular file")]
+    NotAFile { output: String, path: String },
+    #[error("output {output}: two files are both the element {identifier}")]
+    Ambiguous { output: String, identifier: String },
+    #[error("output {output}: the name of {path} does not give an element identifier")]
+    Nameless { output: String, path: String },
+    #[error("output {output}: more than {limit} files were discovered")]
+    TooMany { output: String, limit: usize },
+    #[error("output {output}: {path} could not be read")]
+    Unreadable {
+        output: String,
+        path: String,
+        source: io::Error,
+    },
 }
-/// Finds the files of every declared output below `working_dir`.
-pub fn collect(_tool: &Tool, _working_dir: &Path, _state: &Value, _data: &DataViews) -> Result<Collected, CollectError> { todo!() }
-/// The extension an output gets when its job is created.
-pub fn output_extension(_tool: &Tool, _output: &Output, _state: &Value, _data: &DataViews) -> String { todo!() }
-/// `None` when it depends on what the job writes.
-pub fn output_collection_type(_tool: &Tool, _output: &Output, _state: &Value, _data: &DataViews) -> Option<String> { todo!() }
-/// The name an output gets: its label, else "Tool name on data 1 and data 2".
-pub fn output_label(_tool: &Tool, _output: &Output, _on_string: &str, _state: &Value, _data: &DataViews) -> String { todo!() }
-/// "data 1", "data 1 and data 2", "data 1, data 2, and others".
-pub fn on_string(_hids: &[i64]) -> String { todo!() }
+
+/// Finds the file of every declared output of a command below `working_dir`.
+///
+/// The common case, `from_work_dir` without a glob, costs one look at one file.
+pub fn collect(
+    tool: &Tool,
+    working_dir: &Path,
+    state: &Value,
+    data: &DataViews,
+) -> Result<Collected, CollectError> {
+    let root = fs::canonicalize(working_dir).map_err(|source| CollectError::Unreadable {
+        output: String::new(),
+        path: working_dir.display().to_string(),
+        source,
+    })?;
+    let mut collected = Collected::default();
+    for output in &tool.outputs {
+        let ext = output_extension(tool, output, state, data);
+        match &output.kind {
+            OutputKind::Data(made) => {
+                collect_files(&root, output, &made.files, &ext, &mut collected)?;
+            }
+            OutputKind::Scalar(made) => {
+                collect_files(&root, output, &made.files, &ext, &mut collected)?;
+            }
+            OutputKind::Collection(made) => collected.collections.push(CollectedCollection {
+                output_name: output.name.clone(),
+                elements: discover::elements(&root, output, &made.discover, &ext)?,
+            }),
+        }
+    }
+    Ok(collected)
+}
+
+fn collect_files(
+    root: &Path,
+    output: &Output,
+    files: &OutputFiles,
+    ext: &str,
+    collected: &mut Collected,
+) -> Result<(), CollectError> {
+    match files {
+        OutputFiles::WorkDir(wanted) => {
+            let found = work_dir_file(root, output, wanted)?;
+            let (path, size) = inside(root, output, &found)?;
+            collected.datasets.push(CollectedDataset {
+                output_name: output.name.clone(),
+                ext: settled_ext(ext, None, &path, output)?,
+                path,
+                size,
+                name: None,
+                designation: None,
+                dbkey: None,
+                visible: !output.hidden,
+                extra: false,
+            });
+            Ok(())
+        }
+        OutputFiles::Discover(discoveries) => {
+            // An expression tool's output is a value, not a file.
+            if discoveries.is_empty() {
+                return Ok(());
+            }
+            discover::datasets(root, output, discoveries, ext, &mut collected.datasets)
+        }
+    }
+}
+
+/// The file a `from_work_dir` names; of several that a glob matches, the first by name.
+fn work_dir_file(root: &Path, output: &Output, wanted: &str) -> Result<PathBuf, CollectError> {
+    let missing = || CollectError::Missing {
+        output: output.name.clone(),
+        path: wanted.to_owned(),
+    };
+    let plain = root.join(wanted);
+    if !wanted.contains(['*', '?', '[']) || plain.exists() {
+        return if plain.symlink_metadata().is_ok() {
+            Ok(plain)
+        } else {
+            Err(missing())
+        };
+    }
+    let mut places = vec![root.to_path_buf()];
+    for part in wanted.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        let mut next = Vec::new();
+        match glob_regex(part) {
+            None => next.extend(places.iter().map(|place| place.join(part)).filter(|path| path.exists())),
+            Some(regex) => {
+                for place in &places {
+                    // Only directories of the job itself are listed: a link could lead anywhere.
+                    if !fs::canonicalize(place).is_ok_and(|real| real.starts_with(root)) {
+                        continue;
+                    }
+                    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+                        // As in a shell, a leading dot must be written.
+                        let fits = |name: &str| {
+                            regex.is_match(name) && name.starts_with('.') <= part.starts_with('.')
+                        };
+                        if entry.file_name().to_str().is_some_and(fits) {
+                            next.push(entry.path());
+                        }
+                    }
+                }
+            }
+        }
+        next.sort();
+        next.truncate(discover::FILES_MAX);
+        places = next;
+    }
+    places.into_iter().next().ok_or_else(missing)
+}
+
+/// `*`, `?` and `[...]` of one path component; `None` if it has none of them.
+fn glob_regex(part: &str) -> Option<Regex> {
+    if !part.contains(['*', '?', '[']) {
+        return None;
+    }
+    let mut pattern = String::from("^");
+    let mut characters = part.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            '[' => {
+                let set: String = characters.by_ref().take_while(|c| *c != ']').collect();
+                let (negated, set) = match set.strip_prefix(['!', '^']) {
+                    Some(rest) => ("^", rest.to_owned()),
+                    None => ("", set),
+                };
+                let set = set.replace('\\', "\\\\").replace('[', "\\[").replace('&', "\\&");
+                pattern.push_str(&format!("[{negated}{set}]"));
+            }
+            other => pattern.push_str(&regex::escape(&other.to_string())),
+        }
+    }
+    pattern.push('$');
+    Regex::new(&pattern).ok()
+}
+
+/// The real path and size of a regular file that must lie inside the working directory, so that
+/// no link publishes a file of the server.
+fn inside(root: &Path, output: &Output, path: &Path) -> Result<(PathBuf, u64), CollectError> {
+    let shown = || path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let unreadable = |source| CollectError::Unreadable {
+        output: output.name.clone(),
+        path: shown(),
+        source,
+    };
+    let real = fs::canonicalize(path).map_err(unreadable)?;
+    if !real.starts_with(root) {
+        return Err(CollectError::Escapes {
+            output: output.name.clone(),
+            path: shown(),
+        });
+    }
+    let metadata = fs::symlink_metadata(&real).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(CollectError::NotAFile {
+            output: output.name.clone(),
+            path: shown(),
+        });
+    }
+    Ok((real, metadata.len()))
+}
+
+/// The extension in the file's name, else the output's own, looked up in the content for `auto`.
+fn settled_ext(
+    declared: &str,
+    discovered: Option<&str>,
+    path: &Path,
+    output: &Output,
+) -> Result<String, CollectError> {
+    let wanted = discovered.filter(|ext| !ext.is_empty()).unwrap_or(declared);
+    if !matches!(wanted, "auto" | "_sniff_") {
+        return Ok(wanted.to_owned());
+    }
+    datatypes::sniff(path).map_err(|source| CollectError::Unreadable {
+        output: output.name.clone(),
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// The extension an output has when its job is created. `auto` stays: the job's end settles it.
+pub fn output_extension(tool: &Tool, output: &Output, state: &Value, data: &DataViews) -> String {
+    let (format, source, fallback) = match &output.kind {
+        OutputKind::Data(made) => (
+            &made.format,
+            made.format_source.as_ref().or(made.metadata_source.as_ref().filter(|_| made.format.is_none())),
+            "data",
+        ),
+        OutputKind::Scalar(_) => return "expression.json".to_owned(),
+        OutputKind::Collection(made) => {
+            let like = made.structured_like.as_ref().filter(|_| made.inherit_format);
+            (&made.format, made.format_source.as_ref().or(like), "data")
+        }
+    };
+    let from_source = source.and_then(|name| source_extension(tool, name, state, data));
+    match (from_source, format) {
+        (Some(ext), _) => ext,
+        (None, Some(format)) if format != "input" => format.clone(),
+        // `input` is Galaxy's old word for "as the first dataset given".
+        (None, Some(_)) => first_extension(state, data).unwrap_or_else(|| fallback.to_owned()),
+        (None, None) => fallback.to_owned(),
+    }
+}
+
+fn source_extension(tool: &Tool, name: &str, state: &Value, data: &DataViews) -> Option<String> {
+    // A name without its path is looked for at every level, as Galaxy does.
+    let value = get_path(state, name).or_else(|| {
+        let wanted = super::parameters::data_inputs(tool, state)
+            .into_iter()
+            .find(|terminal| terminal.name.rsplit('|').next() == Some(name))?;
+        get_path(state, &wanted.name)
+    })?;
+    refs_of(value)
+        .iter()
+        .find_map(|reference| extension_of(data.get(reference)?))
+}
+
+fn first_extension(state: &Value, data: &DataViews) -> Option<String> {
+    super::inputs_json::data_refs(state)
+        .iter()
+        .find_map(|reference| extension_of(data.get(reference)?))
+}
+
+fn extension_of(view: &DataView) -> Option<String> {
+    match view {
+        DataView::Dataset(dataset) => Some(dataset.ext.clone()),
+        DataView::Collection(collection) => collection
+            .elements
+            .iter()
+            .find_map(|element| extension_of(&element.object)),
+    }
+}
+
+/// The type of a collection output, `None` for other outputs or when the source is not known.
+pub fn output_collection_type(
+    tool: &Tool,
+    output: &Output,
+    state: &Value,
+    data: &DataViews,
+) -> Option<String> {
+    let OutputKind::Collection(made) = &output.kind else {
+        return None;
+    };
+    if let Some(declared) = &made.collection_type {
+        return Some(declared.clone());
+    }
+    let source = made.collection_type_source.as_ref().or(made.structured_like.as_ref())?;
+    source_collection(tool, source, state, data).map(|view| view.collection_type.clone())
+}
+
+fn source_collection<'d>(
+    tool: &Tool,
+    name: &str,
+    state: &Value,
+    data: &'d DataViews,
+) -> Option<&'d CollectionView> {
+    let value = get_path(state, name).or_else(|| {
+        let wanted = super::parameters::data_inputs(tool, state)
+            .into_iter()
+            .find(|terminal| terminal.name.rsplit('|').next() == Some(name))?;
+        get_path(state, &wanted.name)
+    })?;
+    match data.get(refs_of(value).first()?)? {
+        DataView::Collection(collection) => Some(collection),
+        DataView::Dataset(_) => None,
+    }
+}
+
+/// What an output is called: its label with `$(inputs.x.name)`, `$(inputs.x)` and
+/// `$(runtime.on_string)` filled in as text (what cannot be filled stays as written), else
+/// "Tool name on dataset 1".
+pub fn output_label(
+    tool: &Tool,
+    output: &Output,
+    on_string: &str,
+    state: &Value,
+    data: &DataViews,
+) -> String {
+    use super::template::{PathPart, Segment, Template};
+    let Some(label) = &output.label else {
+        return if on_string.is_empty() {
+            tool.name.clone()
+        } else {
+            format!("{} on {on_string}", tool.name)
+        };
+    };
+    // Galaxy's own labels use the template words of XML.
+    let label = label
+        .replace("${tool.name}", &tool.name)
+        .replace("${on_string}", on_string);
+    let Ok(template) = Template::parse(&label) else {
+        return label;
+    };
+    let mut text = String::new();
+    for segment in template.segments() {
+        match segment {
+            Segment::Text(literal) => text.push_str(literal),
+            Segment::Script(script) => match script {
+                super::template::Script::Expression(code) => text.push_str(&format!("$({code})")),
+                super::template::Script::Body(code) => text.push_str(&format!("${{{code}}}")),
+            },
+            Segment::Reference(reference) => {
+                let path: Vec<&str> = reference
+                    .path
+                    .iter()
+                    .map(|part| match part {
+                        PathPart::Key(key) => key.as_str(),
+                        PathPart::Index(_) => "",
+                    })
+                    .collect();
+                let filled = match path.as_slice() {
+                    ["runtime", "on_string"] => Some(on_string.to_owned()),
+                    ["inputs", rest @ ..] => label_value(rest, state, data),
+                    _ => None,
+                };
+                match filled {
+                    Some(value) => text.push_str(&value),
+                    None => text.push_str(&format!("$({})", reference.script.code())),
+                }
+            }
+        }
+    }
+    text
+}
+
+fn label_value(path: &[&str], state: &Value, data: &DataViews) -> Option<String> {
+    let mut value = state;
+    for (depth, part) in path.iter().enumerate() {
+        if let Some(reference) = refs_of(value).first() {
+            let rest = &path[depth..];
+            return match (data.get(reference)?, rest) {
+                (DataView::Dataset(dataset), ["name"]) => Some(dataset.name.clone()),
+                (DataView::Dataset(dataset), ["element_identifier"]) => {
+                    Some(dataset.element_identifier.clone().unwrap_or_else(|| dataset.name.clone()))
+                }
+                (DataView::Dataset(dataset), ["ext" | "format"]) => Some(dataset.ext.clone()),
+                (DataView::Collection(collection), ["name"]) => Some(collection.name.clone()),
+                (DataView::Collection(collection), ["collection_type"]) => {
+                    Some(collection.collection_type.clone())
+                }
+                _ => None,
+            };
+        }
+        value = value.as_object()?.get(*part)?;
+    }
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// What a job's outputs are "on", from the history numbers of its input datasets:
+/// "dataset 1", "dataset 1 and 2", "dataset 1, 2, and others".
+pub fn on_string(hids: &[i64]) -> String {
+    numbered("dataset", hids)
+}
+
+/// The same for datasets and collections: "dataset 1 and collection 2".
+pub fn on_string_of(datasets: &[i64], collections: &[i64]) -> String {
+    let parts = [numbered("dataset", datasets), numbered("collection", collections)];
+    let given: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    given.join(" and ")
+}
+
+fn numbered(what: &str, hids: &[i64]) -> String {
+    match hids {
+        [] => String::new(),
+        [one] => format!("{what} {one}"),
+        [one, two] => format!("{what} {one} and {two}"),
+        [one, two, three] => format!("{what} {one}, {two}, and {three}"),
+        [one, two, ..] => format!("{what} {one}, {two}, and others"),
+    }
+}
+
+fn patterns(discoveries: &[Discovery]) -> String {
+    let written: Vec<&str> = discoveries.iter().map(|d| d.pattern.as_str()).collect();
+    written.join(" or ")
+}
+
+#[cfg(test)]
+#[path = "outputs/tests.rs"]
+mod tests;

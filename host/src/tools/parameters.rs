@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::Tool;
 use super::model::{Input, InputKind, When};
 
+pub(super) use normalise::default_value;
 pub use normalise::{decode_tool_state, normalise_leniently, normalise_state};
 
 /// Repeats of more instances than this are refused wherever a state is read.

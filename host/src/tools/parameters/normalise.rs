@@ -206,7 +206,7 @@ fn repeat(
 }
 
 /// What an input has when nothing was said: null where there is no default.
-pub(super) fn default_value(input: &Input) -> Value {
+pub fn default_value(input: &Input) -> Value {
     match &input.kind {
         InputKind::Boolean { value } => match value {
             None if input.optional => Value::Null,

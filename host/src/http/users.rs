@@ -1,0 +1,520 @@
+//! Users, their keys, and logging in with a password.
+//!
+//! A key is stored as a hash, so it is shown once: by the POST that makes it. `GET …/api_key` shows it again only
+//! to whoever presents that very key; for a user without a key it makes one, as Galaxy does; otherwise it answers 204.
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::app::{App, blocking};
+use super::auth::{Caller, PresentedKey, make_key};
+use super::error::ApiError;
+use super::extract::{self, Params};
+use super::{shapes, time};
+use crate::store::users::{self, KeyKind, User, UserFilter};
+use crate::store::{Durability, StoreError};
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(whoami))
+        .routes(routes!(baseauth))
+        .routes(routes!(list, create))
+        .routes(routes!(show, update, delete))
+        .routes(routes!(show_information, update_information))
+        .routes(routes!(get_key, new_key, delete_key))
+        .routes(routes!(get_key_detailed))
+}
+
+/// The caller, or null.
+#[utoipa::path(get, path = "/api/whoami", tag = "users", security(()),
+    responses((status = 200, description = "The user, or null", body = Value)))]
+async fn whoami(State(app): State<App>, caller: Caller) -> Result<Json<Value>, ApiError> {
+    match &caller.user {
+        None => Ok(Json(Value::Null)),
+        Some(user) => shape(&app, user).await.map(Json),
+    }
+}
+
+/// A session key for an e-mail address and a password (`Authorization: Basic …`, or the bare base64 text).
+/// It does not expire the user's API key.
+#[utoipa::path(get, path = "/api/authenticate/baseauth", tag = "users", security(()),
+    responses((status = 200, description = "`api_key`", body = Value)))]
+async fn baseauth(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, ApiError> {
+    let refused = || ApiError::authentication_failed("Invalid e-mail address or password.");
+    let header = headers
+        .get("authorization")
+        .and_then(|v| v.to_str().ok())
+        .ok_or_else(refused)?;
+    let (login, password) = credentials(header).ok_or_else(refused)?;
+    let known = users::by_login(&mut app.store.reader(), &login).await?;
+    let (user, hash) = match known {
+        Some((user, Some(hash))) => (Some(user), hash),
+        // Somebody unknown takes as long as somebody known.
+        _ => (None, NOBODYS_HASH.to_owned()),
+    };
+    let matches = blocking(move || {
+        // A stored hash that cannot be read fits no password.
+        let is_right = PasswordHash::new(&hash).is_ok_and(|hash| {
+            Argon2::default()
+                .verify_password(password.as_bytes(), &hash)
+                .is_ok()
+        });
+        Ok(is_right)
+    })
+    .await?;
+    let user = user.filter(|_| matches).ok_or_else(refused)?;
+    let mut tx = app.store.begin().await?;
+    let key = make_key(&mut tx, user.id, KeyKind::Session, app.now_ms()).await?;
+    tx.commit(Durability::Acknowledged, "user.session").await?;
+    Ok(Json(json!({ "api_key": key })))
+}
+
+/// The hash of a password that was thrown away.
+const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo";
+
+fn credentials(header: &str) -> Option<(String, String)> {
+    let encoded = match header.split_once(' ') {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") => rest,
+        Some(_) => return None,
+        None => header,
+    };
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (login, password) = text.split_once(':')?;
+    Some((login.to_owned(), password.to_owned()))
+}
+
+/// Users: all of them for an administrator, else oneself.
+#[utoipa::path(get, path = "/api/users", tag = "users", params(
+    ("f_email" = Option<String>, Query, description = "Part of the e-mail address (administrators)"),
+    ("f_name" = Option<String>, Query, description = "Part of the name (administrators)"),
+    ("f_any" = Option<String>, Query, description = "Part of either (administrators)"),
+    ("deleted" = Option<bool>, Query, description = "The deleted ones instead (administrators)"),
+    ("limit" = Option<i64>, Query), ("offset" = Option<i64>, Query)),
+    responses((status = 200, description = "Users", body = Vec<Value>)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let page = params.page(app.settings.page_default, app.settings.page_max)?;
+    let mut filter = UserFilter {
+        limit: page.limit,
+        offset: page.offset,
+        ..UserFilter::default()
+    };
+    if caller.is_admin {
+        let text = |name: &str| params.text(name).map(str::to_owned);
+        filter.deleted = params.is("deleted")?;
+        (filter.email, filter.name, filter.any) = (text("f_email"), text("f_name"), text("f_any"));
+    } else {
+        filter.id = Some(caller.user_id()?);
+    }
+    let users = users::list(&mut app.store.reader(), &filter).await?;
+    let lines = users.iter().map(|user| {
+        json!({
+            "model_class": "User",
+            "id": app.encode(user.id),
+            "username": user.username,
+            "email": user.email,
+            "deleted": user.deleted,
+            "purged": user.purged,
+            "active": true,
+            "is_admin": user.is_admin,
+            "create_time": time::iso(user.create_time),
+            "update_time": time::iso(user.update_time),
+        })
+    });
+    Ok(Json(lines.collect()))
+}
+
+/// A user to be made.
+#[derive(Deserialize, ToSchema)]
+struct NewUser {
+    username: String,
+    email: String,
+    /// Without one the user can only use keys.
+    password: Option<String>,
+}
+
+/// Makes a user. For administrators.
+#[utoipa::path(post, path = "/api/users", tag = "users", request_body = NewUser,
+    responses((status = 200, description = "The user", body = Value)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    extract::Json(new): extract::Json<NewUser>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require_admin()?;
+    let username = valid_username(&new.username)?;
+    let email = valid_email(&new.email)?;
+    let hash = match new.password.filter(|p| !p.is_empty()) {
+        None => None,
+        Some(password) => Some(hash_password(password).await?),
+    };
+    let mut tx = app.store.begin().await?;
+    let id = users::create(
+        &mut tx,
+        username,
+        email,
+        hash.as_deref(),
+        false,
+        app.now_ms(),
+    )
+    .await
+    .map_err(taken)?;
+    tx.commit(Durability::Acknowledged, "user.create").await?;
+    show_by_id(&app, id).await
+}
+
+fn taken(error: StoreError) -> ApiError {
+    if error.is_constraint() {
+        ApiError::conflict("A user with this name or e-mail address exists already.")
+    } else {
+        error.into()
+    }
+}
+
+fn valid_username(text: &str) -> Result<&str, ApiError> {
+    let fits = (1..=255).contains(&text.chars().count())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    fits.then_some(text).ok_or_else(|| {
+        ApiError::invalid(
+            "A username consists of letters, digits, '.', '_' and '-', at most 255 of them.",
+        )
+    })
+}
+
+fn valid_email(text: &str) -> Result<&str, ApiError> {
+    let fits = text.len() <= 255
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        && text.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty() && !host.is_empty() && !host.contains('@')
+        });
+    fits.then_some(text)
+        .ok_or_else(|| ApiError::invalid("This is not an e-mail address."))
+}
+
+/// Shorter passwords are refused.
+const PASSWORD_MIN: usize = 6;
+
+/// The Argon2id hash of a password, made where blocking is allowed.
+pub async fn hash_password(password: String) -> Result<String, ApiError> {
+    if password.chars().count() < PASSWORD_MIN {
+        return Err(ApiError::invalid(format!(
+            "A password has at least {PASSWORD_MIN} characters."
+        )));
+    }
+    blocking(move || {
+        Argon2::default()
+            .hash_password(password.as_bytes())
+            .map(|hash| hash.to_string())
+            .map_err(|e| std::io::Error::other(e.to_string()))
+    })
+    .await
+}
+
+/// A user; `current` is the caller.
+#[utoipa::path(get, path = "/api/users/{user_id}", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "The user", body = Value)))]
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    if user_id == "current" && caller.user.is_none() && !caller.is_admin {
+        return Ok(Json(json!({})));
+    }
+    let user = addressed(&app, &caller, &user_id).await?;
+    shape(&app, &user).await.map(Json)
+}
+
+/// What may be changed of a user.
+#[derive(Deserialize, ToSchema)]
+struct UserChange {
+    username: Option<String>,
+    email: Option<String>,
+}
+
+/// Changes a user's name or e-mail address.
+#[utoipa::path(put, path = "/api/users/{user_id}", tag = "users", request_body = UserChange,
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "The user", body = Value)))]
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+    extract::Json(change): extract::Json<UserChange>,
+) -> Result<Json<Value>, ApiError> {
+    let user = apply(&app, &caller, &user_id, change).await?;
+    shape(&app, &user).await.map(Json)
+}
+
+/// A user's name and e-mail address, as a form would show them.
+#[utoipa::path(get, path = "/api/users/{user_id}/information/inputs", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "`username`, `email`", body = Value)))]
+async fn show_information(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let user = addressed(&app, &caller, &user_id).await?;
+    Ok(Json(
+        json!({ "username": user.username, "email": user.email, "inputs": [] }),
+    ))
+}
+
+/// Changes a user's name or e-mail address; the way that BioBlend takes.
+#[utoipa::path(put, path = "/api/users/{user_id}/information/inputs", tag = "users", request_body = UserChange,
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "`message`", body = Value)))]
+async fn update_information(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+    extract::Json(change): extract::Json<UserChange>,
+) -> Result<Json<Value>, ApiError> {
+    apply(&app, &caller, &user_id, change).await?;
+    Ok(Json(
+        json!({ "message": "User information has been saved." }),
+    ))
+}
+
+async fn apply(
+    app: &App,
+    caller: &Caller,
+    encoded: &str,
+    change: UserChange,
+) -> Result<User, ApiError> {
+    let user = addressed(app, caller, encoded).await?;
+    let username = match &change.username {
+        Some(name) => valid_username(name)?,
+        None => &user.username,
+    };
+    let email = match &change.email {
+        Some(email) => valid_email(email)?,
+        None => &user.email,
+    };
+    let mut tx = app.store.begin().await?;
+    users::rename(&mut tx, user.id, username, email, app.now_ms())
+        .await
+        .map_err(taken)?;
+    tx.commit(Durability::Acknowledged, "user.update").await?;
+    app.keys.clear();
+    addressed(app, caller, encoded).await
+}
+
+/// Deletes a user: the keys stop working, the histories stay. `purge` removes the name and address of a
+/// user who was deleted before. For administrators.
+#[utoipa::path(delete, path = "/api/users/{user_id}", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id"),
+           ("purge" = Option<bool>, Query, description = "Remove name and address for good")),
+    responses((status = 200, description = "The user", body = Value)))]
+async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+    params: Params,
+    extract::Json(body): extract::Json<Value>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require_admin()?;
+    let purge = params.is("purge")? || body.get("purge").and_then(Value::as_bool).unwrap_or(false);
+    let user = addressed(&app, &caller, &user_id).await?;
+    if purge && !user.deleted {
+        return Err(ApiError::message(
+            "A user must be deleted before being purged.",
+        ));
+    }
+    let now_ms = app.now_ms();
+    let mut tx = app.store.begin().await?;
+    users::set_deleted(&mut tx, user.id, true, purge, now_ms).await?;
+    users::delete_keys(&mut tx, user.id).await?;
+    if purge {
+        let anonymous = format!("purged-{}", super::auth::random_hex(8));
+        let address = format!("{anonymous}@purged.invalid");
+        users::rename(&mut tx, user.id, &anonymous, &address, now_ms).await?;
+    }
+    tx.commit(Durability::Acknowledged, "user.delete").await?;
+    app.keys.clear();
+    show_by_id(&app, user.id).await
+}
+
+/// Makes a new API key, as a JSON string. It replaces the one before.
+#[utoipa::path(post, path = "/api/users/{user_id}/api_key", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "The key, shown this once", body = String)))]
+async fn new_key(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<Json<String>, ApiError> {
+    let user = addressed(&app, &caller, &user_id).await?;
+    make_api_key(&app, &user).await.map(Json)
+}
+
+async fn make_api_key(app: &App, user: &User) -> Result<String, ApiError> {
+    if user.deleted {
+        return Err(ApiError::conflict("This user is deleted."));
+    }
+    let mut tx = app.store.begin().await?;
+    let key = make_key(&mut tx, user.id, KeyKind::Api, app.now_ms()).await?;
+    tx.commit(Durability::Acknowledged, "user.key").await?;
+    app.keys.clear();
+    Ok(key)
+}
+
+/// The API key of a user who has none yet: it is made. An existing one is shown only to whoever presents it
+/// (only its hash is stored); otherwise 204.
+#[utoipa::path(get, path = "/api/users/{user_id}/api_key", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "The key", body = String),
+              (status = 204, description = "There is one, and it cannot be shown")))]
+async fn get_key(
+    State(app): State<App>,
+    caller: Caller,
+    presented: PresentedKey,
+    Path(user_id): Path<String>,
+) -> Result<Response, ApiError> {
+    let user = addressed(&app, &caller, &user_id).await?;
+    match existing_key(&app, &user, presented).await? {
+        Existing::None => Ok(Json(make_api_key(&app, &user).await?).into_response()),
+        Existing::Shown { key, .. } => Ok(Json(key).into_response()),
+        Existing::Hidden => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// The API key with the time of its making; 204 if there is none or it cannot be shown.
+#[utoipa::path(get, path = "/api/users/{user_id}/api_key/detailed", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "`key`, `create_time`", body = Value),
+              (status = 204, description = "There is none, or it cannot be shown")))]
+async fn get_key_detailed(
+    State(app): State<App>,
+    caller: Caller,
+    presented: PresentedKey,
+    Path(user_id): Path<String>,
+) -> Result<Response, ApiError> {
+    let user = addressed(&app, &caller, &user_id).await?;
+    match existing_key(&app, &user, presented).await? {
+        Existing::Shown { key, create_time } => Ok(Json(json!({
+            "key": key,
+            "create_time": time::iso(create_time),
+        }))
+        .into_response()),
+        Existing::None | Existing::Hidden => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+enum Existing {
+    None,
+    Shown { key: String, create_time: i64 },
+    Hidden,
+}
+
+async fn existing_key(
+    app: &App,
+    user: &User,
+    presented: PresentedKey,
+) -> Result<Existing, ApiError> {
+    let mut reader = app.store.reader();
+    let Some((hash, create_time)) = users::api_key(&mut reader, user.id).await? else {
+        return Ok(Existing::None);
+    };
+    Ok(match presented.0 {
+        Some(key) if super::auth::hash_key(&key) == hash => Existing::Shown { key, create_time },
+        _ => Existing::Hidden,
+    })
+}
+
+/// Invalidates the user's keys, those of logins included.
+#[utoipa::path(delete, path = "/api/users/{user_id}/api_key", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 204, description = "They are gone")))]
+async fn delete_key(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let user = addressed(&app, &caller, &user_id).await?;
+    let mut tx = app.store.begin().await?;
+    users::delete_keys(&mut tx, user.id).await?;
+    tx.commit(Durability::Acknowledged, "user.key").await?;
+    app.keys.clear();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The user that a path names: oneself, or anybody for an administrator. Somebody else's id answers as an
+/// unknown one does.
+async fn addressed(app: &App, caller: &Caller, encoded: &str) -> Result<User, ApiError> {
+    let id = match encoded {
+        "current" => caller.user_id()?,
+        _ if caller.user.is_none() && !caller.is_admin => caller.user_id()?,
+        _ => app.decode(encoded)?,
+    };
+    let unknown = || ApiError::not_found("There is no such user.");
+    if !caller.is_admin && caller.user_id()? != id {
+        return Err(unknown());
+    }
+    users::by_id(&mut app.store.reader(), id)
+        .await?
+        .ok_or_else(unknown)
+}
+
+async fn show_by_id(app: &App, id: i64) -> Result<Json<Value>, ApiError> {
+    let user = users::by_id(&mut app.store.reader(), id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("There is no such user."))?;
+    shape(app, &user).await.map(Json)
+}
+
+async fn shape(app: &App, user: &User) -> Result<Value, ApiError> {
+    let usage = users::disk_usage(&mut app.store.reader(), user.id).await?;
+    Ok(shapes::user(app, user, usage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_come_with_and_without_the_scheme() {
+        let expected = Some(("a@b.c".to_owned(), "x:y".to_owned()));
+        let bare = STANDARD.encode("a@b.c:x:y");
+        assert_eq!(credentials(&bare), expected);
+        assert_eq!(credentials(&format!("Basic {bare}")), expected);
+        assert_eq!(credentials(&format!("Bearer {bare}")), None);
+        assert_eq!(credentials("???"), None);
+    }
+
+    #[test]
+    fn the_hash_of_nobody_is_a_hash() {
+        assert!(PasswordHash::new(NOBODYS_HASH).is_ok());
+    }
+
+    #[test]
+    fn addresses_and_names_are_looked_at() {
+        assert!(valid_email("a@b").is_ok());
+        for wrong in ["", "a", "a@", "@b", "a b@c", "a@b@c", "a@b\n"] {
+            assert!(valid_email(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(valid_username("ada.l-1_").is_ok());
+        for wrong in ["", "a b", "../x", "ä"] {
+            assert!(valid_username(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

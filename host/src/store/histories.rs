@@ -1,0 +1,445 @@
+//! Histories and the lists of what is in them.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::db::{Query, Row, StoreError, Tx, Val, blocks, placeholders};
+use super::filter::{Field, Filter, Kind};
+use crate::args;
+use crate::model::state::DatasetState;
+
+/// A history and its owner's name.
+#[derive(Debug, Clone)]
+pub struct History {
+    pub id: i64,
+    pub user_id: i64,
+    pub username: String,
+    pub name: String,
+    pub hid_counter: i64,
+    pub deleted: bool,
+    pub purged: bool,
+    pub archived: bool,
+    pub importable: bool,
+    pub published: bool,
+    pub slug: Option<String>,
+    pub genome_build: Option<String>,
+    pub annotation: Option<String>,
+    pub tags: Value,
+    pub preferred_object_store_id: Option<String>,
+    pub create_time: i64,
+    pub update_time: i64,
+}
+
+const SELECT: &str = "SELECT h.id, h.user_id, u.username, h.name, h.hid_counter, h.deleted, h.purged, h.archived, \
+     h.importable, h.published, h.slug, h.genome_build, h.annotation, h.tags, h.preferred_object_store_id, \
+     h.create_time, h.update_time FROM history h JOIN galaxy_user u ON u.id = h.user_id";
+
+/// What lists of histories can be filtered and ordered by.
+pub const FIELDS: &[Field] = &[
+    Field {
+        name: "name",
+        column: "h.name",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "annotation",
+        column: "h.annotation",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "slug",
+        column: "h.slug",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "username",
+        column: "u.username",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "deleted",
+        column: "h.deleted",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "purged",
+        column: "h.purged",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "archived",
+        column: "h.archived",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "published",
+        column: "h.published",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "importable",
+        column: "h.importable",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "tag",
+        column: "h.tags",
+        kind: Kind::Tags,
+    },
+    Field {
+        name: "create_time",
+        column: "h.create_time",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "update_time",
+        column: "h.update_time",
+        kind: Kind::Time,
+    },
+];
+
+fn history(row: &Row) -> Result<History, StoreError> {
+    Ok(History {
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        username: row.get("username")?,
+        name: row.get("name")?,
+        hid_counter: row.get("hid_counter")?,
+        deleted: row.get("deleted")?,
+        purged: row.get("purged")?,
+        archived: row.get("archived")?,
+        importable: row.get("importable")?,
+        published: row.get("published")?,
+        slug: row.get("slug")?,
+        genome_build: row.get("genome_build")?,
+        annotation: row.get("annotation")?,
+        tags: row.json("tags")?,
+        preferred_object_store_id: row.get("preferred_object_store_id")?,
+        create_time: row.get("create_time")?,
+        update_time: row.get("update_time")?,
+    })
+}
+
+/// The history with an id.
+pub async fn by_id(query: &mut impl Query, id: i64) -> Result<Option<History>, StoreError> {
+    let sql = format!("{SELECT} WHERE h.id = $1");
+    query
+        .maybe(sql, args![id])
+        .await?
+        .as_ref()
+        .map(history)
+        .transpose()
+}
+
+/// A page of histories and, first, how many match in all. `order` comes from [`super::filter::order_by`].
+pub async fn list(
+    query: &mut impl Query,
+    filter: &Filter,
+    order: &str,
+    limit: i64,
+    offset: i64,
+) -> Result<(i64, Vec<History>), StoreError> {
+    let counted = format!(
+        "SELECT COUNT(*) FROM history h JOIN galaxy_user u ON u.id = h.user_id WHERE TRUE{}",
+        filter.sql()
+    );
+    let total = query.maybe(counted, filter.args()).await?;
+    let total = total.map(|r| r.get(0)).transpose()?.unwrap_or(0);
+    let (l, o) = (filter.next(1), filter.next(2));
+    let sql = format!(
+        "{SELECT} WHERE TRUE{}{order} LIMIT ${l} OFFSET ${o}",
+        filter.sql()
+    );
+    let rows = query
+        .all(sql, filter.args_and(args![limit, offset]))
+        .await?;
+    let histories = rows.iter().map(history).collect::<Result<_, _>>()?;
+    Ok((total, histories))
+}
+
+/// The history of this user that changed last.
+pub async fn most_recent(
+    query: &mut impl Query,
+    user_id: i64,
+) -> Result<Option<History>, StoreError> {
+    let sql = format!(
+        "{SELECT} WHERE h.user_id = $1 AND NOT h.deleted ORDER BY h.update_time DESC, h.id DESC LIMIT 1"
+    );
+    query
+        .maybe(sql, args![user_id])
+        .await?
+        .as_ref()
+        .map(history)
+        .transpose()
+}
+
+/// Creates a history under an id from [`super::Ids`].
+pub async fn create(
+    tx: &mut Tx,
+    id: i64,
+    user_id: i64,
+    name: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    tx.run(
+        "INSERT INTO history (id, user_id, name, create_time, update_time) VALUES ($1, $2, $3, $4, $4)",
+        args![id, user_id, name, now_ms],
+    )
+    .await
+    .map(drop)
+}
+
+/// Writes what of a history may be changed.
+pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreError> {
+    tx.run(
+        "UPDATE history SET name = $2, deleted = $3, purged = $4, importable = $5, published = $6, slug = $7, \
+         genome_build = $8, annotation = $9, tags = $10, preferred_object_store_id = $11, update_time = $12 \
+         WHERE id = $1",
+        args![
+            h.id,
+            &h.name,
+            h.deleted,
+            h.purged,
+            h.importable,
+            h.published,
+            &h.slug,
+            &h.genome_build,
+            &h.annotation,
+            &h.tags,
+            &h.preferred_object_store_id,
+            now_ms
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// Moves a history's update time; whatever changes in it has to.
+pub async fn touch(tx: &mut Tx, id: i64, now_ms: i64) -> Result<(), StoreError> {
+    tx.run(
+        "UPDATE history SET update_time = $2 WHERE id = $1",
+        args![id, now_ms],
+    )
+    .await
+    .map(drop)
+}
+
+/// Takes `count` hids and gives the first of them. Moves the update time.
+pub async fn allocate_hids(
+    tx: &mut Tx,
+    id: i64,
+    count: usize,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let row = tx
+        .maybe(
+            "UPDATE history SET hid_counter = hid_counter + $2, update_time = $3 WHERE id = $1 RETURNING hid_counter",
+            args![id, count, now_ms],
+        )
+        .await?;
+    let after: i64 = row.map(|r| r.get(0)).transpose()?.unwrap_or(1);
+    Ok(after - count as i64)
+}
+
+/// Whether another history of the user has this slug.
+pub async fn has_slug(
+    query: &mut impl Query,
+    user_id: i64,
+    slug: &str,
+    except: i64,
+) -> Result<bool, StoreError> {
+    let row = query
+        .maybe(
+            "SELECT 1 FROM history WHERE user_id = $1 AND slug = $2 AND id <> $3 LIMIT 1",
+            args![user_id, slug, except],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// The ids of the HDAs in a history that are not purged.
+pub async fn hda_ids(query: &mut impl Query, id: i64) -> Result<Vec<i64>, StoreError> {
+    let rows = query
+        .all(
+            "SELECT id FROM history_dataset_association WHERE history_id = $1 AND NOT purged ORDER BY hid, id",
+            args![id],
+        )
+        .await?;
+    rows.iter().map(|r| r.get(0)).collect()
+}
+
+/// What the state of a history is made of.
+#[derive(Debug, Clone, Default)]
+pub struct Census {
+    /// (state, HDA), for the HDAs that are not deleted.
+    pub states: Vec<(String, i64)>,
+    /// Bytes of the datasets, each counted once.
+    pub size: i64,
+}
+
+/// The census of each of some histories, in two statements for all of them.
+pub async fn census(
+    query: &mut impl Query,
+    histories: &[i64],
+) -> Result<HashMap<i64, Census>, StoreError> {
+    let mut found: HashMap<i64, Census> = HashMap::new();
+    for block in blocks(histories) {
+        let list = placeholders(1, block.len());
+        let args: Vec<Val> = block.iter().map(|id| (*id).into()).collect();
+        let rows = query
+            .all(
+                format!(
+                    "SELECT a.history_id, d.state, a.id FROM history_dataset_association a \
+                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.deleted \
+                     ORDER BY a.history_id, a.hid, a.id"
+                ),
+                args.clone(),
+            )
+            .await?;
+        for row in rows {
+            let census = found.entry(row.get(0)?).or_default();
+            census.states.push((row.get(1)?, row.get(2)?));
+        }
+        let rows = query
+            .all(
+                format!(
+                    "SELECT s.history_id, SUM(s.bytes) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
+                     COALESCE(d.total_size, d.file_size, 0) AS bytes FROM history_dataset_association a \
+                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.purged) s \
+                     GROUP BY s.history_id"
+                ),
+                args,
+            )
+            .await?;
+        for row in rows {
+            found.entry(row.get(0)?).or_default().size = row.get(1)?;
+        }
+    }
+    Ok(found)
+}
+
+/// A line of a list of contents: what it is and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    Dataset(i64),
+    Collection(i64),
+}
+
+/// What contents can be filtered and ordered by.
+pub const CONTENT_FIELDS: &[Field] = &[
+    Field {
+        name: "hid",
+        column: "c.hid",
+        kind: Kind::Number,
+    },
+    Field {
+        name: "name",
+        column: "c.name",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "state",
+        column: "c.state",
+        kind: Kind::Choice(is_dataset_state),
+    },
+    Field {
+        name: "extension",
+        column: "c.extension",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "deleted",
+        column: "c.deleted",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "purged",
+        column: "c.purged",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "visible",
+        column: "c.visible",
+        kind: Kind::Flag,
+    },
+    Field {
+        name: "annotation",
+        column: "c.annotation",
+        kind: Kind::Text,
+    },
+    Field {
+        name: "tag",
+        column: "c.tags",
+        kind: Kind::Tags,
+    },
+    Field {
+        name: "history_content_type",
+        column: "c.kind",
+        kind: Kind::Choice(|v| matches!(v, "dataset" | "dataset_collection")),
+    },
+    Field {
+        name: "create_time",
+        column: "c.create_time",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "update_time",
+        column: "c.update_time",
+        kind: Kind::Time,
+    },
+    Field {
+        name: "tool_id",
+        column: "(SELECT j.tool_id FROM job_to_output_dataset o JOIN job j ON j.id = o.job_id \
+        WHERE o.hda_id = c.id AND c.kind = 'dataset' ORDER BY o.id LIMIT 1)",
+        kind: Kind::Text,
+    },
+];
+
+fn is_dataset_state(text: &str) -> bool {
+    text.parse::<DatasetState>().is_ok()
+}
+
+// Both kinds with the same columns. A collection is in the state that its elements' knowledge is in.
+const CONTENTS: &str = "(SELECT 'dataset' AS kind, a.id, a.history_id, h.user_id, a.hid, a.name, d.state, a.extension, \
+     a.deleted, a.purged, a.visible, a.annotation, a.tags, a.create_time, a.update_time \
+     FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id JOIN history h ON h.id = a.history_id \
+     UNION ALL SELECT 'dataset_collection', a.id, a.history_id, h.user_id, a.hid, a.name, k.populated_state, NULL, \
+     a.deleted, FALSE, a.visible, a.annotation, a.tags, a.create_time, a.update_time \
+     FROM history_dataset_collection_association a JOIN dataset_collection k ON k.id = a.collection_id \
+     JOIN history h ON h.id = a.history_id) c";
+
+/// A page of contents: which they are, in order. The filter names `c.history_id` or `c.user_id`.
+pub async fn contents(
+    query: &mut impl Query,
+    filter: &Filter,
+    order: &str,
+    limit: i64,
+    offset: i64,
+) -> Result<Vec<Content>, StoreError> {
+    let (l, o) = (filter.next(1), filter.next(2));
+    let sql = format!(
+        "SELECT c.kind, c.id FROM {CONTENTS} WHERE TRUE{}{order} LIMIT ${l} OFFSET ${o}",
+        filter.sql()
+    );
+    let rows = query
+        .all(sql, filter.args_and(args![limit, offset]))
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let kind: String = row.get(0)?;
+            let id = row.get(1)?;
+            Ok(match kind.as_str() {
+                "dataset" => Content::Dataset(id),
+                _ => Content::Collection(id),
+            })
+        })
+        .collect()
+}
+
+/// How many contents match.
+pub async fn count_contents(query: &mut impl Query, filter: &Filter) -> Result<i64, StoreError> {
+    let sql = format!("SELECT COUNT(*) FROM {CONTENTS} WHERE TRUE{}", filter.sql());
+    let row = query.maybe(sql, filter.args()).await?;
+    Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
+}
