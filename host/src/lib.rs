@@ -1,3 +1,4 @@
 //! Barycenter
 
+pub mod formats;
 pub mod model;
