@@ -99,6 +99,8 @@ pub fn import(value: &Value) -> Result<WorkflowDescription, ImportError> {
     let mut workflow = converted.workflow;
     validate::description(&workflow)?;
     order::reorder(&mut workflow);
+    native_export::declare_inputs(&mut workflow);
+    mark_errors(&mut workflow);
     Ok(workflow)
 }
 
@@ -161,6 +163,19 @@ impl Exported {
 
 fn format2_text(workflow: &WorkflowDescription) -> String {
     yaml::emit(&format2_export::write(workflow))
+}
+
+/// Sets `has_errors` where a step, or a subworkflow's, came with errors.
+fn mark_errors(workflow: &mut WorkflowDescription) -> bool {
+    let mut has_errors = false;
+    for step in &mut workflow.steps {
+        has_errors |= step.tool_errors.is_some();
+        if let Some(inner) = &mut step.subworkflow {
+            has_errors |= mark_errors(inner);
+        }
+    }
+    workflow.has_errors = has_errors;
+    has_errors
 }
 
 /// Where in a file a workflow stands, and what it may refer to from there.

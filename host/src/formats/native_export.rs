@@ -5,7 +5,7 @@ use super::Style;
 use super::fields::Object;
 use super::{actions, comments};
 use crate::model::workflow::{
-    StepDescription, StepInput, WorkflowDescription, is_runtime_value,
+    DeclaredInput, StepDescription, StepInput, WorkflowDescription, is_runtime_value,
 };
 use serde_json::{Value, json};
 
@@ -149,20 +149,41 @@ pub(super) fn details(input: &StepInput) -> Object {
     given.collect()
 }
 
-/// What the file said, else what Galaxy would: the input itself, and what is open at run time.
 fn declared_inputs(step: &StepDescription) -> Value {
-    let entry = |name: &str, description: &str| json!({"name": name, "description": description});
-    if !step.declared_inputs.is_empty() {
-        let declared = step.declared_inputs.iter();
-        return declared.map(|input| entry(&input.name, &input.description)).collect();
+    let entry = |input: &DeclaredInput| json!({"name": input.name, "description": input.description});
+    match step.declared_inputs.as_slice() {
+        [] => default_declared_inputs(step).iter().map(entry).collect(),
+        declared => declared.iter().map(entry).collect(),
     }
+}
+
+/// What Galaxy would say where a file says nothing: the input itself, or what is open at run
+/// time.
+fn default_declared_inputs(step: &StepDescription) -> Vec<DeclaredInput> {
+    let declared = |name: &str, description: &str| DeclaredInput {
+        name: name.to_owned(),
+        description: description.to_owned(),
+    };
     if step.is_input_step() {
         let annotation = step.annotation.as_deref().unwrap_or("");
         let label = step.effective_label();
-        return label.map(|label| entry(label, annotation)).into_iter().collect();
+        return label.map(|label| declared(label, annotation)).into_iter().collect();
     }
     let tool = step.name.as_deref().unwrap_or("");
     let state = step.tool_inputs.as_object().into_iter().flatten();
     let open = state.filter(|(_, value)| is_runtime_value(value));
-    open.map(|(name, _)| entry(name, &format!("runtime parameter for tool {tool}"))).collect()
+    open.map(|(name, _)| declared(name, &format!("runtime parameter for tool {tool}"))).collect()
+}
+
+/// Fills in `declared_inputs` where a file has none, so that it does not matter whether a
+/// description was ever written out.
+pub(super) fn declare_inputs(workflow: &mut WorkflowDescription) {
+    for step in &mut workflow.steps {
+        if step.declared_inputs.is_empty() {
+            step.declared_inputs = default_declared_inputs(step);
+        }
+        if let Some(inner) = &mut step.subworkflow {
+            declare_inputs(inner);
+        }
+    }
 }

@@ -23,6 +23,9 @@ fn every_file_of_the_corpus_goes_round_in_both_formats() {
         let imported = import_bytes(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         let native = native_of(&imported);
         let again = import(&native).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (left, right) in again.steps.iter().zip(&imported.steps) {
+            assert_eq!(left, right, "{name} changed in native format");
+        }
         assert_eq!(again, imported, "{name} changed in native format");
 
         let yaml = yaml_of(&imported);
