@@ -356,13 +356,6 @@ fn step(
             .cloned(),
         ..Default::default()
     };
-    if step.step_type == "tool"
-        && step.tool_id.is_none()
-        && step.tool_uuid.is_none()
-        && step.tool_representation.is_none()
-    {
-        return Err(ImportError::missing("tool_id is missing."));
-    }
     let mut inner = None;
     if step.step_type == "subworkflow" {
         inner = Some(subworkflow(fields, level, allowance)?);

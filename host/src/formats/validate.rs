@@ -115,6 +115,7 @@ pub(super) fn subworkflow_depth(depth: usize) -> Result<(), ImportError> {
 ///
 /// - `order_index` counts from 0 in the order of the steps;
 /// - step labels and step uuids are unique (400011), so are input names within a step;
+/// - a tool step says which tool (400008);
 /// - marked outputs have a name, and each is marked once per step (400004);
 /// - connections lead from steps that exist, into input steps that exist (400013);
 /// - texts fit Galaxy's columns (400004), and the limits of this module hold (400008).
@@ -184,6 +185,10 @@ pub(super) fn step_place(step: &StepDescription) -> String {
 fn step_rules(step: &StepDescription, step_count: usize) -> Result<(), ImportError> {
     if step.step_type.is_empty() {
         return Err(ImportError::missing("type is missing."));
+    }
+    let names_tool = step.tool_id.is_some() || step.tool_uuid.is_some();
+    if step.step_type == "tool" && !names_tool && step.tool_representation.is_none() {
+        return Err(ImportError::parameter("a tool step needs a tool_id."));
     }
     fits("type", Some(&step.step_type), STEP_TYPE_CHARS_MAX)?;
     fits("label", step.label.as_deref(), LABEL_CHARS_MAX)?;
