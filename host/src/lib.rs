@@ -1,7 +1,9 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
 pub mod clock;
+pub mod formats;
 pub mod http;
+pub mod invocation_request;
 pub mod invoker;
 pub mod model;
 pub mod scheduling;

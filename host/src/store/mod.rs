@@ -8,12 +8,13 @@ pub mod files;
 pub mod filter;
 pub mod histories;
 pub mod ids;
-#[cfg(test)]
 pub mod invocations;
 pub mod jobs;
+pub mod scheduling;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod users;
 pub mod workflows;
-pub(crate) mod testing;
 mod writer;
 
 use std::path::Path;

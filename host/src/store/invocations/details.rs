@@ -99,7 +99,10 @@ pub async fn details(
     Ok(found)
 }
 
-type Part = (&'static str, fn(&mut Details, &Row) -> Result<(), StoreError>);
+type Part = (
+    &'static str,
+    fn(&mut Details, &Row) -> Result<(), StoreError>,
+);
 
 const PARTS: [Part; 7] = [
     (

@@ -103,7 +103,9 @@ pub async fn load_request(
          WHERE workflow_invocation_id = $1";
     for row in q.all(sql, args![invocation_id]).await? {
         let step_id: i64 = row.get("workflow_step_id")?;
-        request.children.insert(step_id, row.get("subworkflow_invocation_id")?);
+        request
+            .children
+            .insert(step_id, row.get("subworkflow_invocation_id")?);
     }
     Ok(request)
 }

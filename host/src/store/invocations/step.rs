@@ -93,7 +93,8 @@ pub struct StepOutput {
     pub uuid: Option<Uuid>,
 }
 
-pub(super) const OUTPUTS: &str = "SELECT x.workflow_invocation_step_id AS step, x.output_name, x.dataset_id AS id, d.uuid
+pub(super) const OUTPUTS: &str =
+    "SELECT x.workflow_invocation_step_id AS step, x.output_name, x.dataset_id AS id, d.uuid
      FROM workflow_invocation_step_output_dataset_association x
      JOIN history_dataset_association h ON h.id = x.dataset_id JOIN dataset d ON d.id = h.dataset_id
      WHERE x.workflow_invocation_step_id IN ({ids})";

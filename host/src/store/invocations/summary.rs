@@ -63,7 +63,9 @@ pub async fn step_jobs_summary(
                 populated_state: populated.unwrap_or_else(|| "ok".to_owned()),
             });
         }
-        if let (Some(state), Some(last)) = (row.get::<Option<String>>("state")?, summaries.last_mut()) {
+        if let (Some(state), Some(last)) =
+            (row.get::<Option<String>>("state")?, summaries.last_mut())
+        {
             *last.states.entry(state).or_default() += row.get::<i64>("n")?;
         }
     }
@@ -86,7 +88,9 @@ pub async fn jobs_summary(
     use InvocationState as S;
     let populated_state = match invocation.state {
         S::Cancelling | S::Cancelled | S::Failed => "failed",
-        S::Scheduled | S::Completed if q.maybe(partly, args![invocation.id]).await?.is_none() => "ok",
+        S::Scheduled | S::Completed if q.maybe(partly, args![invocation.id]).await?.is_none() => {
+            "ok"
+        }
         _ => "new",
     };
     Ok(JobsSummary {
