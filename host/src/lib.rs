@@ -1,1 +1,3 @@
 //! Barycenter
+
+pub mod plugins;
