@@ -9,3 +9,6 @@ pub mod model;
 pub mod scheduling;
 pub mod store;
 pub mod tools;
+//! Barycenter
+
+pub mod plugins;
