@@ -6,9 +6,7 @@ pub mod http;
 pub mod invocation_request;
 pub mod invoker;
 pub mod model;
+pub mod plugins;
 pub mod scheduling;
 pub mod store;
 pub mod tools;
-//! Barycenter
-
-pub mod plugins;
