@@ -67,9 +67,8 @@ struct Loaded {
 }
 
 fn load_all(text: &str) -> Result<Loaded, Vec<Fault>> {
-    let folder = BUILT.clone();
-    let text = format!("plugins.search = [\"{}\"]\n{text}", folder.display());
-    let config = PluginsConfig::parse(&text, "plugins.toml", &folder)?;
+    let mut config = PluginsConfig::parse(text, "plugins.toml", &repository())?;
+    config.search.push(BUILT.clone());
     let (sender, reports) = unbounded_channel();
     let wakes = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&wakes);
@@ -142,16 +141,7 @@ fn request() -> Arc<PlanRequest> {
 #[test]
 fn the_shipped_file_loads_and_its_plugins_work() {
     let text = std::fs::read_to_string(repository().join("plugins.toml")).unwrap();
-    let mut loaded = load_all(
-        &text
-            .replace("[plugins]\nsearch = []\n", "[plugins]\n")
-            .replace("[plugins]\n", "")
-            .replace(
-                "default_scheduler = \"default\"",
-                "plugins.default_scheduler = \"default\"",
-            ),
-    )
-    .unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let mut loaded = load_all(&text).unwrap_or_else(|faults| panic!("{faults:#?}"));
     let plugins = &loaded.plugins;
     assert!(
         plugins
@@ -383,10 +373,10 @@ fn wrong_options_are_told_with_their_lines_in_one_go() {
          [[workflow_module]]\ntype = \"pause\"\nconfig = { a = 1 }\n",
     ));
     for wanted in [
-        "the option `fault` (line 7) is wrong",
-        "no option `wieght` (line 8); did you mean `weight`?",
-        "the option `weight` (line 9) is wrong: 99 is greater than the maximum of 10",
-        "the plugin takes no options (line 12)",
+        "the option `fault` (line 6) is wrong",
+        "no option `wieght` (line 7); did you mean `weight`?",
+        "the option `weight` (line 8) is wrong: 99 is greater than the maximum of 10",
+        "the plugin takes no options (line 11)",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
