@@ -21,7 +21,7 @@ pub struct LayoutError {
 ///
 /// # Safety
 ///
-/// `header` is the address of the symbol [`HEADER_SYMBOL`] in a library that stays loaded until the
+/// `header` is the address of the symbol [`HEADER_SYMBOL`](crate::abi::HEADER_SYMBOL) in a library that stays loaded until the
 /// process ends, and whose preamble has been found good.
 #[expect(unsafe_code, reason = "the address comes from a symbol table")]
 pub unsafe fn open_root(
