@@ -428,6 +428,11 @@ fn texts_are_changed_line_by_line() {
         json!({"infile": file("1\n3\n"), "code": "$1 > VAR1", "variables": [{"val": "2"}]}),
         "3\n",
     );
+    check(
+        "tp_awk_tool",
+        json!({"infile": file("1\n2\n"), "code": "NR == 1 { while (getline) print }"}),
+        "2\n",
+    );
 }
 
 #[test]
@@ -449,6 +454,7 @@ fn programs_cannot_leave_their_sandbox() {
         "{ \"touch pwned\" | getline }",
         "{ a = 1 / 2; print \"/\" | \"touch pwned\" }",
         "{ while ((getline line < \"/etc/passwd\") > 0) print line }",
+        "{ getline a[length(\"b\")] < \"/etc/passwd\"; print a[1] }",
         "{ sys\\\ntem(\"touch pwned\") }",
         "{ printf \"x\" >> \"pwned\" }",
         "{ print \"a\",\n\"b\" > \"pwned\" }",

@@ -176,6 +176,24 @@ configfiles:
     assert!(message(&text.replace("a.txt", "/etc/x")).contains("must be relative"));
 }
 
+#[test]
+fn an_operators_tool_may_be_an_expression() {
+    let text = "class: GalaxyTool
+id: add
+expression: 'return {sum: $job.n + 1};'
+inputs: [{name: n, type: integer, value: 1}]
+outputs: [{name: out, type: integer, from: sum}]
+";
+    let tool = parse(text, "add.yml").unwrap();
+    let Action::Expression(script) = &tool.action else {
+        panic!("not an expression");
+    };
+    let made = crate::tools::expression::evaluate_expression_tool(script, &json!({"n": 4}), &[]);
+    assert_eq!(made.unwrap()["sum"], 5);
+    let as_users = text.replace("GalaxyTool", "GalaxyUserTool");
+    assert!(parse(&as_users, "add.yml").is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
