@@ -118,6 +118,8 @@ impl Node {
                 max_merge_keys: 100,
             },
             with_snippet: false,
+            // `value: N` and `value: no` of a select are the texts that they look like.
+            strict_booleans: true,
         };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let line = error.location().map_or(0, |location| location.line());
@@ -194,8 +196,10 @@ impl Place {
     }
 
     pub fn boolean(self) -> Result<bool, YamlToolError> {
-        match self.node.kind {
-            Kind::Scalar(Value::Bool(value)) => Ok(value),
+        match &self.node.kind {
+            Kind::Scalar(Value::Bool(value)) => Ok(*value),
+            Kind::Scalar(Value::String(word)) if matches!(word.as_str(), "yes" | "on") => Ok(true),
+            Kind::Scalar(Value::String(word)) if matches!(word.as_str(), "no" | "off") => Ok(false),
             _ => Err(self.fault("this must be true or false")),
         }
     }
@@ -304,7 +308,11 @@ impl Reader {
     }
 
     pub fn flag(&mut self, key: &str) -> Result<bool, YamlToolError> {
-        Ok(self.take(key).map(Place::boolean).transpose()?.unwrap_or(false))
+        Ok(self
+            .take(key)
+            .map(Place::boolean)
+            .transpose()?
+            .unwrap_or(false))
     }
 
     pub fn texts(&mut self, key: &str) -> Result<Vec<String>, YamlToolError> {
@@ -332,7 +340,10 @@ impl Reader {
                     self.path.clone()
                 };
                 let line = if node.line == 0 { self.line } else { node.line };
-                Err(YamlToolError::at(line, format!("{place} has no key '{key}'")))
+                Err(YamlToolError::at(
+                    line,
+                    format!("{place} has no key '{key}'"),
+                ))
             }
         }
     }
