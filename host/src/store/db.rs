@@ -163,7 +163,10 @@ impl Column for usize {
 }
 
 /// Text of a statement: a literal, or one assembled from literals (never from anything a client sent).
-pub type Sql = Cow<'static, str>;
+///
+/// Owned, because a borrowed one would make the futures of whoever calls this depend on its lifetime, and such
+/// futures cannot be handlers.
+pub type Sql = String;
 
 /// Whatever statements can be sent through: a [`Reader`], or a [`Tx`] that sees its own writes.
 pub trait Query: Send {
