@@ -70,7 +70,9 @@ fn settle_level(new: &mut NewCollection) -> Result<(), ApiError> {
         "paired_or_unpaired" if new.elements.len() == 1 => {
             match new.elements[0].identifier.as_str() {
                 "unpaired" => Ok(()),
-                _ => Err(ApiError::invalid("A single element of paired_or_unpaired is called unpaired.")),
+                _ => Err(ApiError::invalid(
+                    "A single element of paired_or_unpaired is called unpaired.",
+                )),
             }
         }
         "paired_or_unpaired" => settle_pair(&mut new.elements),
@@ -102,7 +104,9 @@ fn settle_pair(elements: &mut [NewElement]) -> Result<(), ApiError> {
     let mut names: Vec<&str> = elements.iter().map(|e| e.identifier.as_str()).collect();
     names.sort_unstable();
     if names != ["forward", "reverse"] {
-        return Err(ApiError::invalid("A pair has exactly the elements forward and reverse."));
+        return Err(ApiError::invalid(
+            "A pair has exactly the elements forward and reverse.",
+        ));
     }
     elements.sort_by(|a, b| a.identifier.cmp(&b.identifier));
     Ok(())
@@ -129,8 +133,13 @@ fn check_rows(new: &NewCollection) -> Result<(), ApiError> {
     };
     for definition in definitions {
         let kind = definition.get("type").and_then(Value::as_str).unwrap_or("");
-        if !matches!(kind, "string" | "int" | "float" | "boolean" | "element_identifier") {
-            return Err(ApiError::invalid(format!("{kind:?} is not a type of column.")));
+        if !matches!(
+            kind,
+            "string" | "int" | "float" | "boolean" | "element_identifier"
+        ) {
+            return Err(ApiError::invalid(format!(
+                "{kind:?} is not a type of column."
+            )));
         }
     }
     for element in &new.elements {
@@ -154,7 +163,10 @@ fn check_rows(new: &NewCollection) -> Result<(), ApiError> {
 }
 
 fn check_cell(cell: &Value, definition: &Value, identifier: &str) -> Result<(), ApiError> {
-    let is_optional = definition.get("optional").and_then(Value::as_bool).unwrap_or(false);
+    let is_optional = definition
+        .get("optional")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
     let fits = match definition.get("type").and_then(Value::as_str).unwrap_or("") {
         "int" => cell.is_i64() || cell.is_u64(),
         "float" => cell.is_number(),
@@ -202,10 +214,25 @@ mod tests {
 
     #[test]
     fn types_are_chains_of_known_ranks() {
-        for fine in ["list", "list:paired", "list:list:paired_or_unpaired", "record", "sample_sheet", "sample_sheet:paired"] {
+        for fine in [
+            "list",
+            "list:paired",
+            "list:list:paired_or_unpaired",
+            "record",
+            "sample_sheet",
+            "sample_sheet:paired",
+        ] {
             assert!(check_type(fine).is_ok(), "{fine}");
         }
-        for wrong in ["", "set", "list:", ":list", "list:sample_sheet", "sample_sheet:list", "sample_sheet:paired:list"] {
+        for wrong in [
+            "",
+            "set",
+            "list:",
+            ":list",
+            "list:sample_sheet",
+            "sample_sheet:list",
+            "sample_sheet:paired:list",
+        ] {
             assert!(check_type(wrong).is_err(), "{wrong}");
         }
     }

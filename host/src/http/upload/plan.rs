@@ -44,8 +44,14 @@ pub enum Target {
 /// An element of a collection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Node {
-    Item { identifier: String, item: Item },
-    Inner { identifier: String, elements: Vec<Node> },
+    Item {
+        identifier: String,
+        item: Item,
+    },
+    Inner {
+        identifier: String,
+        elements: Vec<Node>,
+    },
 }
 
 /// More datasets than this in one request are refused.
@@ -74,8 +80,8 @@ impl Reader {
             .get("destination")
             .ok_or_else(|| ApiError::missing("A target needs a destination."))?;
         let destination = object(destination, "A destination")?;
-        let elements = elements_of(target)?
-            .ok_or_else(|| ApiError::missing("A target needs elements."))?;
+        let elements =
+            elements_of(target)?.ok_or_else(|| ApiError::missing("A target needs elements."))?;
         match text(destination, "type").unwrap_or("") {
             "hdas" => self.flat(elements, 0).map(Target::Datasets),
             "hdca" => {
@@ -167,7 +173,9 @@ impl Reader {
                 ));
             }
             "composite" => {
-                return Err(ApiError::not_implemented("Composite file types are not supported."));
+                return Err(ApiError::not_implemented(
+                    "Composite file types are not supported.",
+                ));
             }
             _ => return Err(ApiError::invalid("src is one of pasted and files.")),
         };
@@ -186,10 +194,12 @@ impl Reader {
 
 /// Reads the inputs of Galaxy's old upload tool: `files_0|url_paste`, `files_0|file_data`, `file_type`, `dbkey` …
 /// (flat keys or nested), looked up in `inputs` first and at the top level then, where BioBlend puts the text.
-pub fn parse_upload1(inputs: &Map<String, Value>, top: &Map<String, Value>, files: usize) -> Result<Vec<Item>, ApiError> {
-    let nested = |n: usize, key: &str| -> Option<&Value> {
-        inputs.get("files")?.get(n)?.get(key)
-    };
+pub fn parse_upload1(
+    inputs: &Map<String, Value>,
+    top: &Map<String, Value>,
+    files: usize,
+) -> Result<Vec<Item>, ApiError> {
+    let nested = |n: usize, key: &str| -> Option<&Value> { inputs.get("files")?.get(n)?.get(key) };
     let find = |n: usize, key: &str| -> Option<&Value> {
         let flat = format!("files_{n}|{key}");
         inputs
@@ -198,7 +208,11 @@ pub fn parse_upload1(inputs: &Map<String, Value>, top: &Map<String, Value>, file
             .or_else(|| nested(n, key))
             .filter(|v| !v.is_null())
     };
-    let text_of = |n: usize, key: &str| find(n, key).and_then(Value::as_str).filter(|t| !t.is_empty());
+    let text_of = |n: usize, key: &str| {
+        find(n, key)
+            .and_then(Value::as_str)
+            .filter(|t| !t.is_empty())
+    };
     let mut items = Vec::new();
     let mut taken = 0;
     for n in 0..ITEMS_MAX {
@@ -222,9 +236,14 @@ pub fn parse_upload1(inputs: &Map<String, Value>, top: &Map<String, Value>, file
             name: text_of(n, "NAME").map(str::to_owned),
             source,
             extension: extension(
-                text_of(n, "ext").or_else(|| text(inputs, "file_type")).or_else(|| text(top, "file_type")),
+                text_of(n, "ext")
+                    .or_else(|| text(inputs, "file_type"))
+                    .or_else(|| text(top, "file_type")),
             )?,
-            dbkey: text(inputs, "dbkey").or_else(|| text(top, "dbkey")).unwrap_or("?").to_owned(),
+            dbkey: text(inputs, "dbkey")
+                .or_else(|| text(top, "dbkey"))
+                .unwrap_or("?")
+                .to_owned(),
             // The upload tool makes lines end in \n unless told otherwise.
             to_posix_lines: is_on("to_posix_lines").unwrap_or(true),
             space_to_tab: is_on("space_to_tab").unwrap_or(false),
@@ -233,24 +252,34 @@ pub fn parse_upload1(inputs: &Map<String, Value>, top: &Map<String, Value>, file
         });
     }
     if items.is_empty() {
-        return Err(ApiError::missing("There is nothing to upload: neither files_0|url_paste nor files_0|file_data."));
+        return Err(ApiError::missing(
+            "There is nothing to upload: neither files_0|url_paste nor files_0|file_data.",
+        ));
     }
     Ok(items)
 }
 
 /// What Galaxy's upload tool would fetch: every line an address.
 fn is_url_list(text: &str) -> bool {
-    let mut lines = text.lines().map(str::trim).filter(|l| !l.is_empty()).peekable();
+    let mut lines = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .peekable();
     lines.peek().is_some()
         && lines.all(|l| {
-            ["http://", "https://", "ftp://", "file://"].iter().any(|s| l.starts_with(s))
+            ["http://", "https://", "ftp://", "file://"]
+                .iter()
+                .any(|s| l.starts_with(s))
                 && !l.contains(char::is_whitespace)
         })
 }
 
 fn check_depth(depth: usize) -> Result<(), ApiError> {
     match depth {
-        DEPTH_MAX.. => Err(ApiError::invalid(format!("Elements are nested deeper than {DEPTH_MAX} levels."))),
+        DEPTH_MAX.. => Err(ApiError::invalid(format!(
+            "Elements are nested deeper than {DEPTH_MAX} levels."
+        ))),
         _ => Ok(()),
     }
 }
@@ -262,7 +291,9 @@ fn object<'a>(value: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Ap
 }
 
 fn text<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key).and_then(Value::as_str).filter(|t| !t.is_empty())
+    map.get(key)
+        .and_then(Value::as_str)
+        .filter(|t| !t.is_empty())
 }
 
 fn truthy(value: &Value) -> bool {
@@ -287,7 +318,9 @@ fn tags(map: &Map<String, Value>) -> Value {
 
 fn elements_of(map: &Map<String, Value>) -> Result<Option<&[Value]>, ApiError> {
     if map.get("elements_from").is_some_and(|v| !v.is_null()) {
-        return Err(ApiError::not_implemented("Archives are not taken apart; name the elements."));
+        return Err(ApiError::not_implemented(
+            "Archives are not taken apart; name the elements.",
+        ));
     }
     match map.get("elements").or_else(|| map.get("items")) {
         None | Some(Value::Null) => Ok(None),
@@ -299,7 +332,11 @@ fn elements_of(map: &Map<String, Value>) -> Result<Option<&[Value]>, ApiError> {
 fn extension(named: Option<&str>) -> Result<Option<String>, ApiError> {
     match named.unwrap_or("auto") {
         "auto" | "_sniff_" => Ok(None),
-        ext if ext.len() <= 64 && ext.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) => {
+        ext if ext.len() <= 64
+            && ext
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) =>
+        {
             Ok(Some(ext.to_ascii_lowercase()))
         }
         _ => Err(ApiError::invalid("ext is not a file type.")),
@@ -331,16 +368,26 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_apart() {
-        let with = |element: Value| json!([{"destination": {"type": "hdas"}, "elements": [element]}]);
+        let with =
+            |element: Value| json!([{"destination": {"type": "hdas"}, "elements": [element]}]);
         assert_eq!(refused(json!({})), 400_008);
         assert_eq!(refused(json!([{}])), 400_007);
         assert_eq!(refused(json!([{"destination": {"type": "hdas"}}])), 400_007);
-        assert_eq!(refused(json!([{"destination": {"type": "moon"}, "elements": []}])), 400_008);
+        assert_eq!(
+            refused(json!([{"destination": {"type": "moon"}, "elements": []}])),
+            400_008
+        );
         assert_eq!(refused(with(json!({}))), 400_007);
         assert_eq!(refused(with(json!({"src": "pasted"}))), 400_007);
-        assert_eq!(refused(with(json!({"src": "url", "url": "http://localhost/"}))), 403_004);
+        assert_eq!(
+            refused(with(json!({"src": "url", "url": "http://localhost/"}))),
+            403_004
+        );
         assert_eq!(refused(with(json!({"src": "server_dir"}))), 403_004);
-        assert_eq!(refused(with(json!({"src": "files", "ext": "../x"}))), 400_008);
+        assert_eq!(
+            refused(with(json!({"src": "files", "ext": "../x"}))),
+            400_008
+        );
         assert_eq!(
             refused(json!([{"destination": {"type": "hdca"}, "elements": [
                 {"name": "a", "src": "files"}, {"name": "a", "src": "files"}]}])),
@@ -352,14 +399,23 @@ mod tests {
     fn bioblends_paste_is_found_beside_the_inputs() {
         let inputs = json!({"file_type": "auto", "dbkey": "?", "files_0|type": "upload_dataset", "files_0|space_to_tab": "Yes"});
         let top = json!({"files_0|url_paste": "a b"});
-        let items = parse_upload1(inputs.as_object().expect("an object"), top.as_object().expect("an object"), 0)
-            .expect("understood");
+        let items = parse_upload1(
+            inputs.as_object().expect("an object"),
+            top.as_object().expect("an object"),
+            0,
+        )
+        .expect("understood");
         assert_eq!(items[0].source, Source::Pasted("a b".to_owned()));
         assert!(items[0].to_posix_lines && items[0].space_to_tab);
         let url = json!({"files_0|url_paste": "http://169.254.169.254/latest"});
         let refused = parse_upload1(&Map::new(), url.as_object().expect("an object"), 0);
         assert_eq!(refused.expect_err("refused").code(), 403_004);
-        assert_eq!(parse_upload1(&Map::new(), &Map::new(), 0).expect_err("nothing").code(), 400_007);
+        assert_eq!(
+            parse_upload1(&Map::new(), &Map::new(), 0)
+                .expect_err("nothing")
+                .code(),
+            400_007
+        );
     }
 
     proptest! {
