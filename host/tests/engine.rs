@@ -500,7 +500,7 @@ async fn a_tool_is_mapped_over_a_list() {
 async fn two_hundred_independent_jobs_all_run() {
     let world = World::new().await;
     let wide = steps(
-        (0..std::env::var("N").map_or(200, |n| n.parse().unwrap()))
+        (0..200)
             .map(|n| step(n, "tool", Some("write"), &[]))
             .collect(),
     );
