@@ -7,6 +7,7 @@ pub mod access;
 pub mod app;
 pub mod auth;
 pub mod codec;
+pub mod collection_rules;
 mod config;
 pub mod error;
 pub mod extract;
@@ -14,7 +15,8 @@ pub mod layers;
 pub mod payload;
 pub mod shapes;
 pub mod time;
-mod users;
+pub mod upload;
+pub mod users;
 
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
@@ -60,6 +62,7 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document())
         .merge(config::routes())
         .merge(users::routes())
+        .merge(upload::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod uploads;
 pub mod users;
 pub mod workflows;
 mod writer;
