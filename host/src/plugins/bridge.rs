@@ -8,7 +8,7 @@ use barycenter_plugin_api::{
     PlanRequest, PluginError, RecoverRequest, RecoverResult, RunnerCapacity, StepContext,
     StepOutcome, SubmitResult,
 };
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -300,10 +300,8 @@ fn ask<T: Send + 'static>(
             Err(_) => return None,
         }
     }
-    match answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(result) => Some(result),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    let left = until.saturating_duration_since(Instant::now());
+    answers.recv_timeout(left).ok()
 }
 
 /// A workflow module. Cheap to clone.

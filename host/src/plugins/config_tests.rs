@@ -61,7 +61,7 @@ fn a_full_file_is_read_as_it_stands() {
     assert!(
         night
             .config_lines
-            .contains(&("/classes/0/name".to_owned(), 18))
+            .contains(&("/classes/0/name".to_owned(), 19))
     );
     assert_eq!(config.entries[2].kind, PluginKind::WorkflowModule);
 }

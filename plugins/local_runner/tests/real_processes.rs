@@ -198,6 +198,26 @@ fn the_exit_code_is_kept_whatever_the_script_does() {
 }
 
 #[test]
+fn bash_keeps_the_exit_code_as_well() {
+    if !Path::new("/bin/bash").exists() {
+        eprintln!("NOTE: there is no /bin/bash here; nothing is tested");
+        return;
+    }
+    let scene = Scene::new(1);
+    let scripts = [
+        ("exec false\n", 1),
+        ("trap 'exit 9' EXIT\n", 9),
+        ("set -euo pipefail\nfalse | true\n", 1),
+    ];
+    for (at, (script, code)) in scripts.iter().enumerate() {
+        let mut spec = scene.spec(at as u64, script);
+        spec.shell = "/bin/bash".into();
+        assert_eq!(scene.run(&spec).exit_code, *code, "{script}");
+        assert_eq!(read(&spec.exit_code_path), format!("{code}\n"), "{script}");
+    }
+}
+
+#[test]
 fn two_hundred_jobs_all_end_and_stay_within_their_slots() {
     let scene = Scene::new(4);
     let specs: Vec<_> = (0..200)
