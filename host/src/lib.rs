@@ -1,6 +1,7 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
 pub mod clock;
+pub mod errors;
 pub mod formats;
 pub mod http;
 pub mod invocation_request;
