@@ -8,10 +8,13 @@ pub mod app;
 pub mod auth;
 pub mod codec;
 pub mod collection_rules;
+pub mod collections;
 mod config;
 pub mod error;
 pub mod extract;
+pub mod histories;
 pub mod layers;
+mod lists;
 pub mod payload;
 pub mod shapes;
 pub mod time;
@@ -62,6 +65,8 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document())
         .merge(config::routes())
         .merge(users::routes())
+        .merge(histories::routes())
+        .merge(collections::routes())
         .merge(upload::routes())
 }
 
