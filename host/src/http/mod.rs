@@ -12,6 +12,7 @@ pub mod collections;
 mod config;
 pub mod error;
 pub mod extract;
+pub mod health;
 pub mod histories;
 pub mod layers;
 mod lists;

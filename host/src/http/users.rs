@@ -186,7 +186,8 @@ fn taken(error: StoreError) -> ApiError {
     }
 }
 
-fn valid_username(text: &str) -> Result<&str, ApiError> {
+/// The name, if it can be one.
+pub fn valid_username(text: &str) -> Result<&str, ApiError> {
     let fits = (1..=255).contains(&text.chars().count())
         && text
             .chars()
@@ -198,7 +199,8 @@ fn valid_username(text: &str) -> Result<&str, ApiError> {
     })
 }
 
-fn valid_email(text: &str) -> Result<&str, ApiError> {
+/// The address, if it looks like one.
+pub fn valid_email(text: &str) -> Result<&str, ApiError> {
     let fits = text.len() <= 255
         && !text.chars().any(|c| c.is_whitespace() || c.is_control())
         && text.split_once('@').is_some_and(|(name, host)| {

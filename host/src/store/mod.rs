@@ -44,6 +44,11 @@ impl Store {
         self.db.reader()
     }
 
+    /// Whether the database answers.
+    pub async fn is_reachable(&self) -> bool {
+        self.reader().maybe("SELECT 1", Vec::new()).await.is_ok()
+    }
+
     /// See [`Db::begin`].
     pub async fn begin(&self) -> Result<Tx, StoreError> {
         self.db.begin().await
