@@ -77,7 +77,10 @@ impl Engine {
     ) -> Result<Engine, StoreError> {
         for scheduler in services.plugins.schedulers() {
             if let Err(error) = scheduler.startup() {
-                tracing::error!(plugin = scheduler.id(), "a scheduler did not start: {error}");
+                tracing::error!(
+                    plugin = scheduler.id(),
+                    "a scheduler did not start: {error}"
+                );
             }
         }
         let (stop, stopped) = watch::channel(false);
@@ -90,7 +93,12 @@ impl Engine {
             watched("jobs", running.clone(), dispatcher.run(stopped.clone())),
             watched("invocations", running.clone(), monitor.run(stopped)),
         ];
-        Ok(Engine { services, stop, running, tasks })
+        Ok(Engine {
+            services,
+            stop,
+            running,
+            tasks,
+        })
     }
 
     /// Whether both loops are alive.

@@ -32,7 +32,11 @@ pub struct Loaded {
 
 /// Advances invocations, asking each scheduler once about all of its own. Returns those that could not be, with the
 /// fault; they keep their signal.
-pub async fn advance(services: &Arc<Services>, jobs: &Queue, mut loaded: Vec<Loaded>) -> Vec<(i64, String)> {
+pub async fn advance(
+    services: &Arc<Services>,
+    jobs: &Queue,
+    mut loaded: Vec<Loaded>,
+) -> Vec<(i64, String)> {
     for one in &mut loaded {
         read_contents(services, &mut one.progress);
     }
@@ -55,25 +59,47 @@ pub async fn advance(services: &Arc<Services>, jobs: &Queue, mut loaded: Vec<Loa
         }
     });
     let stored: Vec<_> = stream::iter(commits).buffer_unordered(8).collect().await;
-    stored.into_iter().filter_map(|(id, result)| Some((id, result.err()?))).collect()
+    stored
+        .into_iter()
+        .filter_map(|(id, result)| Some((id, result.err()?)))
+        .collect()
 }
 
-async fn store(services: &Services, jobs: &Queue, head: &Head, outcome: Outcome) -> Result<(), String> {
+async fn store(
+    services: &Services,
+    jobs: &Queue,
+    head: &Head,
+    outcome: Outcome,
+) -> Result<(), String> {
     let handler = &services.settings.handler;
     let now = services.clock.now_ms();
-    for hda in outcome.writes.hdas.iter().filter(|hda| hda.content.is_some()) {
+    for hda in outcome
+        .writes
+        .hdas
+        .iter()
+        .filter(|hda| hda.content.is_some())
+    {
         let content = hda.content.as_deref().unwrap_or_default();
-        services.data.write_dataset(hda.dataset_id, content.as_bytes()).map_err(|e| e.to_string())?;
+        services
+            .data
+            .write_dataset(hda.dataset_id, content.as_bytes())
+            .map_err(|e| e.to_string())?;
     }
     let stored = commit_iteration(&services.store, head, handler, outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
-        Stored::Yes { state, ready, again } => {
+        Stored::Yes {
+            state,
+            ready,
+            again,
+        } => {
             jobs.ready(ready);
             if again || state == InvocationState::Cancelling {
                 services.signals.invocations_changed();
             }
             if services.settings.history_local_serial_workflow_scheduling && !state.is_active() {
-                release_next_in_history(services, head).await.map_err(|e| crate::errors::chain(&e))?;
+                release_next_in_history(services, head)
+                    .await
+                    .map_err(|e| crate::errors::chain(&e))?;
             }
         }
         Stored::Stale => services.signals.invocations_changed(),
@@ -82,14 +108,18 @@ async fn store(services: &Services, jobs: &Queue, head: &Head, outcome: Outcome)
 }
 
 /// With serial histories: the next one's turn.
-async fn release_next_in_history(services: &Services, head: &Head) -> Result<(), crate::store::StoreError> {
+async fn release_next_in_history(
+    services: &Services,
+    head: &Head,
+) -> Result<(), crate::store::StoreError> {
     let mut tx = services.store.begin().await?;
     tx.run(
         "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 AND id > $2 AND state IN ('new', 'ready')",
         crate::args![head.history_id, head.id],
     )
     .await?;
-    tx.commit(crate::store::Durability::Progress, "history.next").await?;
+    tx.commit(crate::store::Durability::Progress, "history.next")
+        .await?;
     services.signals.invocations_changed();
     Ok(())
 }
@@ -98,9 +128,18 @@ type Planned = Vec<(Head, Result<Outcome, String>)>;
 
 /// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated.
 fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
-    let tools = StepTools { toolbox: services.toolbox.clone() };
-    let modules = PluginModules { plugins: services.plugins.clone(), clock: services.clock.clone() };
-    let iteration = Iteration { tools: &tools, modules: &modules, ids: services.store.ids.as_ref() };
+    let tools = StepTools {
+        toolbox: services.toolbox.clone(),
+    };
+    let modules = PluginModules {
+        plugins: services.plugins.clone(),
+        clock: services.clock.clone(),
+    };
+    let iteration = Iteration {
+        tools: &tools,
+        modules: &modules,
+        ids: services.store.ids.as_ref(),
+    };
     let now = services.clock.now_ms();
     let mut planned = Planned::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
@@ -110,19 +149,37 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
             continue;
         }
         let default = services.plugins.default_scheduler_id();
-        let scheduler = one.head.scheduler.as_deref().filter(|s| !s.is_empty()).unwrap_or(default);
-        by_scheduler.entry(scheduler.to_owned()).or_default().push(one);
+        let scheduler = one
+            .head
+            .scheduler
+            .as_deref()
+            .filter(|s| !s.is_empty())
+            .unwrap_or(default);
+        by_scheduler
+            .entry(scheduler.to_owned())
+            .or_default()
+            .push(one);
     }
     for (scheduler, group) in by_scheduler {
         let offers = group.iter().map(|one| offer(one, now)).collect();
-        let request = PlanRequest { now_ms: now, seed: now as u64, invocations: offers, ..Default::default() };
-        let decisions: HashMap<u64, InvocationDecision> = match ask(&services.plugins, &scheduler, request) {
-            Ok(plan) => plan.invocations.into_iter().map(|d| (d.invocation_id, d)).collect(),
-            Err(fault) => {
-                planned.extend(group.into_iter().map(|one| (one.head, Err(fault.clone()))));
-                continue;
-            }
+        let request = PlanRequest {
+            now_ms: now,
+            seed: now as u64,
+            invocations: offers,
+            ..Default::default()
         };
+        let decisions: HashMap<u64, InvocationDecision> =
+            match ask(&services.plugins, &scheduler, request) {
+                Ok(plan) => plan
+                    .invocations
+                    .into_iter()
+                    .map(|d| (d.invocation_id, d))
+                    .collect(),
+                Err(fault) => {
+                    planned.extend(group.into_iter().map(|one| (one.head, Err(fault.clone()))));
+                    continue;
+                }
+            };
         for mut one in group {
             let outcome = match decisions.get(&(one.head.id as u64)) {
                 Some(decision) => carry_out(&iteration, &mut one.progress, decision),
@@ -150,8 +207,14 @@ pub fn ask(
     };
     match instance.fallback().and_then(|id| plugins.scheduler(id)) {
         Some(fallback) => {
-            tracing::warn!(plugin = scheduler, "{} plans instead: {fault}", fallback.id());
-            fallback.plan(&request).map_err(|second| format!("{fault}; and its fallback: {second}"))
+            tracing::warn!(
+                plugin = scheduler,
+                "{} plans instead: {fault}",
+                fallback.id()
+            );
+            fallback
+                .plan(&request)
+                .map_err(|second| format!("{fault}; and its fallback: {second}"))
         }
         None => Err(fault),
     }
@@ -190,10 +253,17 @@ fn offer(one: &Loaded, now: i64) -> InvocationOffer {
     }
 }
 
-fn carry_out(iteration: &Iteration<'_>, progress: &mut Progress, decision: &InvocationDecision) -> Outcome {
+fn carry_out(
+    iteration: &Iteration<'_>,
+    progress: &mut Progress,
+    decision: &InvocationDecision,
+) -> Outcome {
     match decision.decision {
         InvocationVerdict::EXPAND => {
-            let held = decision.holds.iter().map(|hold| (hold.step_id as i64, hold.text.to_string()));
+            let held = decision
+                .holds
+                .iter()
+                .map(|hold| (hold.step_id as i64, hold.text.to_string()));
             let allowed = Allowed {
                 expand: Some(decision.expand.iter().map(|id| *id as i64).collect()),
                 held: held.collect(),
@@ -207,7 +277,10 @@ fn carry_out(iteration: &Iteration<'_>, progress: &mut Progress, decision: &Invo
         }
         InvocationVerdict::REJECT => stopped(Stop::Fail(InvocationMessage {
             reason: reason::UNEXPECTED_FAILURE,
-            details: Some(format!("The scheduler rejected this invocation: {}", decision.text)),
+            details: Some(format!(
+                "The scheduler rejected this invocation: {}",
+                decision.text
+            )),
             ..Default::default()
         })),
         _ => held(&decision.text, decision.wake_at_ms),
@@ -218,8 +291,15 @@ fn carry_out(iteration: &Iteration<'_>, progress: &mut Progress, decision: &Invo
 fn held(why: &str, wake_at_ms: i64) -> Outcome {
     // Without an instant of its own the scheduler is asked again after a while, so that nothing is forgotten.
     const ASK_AGAIN_MS: i64 = 60_000;
-    let at = if wake_at_ms > 0 { wake_at_ms } else { crate::clock::Clock::system().now_ms() + ASK_AGAIN_MS };
-    stopped(Stop::Delayed { why: why.to_owned(), waits: vec![Wait::Scheduler, Wait::Until(at)] })
+    let at = if wake_at_ms > 0 {
+        wake_at_ms
+    } else {
+        crate::clock::Clock::system().now_ms() + ASK_AGAIN_MS
+    };
+    stopped(Stop::Delayed {
+        why: why.to_owned(),
+        waits: vec![Wait::Scheduler, Wait::Until(at)],
+    })
 }
 
 /// The toolbox, as the invoker asks for it.
@@ -228,7 +308,11 @@ pub struct StepTools {
 }
 
 impl Tools for StepTools {
-    fn tool(&self, step: &StepDescription, _dynamic_tool_id: Option<i64>) -> Result<Arc<Tool>, String> {
+    fn tool(
+        &self,
+        step: &StepDescription,
+        _dynamic_tool_id: Option<i64>,
+    ) -> Result<Arc<Tool>, String> {
         if let Some(uuid) = &step.tool_uuid {
             if let Some(tool) = self.toolbox.get_dynamic(uuid) {
                 return Ok(tool);
@@ -248,7 +332,10 @@ fn read_contents(services: &Services, progress: &mut Progress) {
     const CONTENT_MAX: i64 = 1 << 20;
     let mut wanted = Vec::new();
     for hda in progress.known.hdas.values() {
-        if hda.extension == "expression.json" && hda.state == DatasetState::Ok && hda.size.unwrap_or(0) <= CONTENT_MAX {
+        if hda.extension == "expression.json"
+            && hda.state == DatasetState::Ok
+            && hda.size.unwrap_or(0) <= CONTENT_MAX
+        {
             wanted.push((hda.id, hda.dataset_id, hda.skipped));
         }
     }
@@ -257,12 +344,20 @@ fn read_contents(services: &Services, progress: &mut Progress) {
             true => Ok(Value::Null),
             false => std::fs::read(services.data.dataset(dataset_id))
                 .map_err(|_| "its file cannot be read".to_owned())
-                .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON ({e})"))),
+                .and_then(|bytes| {
+                    serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON ({e})"))
+                }),
         };
         progress.known.contents.insert(id, content);
     }
-    debug_assert!(progress.known.hdcas.values().all(|h| h.collection.elements.iter().all(|e| match e.object {
-        ElementObject::Hda(id) => progress.known.hdas.contains_key(&id),
-        ElementObject::Collection(_) => true,
-    })));
+    debug_assert!(
+        progress
+            .known
+            .hdcas
+            .values()
+            .all(|h| h.collection.elements.iter().all(|e| match e.object {
+                ElementObject::Hda(id) => progress.known.hdas.contains_key(&id),
+                ElementObject::Collection(_) => true,
+            }))
+    );
 }

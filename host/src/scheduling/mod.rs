@@ -7,6 +7,7 @@ pub mod engine;
 pub mod iteration;
 pub mod modules;
 pub mod monitor;
+pub mod requests;
 pub mod signals;
 
 pub use engine::{Engine, EngineSettings, Services};

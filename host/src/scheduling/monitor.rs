@@ -33,7 +33,11 @@ pub struct Monitor {
 
 impl Monitor {
     pub fn new(services: Arc<Services>, jobs: Queue) -> Monitor {
-        Monitor { services, jobs, faulty: HashMap::new() }
+        Monitor {
+            services,
+            jobs,
+            faulty: HashMap::new(),
+        }
     }
 
     /// Runs until `stop` turns true.
@@ -43,7 +47,10 @@ impl Monitor {
             let idle = match self.round().await {
                 Ok(idle) => idle,
                 Err(error) => {
-                    tracing::error!("invocations could not be looked at: {}", crate::errors::chain(&error));
+                    tracing::error!(
+                        "invocations could not be looked at: {}",
+                        crate::errors::chain(&error)
+                    );
                     Idle::For(RETRY)
                 }
             };
@@ -70,8 +77,12 @@ impl Monitor {
         let mut after = 0;
         while found.len() < BATCH {
             let mut reader = services.store.reader();
-            let page = invocations::signalled(&mut reader, &services.settings.handler, after, BATCH).await?;
-            let Some(last) = page.last().copied() else { break };
+            let page =
+                invocations::signalled(&mut reader, &services.settings.handler, after, BATCH)
+                    .await?;
+            let Some(last) = page.last().copied() else {
+                break;
+            };
             after = last;
             found.extend(page.into_iter().filter(|id| !self.faulty.contains_key(id)));
         }
@@ -89,8 +100,13 @@ impl Monitor {
 
     async fn look_at(&mut self, ids: Vec<i64>) {
         let services = &self.services;
-        let looks = ids.into_iter().map(|id| async move { (id, look(services, id).await) });
-        let looks: Vec<_> = stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
+        let looks = ids
+            .into_iter()
+            .map(|id| async move { (id, look(services, id).await) });
+        let looks: Vec<_> = stream::iter(looks)
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
         let mut loaded = Vec::new();
         for (id, look) in looks {
             match look {
@@ -109,7 +125,10 @@ impl Monitor {
     }
 
     fn note_fault(&mut self, id: i64, fault: &str) {
-        tracing::error!(invocation.id = id, "an invocation could not be advanced and will be tried again: {fault}");
+        tracing::error!(
+            invocation.id = id,
+            "an invocation could not be advanced and will be tried again: {fault}"
+        );
         self.faulty.insert(id, Instant::now() + RETRY);
     }
 }
@@ -149,11 +168,17 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
             return Ok(Look::Done);
         }
     }
-    if is_too_old(&head, services.settings.maximum_workflow_invocation_duration, now) {
+    if is_too_old(
+        &head,
+        services.settings.maximum_workflow_invocation_duration,
+        now,
+    ) {
         invocations::fail_for_age(&services.store, &head, now).await?;
         return Ok(Look::Done);
     }
-    if services.settings.history_local_serial_workflow_scheduling && invocations::has_older_active(&mut reader, &head).await? {
+    if services.settings.history_local_serial_workflow_scheduling
+        && invocations::has_older_active(&mut reader, &head).await?
+    {
         // The older one raises our signal when it is through.
         crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
         return Ok(Look::Done);

@@ -15,8 +15,8 @@ use crate::invoker::stop::Wait;
 use crate::invoker::writes::{StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{DatasetState, InvocationEvent, InvocationState, JobState};
-use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
 use crate::store::Store;
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
 
 /// Whose the new objects are.
 #[derive(Debug, Clone)]
@@ -62,7 +62,11 @@ pub async fn commit_iteration(
     let waiting = next == InvocationState::Ready;
     // Whoever enters one of these is looked at once more: its jobs may have ended before they could tell.
     let again = (budget_left && waiting)
-        || (next != head.state && matches!(next, InvocationState::Scheduled | InvocationState::Cancelling));
+        || (next != head.state
+            && matches!(
+                next,
+                InvocationState::Scheduled | InvocationState::Cancelling
+            ));
     let wake = writes.waits.iter().filter_map(|w| match w {
         Wait::Until(at) => Some(*at),
         _ => None,
@@ -91,7 +95,11 @@ pub async fn commit_iteration(
     if touched != 1 {
         return Ok(Stored::Stale);
     }
-    tx.run("DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1", args![head.id]).await?;
+    tx.run(
+        "DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1",
+        args![head.id],
+    )
+    .await?;
     let owner = Owner {
         user_id: head.user_id,
         history_id: head.history_id,
@@ -109,13 +117,19 @@ pub async fn commit_iteration(
         insert_waits(&mut tx, head.id, &writes.waits).await?;
     }
     tx.commit(Durability::Progress, "iteration").await?;
-    Ok(Stored::Yes { state: next, ready, again })
+    Ok(Stored::Yes {
+        state: next,
+        ready,
+        again,
+    })
 }
 
 /// 'review' where nothing but a person's decision is waited for.
 fn blocked_on(waits: &[Wait]) -> Option<&'static str> {
     let review = waits.contains(&Wait::Review);
-    let other = waits.iter().any(|w| !matches!(w, Wait::Review | Wait::Step));
+    let other = waits
+        .iter()
+        .any(|w| !matches!(w, Wait::Review | Wait::Step));
     (review && !other).then_some("review")
 }
 
@@ -140,7 +154,9 @@ async fn insert_waits(tx: &mut Tx, invocation_id: i64, waits: &[Wait]) -> Result
             Val::Text(Some(kind)) if kind == "dataset" => {
                 "SELECT 1 FROM dataset WHERE id = $1 AND state NOT IN ('new', 'upload', 'queued', 'running', 'setting_metadata')"
             }
-            _ => "SELECT 1 FROM job WHERE id = $1 AND state NOT IN ('new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'paused')",
+            _ => {
+                "SELECT 1 FROM job WHERE id = $1 AND state NOT IN ('new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'paused')"
+            }
         };
         ended |= tx.maybe(sql, vec![row[1].clone()]).await?.is_some();
     }
@@ -152,8 +168,11 @@ async fn insert_waits(tx: &mut Tx, invocation_id: i64, waits: &[Wait]) -> Result
     )
     .await?;
     if ended {
-        tx.run("UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id = $1", args![invocation_id])
-            .await?;
+        tx.run(
+            "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id = $1",
+            args![invocation_id],
+        )
+        .await?;
     }
     Ok(())
 }
@@ -165,7 +184,11 @@ pub async fn insert_objects(
     writes: &Writes,
     now: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
-    if writes.hids == 0 && writes.jobs.is_empty() && writes.populated.is_empty() && writes.implicit_collection_jobs.is_empty() {
+    if writes.hids == 0
+        && writes.jobs.is_empty()
+        && writes.populated.is_empty()
+        && writes.implicit_collection_jobs.is_empty()
+    {
         return Ok(Vec::new());
     }
     let first_hid = next_hids(tx, owner.history_id, writes.hids as i64, now).await?;
@@ -176,8 +199,14 @@ pub async fn insert_objects(
     insert_jobs(tx, owner, writes, &starts, now).await?;
     insert_elements(tx, owner.history_id, writes, first_hid, now).await?;
     insert_job_links(tx, writes, &starts).await?;
-    let ready = writes.jobs.iter().zip(&starts).filter(|(_, start)| **start == Start::Ready);
-    Ok(ready.map(|(job, _)| ReadyJob::of_new(job, owner, now)).collect())
+    let ready = writes
+        .jobs
+        .iter()
+        .zip(&starts)
+        .filter(|(_, start)| **start == Start::Ready);
+    Ok(ready
+        .map(|(job, _)| ReadyJob::of_new(job, owner, now))
+        .collect())
 }
 
 /// Reserves numbers in a history; the first of them.
@@ -193,14 +222,29 @@ async fn next_hids(tx: &mut Tx, history_id: i64, count: i64, now: i64) -> Result
 }
 
 /// Where each new job starts, from the states its inputs have in this very transaction.
-async fn starts(tx: &mut Tx, writes: &Writes) -> Result<(Vec<Start>, HashMap<i64, InputState>), StoreError> {
+async fn starts(
+    tx: &mut Tx,
+    writes: &Writes,
+) -> Result<(Vec<Start>, HashMap<i64, InputState>), StoreError> {
     let mut known: HashMap<i64, InputState> = writes
         .hdas
         .iter()
-        .map(|hda| (hda.dataset_id, InputState { state: hda.state, deleted: false, purged: false }))
+        .map(|hda| {
+            (
+                hda.dataset_id,
+                InputState {
+                    state: hda.state,
+                    deleted: false,
+                    purged: false,
+                },
+            )
+        })
         .collect();
     let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
-    let older: HashSet<i64> = inputs.filter(|i| !known.contains_key(&i.dataset_id)).map(|i| i.hda_id).collect();
+    let older: HashSet<i64> = inputs
+        .filter(|i| !known.contains_key(&i.dataset_id))
+        .map(|i| i.hda_id)
+        .collect();
     let older: Vec<i64> = older.into_iter().collect();
     for block in blocks(&older) {
         let sql = format!(
@@ -218,11 +262,20 @@ async fn starts(tx: &mut Tx, writes: &Writes) -> Result<(Vec<Start>, HashMap<i64
             known.insert(row.get(0)?, input);
         }
     }
-    let dataset_of: HashMap<i64, i64> = writes.hdas.iter().map(|hda| (hda.id, hda.dataset_id)).collect();
+    let dataset_of: HashMap<i64, i64> = writes
+        .hdas
+        .iter()
+        .map(|hda| (hda.id, hda.dataset_id))
+        .collect();
     let outputs: Vec<Vec<i64>> = writes
         .jobs
         .iter()
-        .map(|job| job.outputs.iter().filter_map(|(_, hda)| dataset_of.get(hda).copied()).collect())
+        .map(|job| {
+            job.outputs
+                .iter()
+                .filter_map(|(_, hda)| dataset_of.get(hda).copied())
+                .collect()
+        })
         .collect();
     let starts = readiness::decide(&writes.jobs, &outputs, &mut known);
     Ok((starts, known))
@@ -257,7 +310,15 @@ async fn insert_datasets(
             DatasetState::Paused => Some(readiness::paused_info()),
             _ => hda.info.as_deref(),
         };
-        datasets.push(args![hda.dataset_id, uuid::Uuid::new_v4(), state.code(), size, size, now, now]);
+        datasets.push(args![
+            hda.dataset_id,
+            uuid::Uuid::new_v4(),
+            state.code(),
+            size,
+            size,
+            now,
+            now
+        ]);
         hdas.push(args![
             hda.id,
             history_id,
@@ -304,7 +365,14 @@ async fn insert_collections(tx: &mut Tx, writes: &Writes, now: i64) -> Result<()
         .iter()
         .map(|c| {
             let populated = if c.populated { "ok" } else { "new" };
-            args![c.id, c.collection_type.as_str(), populated, c.element_count, now, now]
+            args![
+                c.id,
+                c.collection_type.as_str(),
+                populated,
+                c.element_count,
+                now,
+                now
+            ]
         })
         .collect();
     tx.insert_many(
@@ -324,7 +392,13 @@ async fn insert_collections(tx: &mut Tx, writes: &Writes, now: i64) -> Result<()
     Ok(())
 }
 
-async fn insert_jobs(tx: &mut Tx, owner: &Owner, writes: &Writes, starts: &[Start], now: i64) -> Result<(), StoreError> {
+async fn insert_jobs(
+    tx: &mut Tx,
+    owner: &Owner,
+    writes: &Writes,
+    starts: &[Start],
+    now: i64,
+) -> Result<(), StoreError> {
     let mut jobs = Vec::with_capacity(writes.jobs.len());
     let mut history = Vec::with_capacity(writes.jobs.len());
     for (job, start) in writes.jobs.iter().zip(starts) {
@@ -370,14 +444,35 @@ async fn insert_jobs(tx: &mut Tx, owner: &Owner, writes: &Writes, starts: &[Star
 
 /// Rows of (job, state, info, time).
 pub async fn insert_state_history(tx: &mut Tx, rows: Vec<Vec<Val>>) -> Result<(), StoreError> {
-    tx.insert_many("INSERT INTO job_state_history (job_id, state, info, create_time) VALUES", 4, "", rows).await
+    tx.insert_many(
+        "INSERT INTO job_state_history (job_id, state, info, create_time) VALUES",
+        4,
+        "",
+        rows,
+    )
+    .await
 }
 
-async fn insert_elements(tx: &mut Tx, history_id: i64, writes: &Writes, first_hid: i64, now: i64) -> Result<(), StoreError> {
+async fn insert_elements(
+    tx: &mut Tx,
+    history_id: i64,
+    writes: &Writes,
+    first_hid: i64,
+    now: i64,
+) -> Result<(), StoreError> {
     let elements = writes
         .elements
         .iter()
-        .map(|e| args![e.id, e.collection_id, e.hda_id, e.child_collection_id, e.index, e.identifier.as_str()])
+        .map(|e| {
+            args![
+                e.id,
+                e.collection_id,
+                e.hda_id,
+                e.child_collection_id,
+                e.index,
+                e.identifier.as_str()
+            ]
+        })
         .collect();
     tx.insert_many(
         "INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, child_collection_id, element_index,
@@ -417,29 +512,54 @@ async fn insert_elements(tx: &mut Tx, history_id: i64, writes: &Writes, first_hi
     .await
 }
 
-async fn insert_job_links(tx: &mut Tx, writes: &Writes, starts: &[Start]) -> Result<(), StoreError> {
+async fn insert_job_links(
+    tx: &mut Tx,
+    writes: &Writes,
+    starts: &[Start],
+) -> Result<(), StoreError> {
     let (mut params, mut inputs, mut input_collections) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut outputs, mut output_collections, mut waits, mut actions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut outputs, mut output_collections, mut waits, mut actions) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (job, start) in writes.jobs.iter().zip(starts) {
         for (name, value) in job.params.as_object().into_iter().flatten() {
             params.push(args![job.id, name.as_str(), value]);
         }
         for (n, input) in job.inputs.iter().enumerate() {
-            inputs.push(args![job.id, input.hda_id, input.name.as_str(), n, input.element_identifier.as_deref()]);
+            inputs.push(args![
+                job.id,
+                input.hda_id,
+                input.name.as_str(),
+                n,
+                input.element_identifier.as_deref()
+            ]);
         }
         for (name, hdca, dce) in &job.input_collections {
             input_collections.push(args![job.id, *hdca, *dce, name.as_str()]);
         }
-        outputs.extend(job.outputs.iter().map(|(name, hda)| args![job.id, *hda, name.as_str()]));
+        outputs.extend(
+            job.outputs
+                .iter()
+                .map(|(name, hda)| args![job.id, *hda, name.as_str()]),
+        );
         for (name, hdca, collection) in &job.output_collections {
             output_collections.push(args![job.id, *hdca, *collection, name.as_str()]);
         }
         if let Start::Waits(datasets) = start {
             waits.extend(datasets.iter().map(|dataset| args![job.id, *dataset]));
         }
-        actions.extend(job.post_job_action_ids.iter().map(|action| args![job.id, *action]));
+        actions.extend(
+            job.post_job_action_ids
+                .iter()
+                .map(|action| args![job.id, *action]),
+        );
     }
-    tx.insert_many("INSERT INTO job_parameter (job_id, name, value) VALUES", 3, "", params).await?;
+    tx.insert_many(
+        "INSERT INTO job_parameter (job_id, name, value) VALUES",
+        3,
+        "",
+        params,
+    )
+    .await?;
     tx.insert_many(
         "INSERT INTO job_to_input_dataset (job_id, hda_id, name, position, element_identifier) VALUES",
         5,
@@ -454,7 +574,13 @@ async fn insert_job_links(tx: &mut Tx, writes: &Writes, starts: &[Start]) -> Res
         input_collections,
     )
     .await?;
-    tx.insert_many("INSERT INTO job_to_output_dataset (job_id, hda_id, name) VALUES", 3, "", outputs).await?;
+    tx.insert_many(
+        "INSERT INTO job_to_output_dataset (job_id, hda_id, name) VALUES",
+        3,
+        "",
+        outputs,
+    )
+    .await?;
     tx.insert_many(
         "INSERT INTO job_to_output_dataset_collection (job_id, hdca_id, collection_id, name) VALUES",
         4,
@@ -462,9 +588,25 @@ async fn insert_job_links(tx: &mut Tx, writes: &Writes, starts: &[Start]) -> Res
         output_collections,
     )
     .await?;
-    tx.insert_many("INSERT INTO job_wait (job_id, dataset_id) VALUES", 2, "", waits).await?;
-    tx.insert_many("INSERT INTO post_job_action_association (job_id, post_job_action_id) VALUES", 2, "", actions).await?;
-    let slices = writes.implicit_jobs.iter().map(|(group, job, slice)| args![*group, *job, *slice]).collect();
+    tx.insert_many(
+        "INSERT INTO job_wait (job_id, dataset_id) VALUES",
+        2,
+        "",
+        waits,
+    )
+    .await?;
+    tx.insert_many(
+        "INSERT INTO post_job_action_association (job_id, post_job_action_id) VALUES",
+        2,
+        "",
+        actions,
+    )
+    .await?;
+    let slices = writes
+        .implicit_jobs
+        .iter()
+        .map(|(group, job, slice)| args![*group, *job, *slice])
+        .collect();
     tx.insert_many(
         "INSERT INTO implicit_collection_jobs_job_association (implicit_collection_jobs_id, job_id, order_index) VALUES",
         3,
@@ -474,13 +616,28 @@ async fn insert_job_links(tx: &mut Tx, writes: &Writes, starts: &[Start]) -> Res
     .await
 }
 
-async fn insert_steps(tx: &mut Tx, invocation_id: i64, steps: &[StepRow], now: i64) -> Result<(), StoreError> {
+async fn insert_steps(
+    tx: &mut Tx,
+    invocation_id: i64,
+    steps: &[StepRow],
+    now: i64,
+) -> Result<(), StoreError> {
     let (new, old): (Vec<&StepRow>, Vec<&StepRow>) = steps.iter().partition(|s| s.is_new);
     let rows = new
         .iter()
         .map(|s| {
             let (job, group) = (s.job_id, s.implicit_collection_jobs_id);
-            args![s.id, invocation_id, s.workflow_step_id, s.order_index, s.state.code(), job, group, now, now]
+            args![
+                s.id,
+                invocation_id,
+                s.workflow_step_id,
+                s.order_index,
+                s.state.code(),
+                job,
+                group,
+                now,
+                now
+            ]
         })
         .collect();
     tx.insert_many(
@@ -502,7 +659,11 @@ async fn insert_steps(tx: &mut Tx, invocation_id: i64, steps: &[StepRow], now: i
     Ok(())
 }
 
-async fn insert_outputs(tx: &mut Tx, invocation_id: i64, writes: &Writes) -> Result<(), StoreError> {
+async fn insert_outputs(
+    tx: &mut Tx,
+    invocation_id: i64,
+    writes: &Writes,
+) -> Result<(), StoreError> {
     let (mut hdas, mut hdcas, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for output in &writes.step_outputs {
         let (step, name) = (output.invocation_step_id, output.output_name.as_str());
@@ -513,11 +674,21 @@ async fn insert_outputs(tx: &mut Tx, invocation_id: i64, writes: &Writes) -> Res
         }
     }
     for (head, rows) in [
-        ("INSERT INTO workflow_invocation_step_output_dataset_association (workflow_invocation_step_id, output_name, dataset_id) VALUES", hdas),
-        ("INSERT INTO workflow_invocation_step_output_dataset_collection_association (workflow_invocation_step_id, output_name, dataset_collection_id) VALUES", hdcas),
-        ("INSERT INTO workflow_invocation_step_output_value (workflow_invocation_step_id, output_name, value) VALUES", values),
+        (
+            "INSERT INTO workflow_invocation_step_output_dataset_association (workflow_invocation_step_id, output_name, dataset_id) VALUES",
+            hdas,
+        ),
+        (
+            "INSERT INTO workflow_invocation_step_output_dataset_collection_association (workflow_invocation_step_id, output_name, dataset_collection_id) VALUES",
+            hdcas,
+        ),
+        (
+            "INSERT INTO workflow_invocation_step_output_value (workflow_invocation_step_id, output_name, value) VALUES",
+            values,
+        ),
     ] {
-        tx.insert_many(head, 3, "ON CONFLICT DO NOTHING", rows).await?;
+        tx.insert_many(head, 3, "ON CONFLICT DO NOTHING", rows)
+            .await?;
     }
     let (mut hdas, mut hdcas, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for output in &writes.invocation_outputs {
@@ -525,23 +696,47 @@ async fn insert_outputs(tx: &mut Tx, invocation_id: i64, writes: &Writes) -> Res
         match &output.value {
             StepValue::Hda(hda) => hdas.push(args![invocation_id, id, step, *hda]),
             StepValue::Hdca(hdca) => hdcas.push(args![invocation_id, id, step, *hdca]),
-            other => values.push(args![invocation_id, id, step, &other.to_stored().unwrap_or(Value::Null)]),
+            other => values.push(args![
+                invocation_id,
+                id,
+                step,
+                &other.to_stored().unwrap_or(Value::Null)
+            ]),
         }
     }
     for (head, rows) in [
-        ("INSERT INTO workflow_invocation_output_dataset_association (workflow_invocation_id, workflow_output_id, workflow_step_id, dataset_id) VALUES", hdas),
-        ("INSERT INTO workflow_invocation_output_dataset_collection_association (workflow_invocation_id, workflow_output_id, workflow_step_id, dataset_collection_id) VALUES", hdcas),
-        ("INSERT INTO workflow_invocation_output_value (workflow_invocation_id, workflow_output_id, workflow_step_id, value) VALUES", values),
+        (
+            "INSERT INTO workflow_invocation_output_dataset_association (workflow_invocation_id, workflow_output_id, workflow_step_id, dataset_id) VALUES",
+            hdas,
+        ),
+        (
+            "INSERT INTO workflow_invocation_output_dataset_collection_association (workflow_invocation_id, workflow_output_id, workflow_step_id, dataset_collection_id) VALUES",
+            hdcas,
+        ),
+        (
+            "INSERT INTO workflow_invocation_output_value (workflow_invocation_id, workflow_output_id, workflow_step_id, value) VALUES",
+            values,
+        ),
     ] {
-        tx.insert_many(head, 4, "ON CONFLICT DO NOTHING", rows).await?;
+        tx.insert_many(head, 4, "ON CONFLICT DO NOTHING", rows)
+            .await?;
     }
     Ok(())
 }
 
 /// Stores a message; the same warning twice is one message.
-pub async fn insert_message(tx: &mut Tx, invocation_id: i64, message: &InvocationMessage, now: i64) -> Result<(), StoreError> {
-    let details = message.details.as_ref().map(|d| d.chars().take(reason::DETAILS_MAX).collect::<String>());
-    let path = (!message.step_index_path.is_empty()).then(|| json!(message.step_index_path).to_string());
+pub async fn insert_message(
+    tx: &mut Tx,
+    invocation_id: i64,
+    message: &InvocationMessage,
+    now: i64,
+) -> Result<(), StoreError> {
+    let details = message
+        .details
+        .as_ref()
+        .map(|d| d.chars().take(reason::DETAILS_MAX).collect::<String>());
+    let path =
+        (!message.step_index_path.is_empty()).then(|| json!(message.step_index_path).to_string());
     tx.run(
         "INSERT INTO workflow_invocation_message (workflow_invocation_id, reason, details, output_name, workflow_step_id,
             dependent_workflow_step_id, job_id, hda_id, hdca_id, history_id, workflow_step_index_path, create_time)
@@ -578,5 +773,8 @@ pub async fn acknowledge(store: &Store, head: &Head) -> Result<(), StoreError> {
 
 /// True for the events that end an attempt for good.
 pub fn is_final(event: Option<InvocationEvent>) -> bool {
-    matches!(event, Some(InvocationEvent::Failed | InvocationEvent::CancelRequested))
+    matches!(
+        event,
+        Some(InvocationEvent::Failed | InvocationEvent::CancelRequested)
+    )
 }

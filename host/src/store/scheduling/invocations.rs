@@ -11,10 +11,16 @@ use crate::store::Store;
 use crate::store::db::{Durability, Query, StoreError, Tx};
 
 /// Job states in which an invocation is still at work.
-pub const UNFINISHED: &str = "'new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'stop', 'deleting'";
+pub const UNFINISHED: &str =
+    "'new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'stop', 'deleting'";
 
 /// Invocations of a handler that have a signal it has not looked at, lowest id first. Children come with their root.
-pub async fn signalled(q: &mut impl Query, handler: &str, after: i64, limit: usize) -> Result<Vec<i64>, StoreError> {
+pub async fn signalled(
+    q: &mut impl Query,
+    handler: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<i64>, StoreError> {
     let rows = q
         .all(
             "SELECT id FROM workflow_invocation WHERE handler = $1 AND signal_count > signal_seen AND id > $2 ORDER BY id LIMIT $3",
@@ -28,7 +34,10 @@ pub async fn signalled(q: &mut impl Query, handler: &str, after: i64, limit: usi
 pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), StoreError> {
     let mut reader = store.reader();
     let row = reader
-        .maybe("SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL", vec![])
+        .maybe(
+            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
+            vec![],
+        )
         .await?;
     let next: Option<i64> = row.map(|r| r.get(0)).transpose()?.flatten();
     match next {
@@ -43,7 +52,10 @@ pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), St
     .await?;
     tx.commit(Durability::Progress, "invocation.wake").await?;
     let row = reader
-        .maybe("SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL", vec![])
+        .maybe(
+            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
+            vec![],
+        )
         .await?;
     Ok((true, row.map(|r| r.get(0)).transpose()?.flatten()))
 }
@@ -89,7 +101,8 @@ pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, Stor
     if let Some(parent) = head.parent_invocation_id {
         signal(&mut tx, parent).await?;
     }
-    tx.commit(Durability::Progress, "invocation.complete").await?;
+    tx.commit(Durability::Progress, "invocation.complete")
+        .await?;
     Ok(true)
 }
 
@@ -113,9 +126,12 @@ async fn job_state_summary(tx: &mut Tx, id: i64) -> Result<Value, StoreError> {
 
 /// Adds one to an invocation's signal.
 pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
-    tx.run("UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id = $1", args![id])
-        .await
-        .map(|_| ())
+    tx.run(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id = $1",
+        args![id],
+    )
+    .await
+    .map(|_| ())
 }
 
 /// Finishes a cancellation: waiting jobs end here, running ones are marked for their runner, and so with every
@@ -144,13 +160,21 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
                 args![InvocationState::Cancelled.code(), now, id],
             )
             .await?;
-        tx.run("DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1", args![id]).await?;
+        tx.run(
+            "DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1",
+            args![id],
+        )
+        .await?;
         if id != head.id && touched == 1 {
-            let message = InvocationMessage { reason: reason::USER_REQUEST, ..Default::default() };
+            let message = InvocationMessage {
+                reason: reason::USER_REQUEST,
+                ..Default::default()
+            };
             insert_message(&mut tx, id, &message, now).await?;
         }
     }
-    tx.commit(Durability::Progress, "invocation.cancelled").await?;
+    tx.commit(Durability::Progress, "invocation.cancelled")
+        .await?;
     Ok(stops)
 }
 
@@ -167,7 +191,10 @@ async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<boo
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
     super::settle::discard_outputs(tx, &gone, now).await?;
-    let history = gone.iter().map(|id| args![*id, "deleted", None::<String>, now]).collect();
+    let history = gone
+        .iter()
+        .map(|id| args![*id, "deleted", None::<String>, now])
+        .collect();
     super::commit::insert_state_history(tx, history).await?;
     let marked = tx
         .run(
@@ -187,12 +214,23 @@ pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), St
         args![now, head.id],
     )
     .await?;
-    tx.run("DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1", args![head.id]).await?;
+    tx.run(
+        "DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1",
+        args![head.id],
+    )
+    .await?;
     tx.commit(Durability::Progress, "invocation.age").await
 }
 
 /// How many invocations there are in each state that is not final; for status and metrics.
 pub async fn counts(q: &mut impl Query) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = q.all("SELECT state, COUNT(*) FROM workflow_invocation GROUP BY state", vec![]).await?;
-    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+    let rows = q
+        .all(
+            "SELECT state, COUNT(*) FROM workflow_invocation GROUP BY state",
+            vec![],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .collect()
 }

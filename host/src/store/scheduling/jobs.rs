@@ -76,12 +76,20 @@ impl ReadyJob {
 }
 
 /// The oldest ready jobs of a handler.
-pub async fn ready(q: &mut impl Query, handler: &str, limit: usize) -> Result<Vec<ReadyJob>, StoreError> {
+pub async fn ready(
+    q: &mut impl Query,
+    handler: &str,
+    limit: usize,
+) -> Result<Vec<ReadyJob>, StoreError> {
     let sql = format!(
         "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL
          ORDER BY ready_time, id LIMIT $2"
     );
-    q.all(sql, args![handler, limit]).await?.iter().map(ReadyJob::read).collect()
+    q.all(sql, args![handler, limit])
+        .await?
+        .iter()
+        .map(ReadyJob::read)
+        .collect()
 }
 
 /// Marks jobs as ready that wait for nothing any more, out of `candidates`.
@@ -159,7 +167,9 @@ pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, 
     let mut found: HashMap<i64, Dispatch> = HashMap::with_capacity(job_ids.len());
     for block in blocks(job_ids) {
         let list = placeholders(1, block.len());
-        let sql = format!("SELECT id, state, tool_id, tool_version, dynamic_tool_id FROM job WHERE id IN ({list})");
+        let sql = format!(
+            "SELECT id, state, tool_id, tool_version, dynamic_tool_id FROM job WHERE id IN ({list})"
+        );
         for row in q.all(sql, ids(block)).await? {
             let id = row.get(0)?;
             let job = Dispatch {
@@ -177,7 +187,10 @@ pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, 
         }
         let sql = format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({list})");
         for row in q.all(sql, ids(block)).await? {
-            if let Some(Value::Object(params)) = found.get_mut(&row.get::<i64>(0)?).map(|job| &mut job.params) {
+            if let Some(Value::Object(params)) = found
+                .get_mut(&row.get::<i64>(0)?)
+                .map(|job| &mut job.params)
+            {
                 params.insert(row.get(1)?, row.json(2)?);
             }
         }
@@ -259,7 +272,10 @@ pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec
         }
     }
     set_dataset_states(&mut tx, &datasets, "queued", now).await?;
-    let history = taken.iter().map(|id| args![*id, "queued", None::<String>, now]).collect();
+    let history = taken
+        .iter()
+        .map(|id| args![*id, "queued", None::<String>, now])
+        .collect();
     insert_state_history(&mut tx, history).await?;
     tx.commit(Durability::Progress, "job.dispatch").await?;
     Ok(taken)
@@ -343,7 +359,11 @@ pub struct Active {
 }
 
 /// The jobs of a handler that runners have, and those that are to be stopped.
-pub async fn active(q: &mut impl Query, handler: &str, states: &'static str) -> Result<Vec<Active>, StoreError> {
+pub async fn active(
+    q: &mut impl Query,
+    handler: &str,
+    states: &'static str,
+) -> Result<Vec<Active>, StoreError> {
     let sql = format!(
         "SELECT id, uuid, state, job_runner_name, job_runner_external_id, start_time, cores, memory_mb, user_id FROM job
          WHERE handler = $1 AND state IN ({states}) ORDER BY id"

@@ -14,9 +14,16 @@ pub async fn load(
     hdca_ids: impl IntoIterator<Item = i64>,
 ) -> Result<(), StoreError> {
     let mut hdas: HashSet<i64> = hda_ids.into_iter().collect();
-    let hdcas: Vec<i64> = hdca_ids.into_iter().collect::<HashSet<_>>().into_iter().collect();
+    let hdcas: Vec<i64> = hdca_ids
+        .into_iter()
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
     load_collections(q, known, &hdcas, &mut hdas).await?;
-    let missing: Vec<i64> = hdas.into_iter().filter(|id| !known.hdas.contains_key(id)).collect();
+    let missing: Vec<i64> = hdas
+        .into_iter()
+        .filter(|id| !known.hdas.contains_key(id))
+        .collect();
     for block in blocks(&missing) {
         let sql = format!(
             "SELECT a.id, a.dataset_id, a.hid, a.name, a.extension, d.state, a.deleted, a.purged, a.metadata, d.file_size, a.blurb
@@ -68,7 +75,71 @@ fn dbkey(metadata: &str) -> Option<String> {
 
 /// A dataset's state by its stored code.
 pub fn state(code: &str) -> Result<DatasetState, StoreError> {
-    code.parse().map_err(|_| StoreError::Unknown { what: "dataset state", value: code.to_owned() })
+    code.parse().map_err(|_| StoreError::Unknown {
+        what: "dataset state",
+        value: code.to_owned(),
+    })
+}
+
+/// Elements of collections by their own id, with what is in them.
+pub async fn load_elements(
+    q: &mut impl Query,
+    known: &mut Known,
+    element_ids: &[i64],
+) -> Result<HashMap<i64, ElementObject>, StoreError> {
+    let mut found = HashMap::new();
+    let mut roots = Vec::new();
+    let mut hdas = HashSet::new();
+    for block in blocks(element_ids) {
+        let sql = format!(
+            "SELECT id, hda_id, child_collection_id FROM dataset_collection_element WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in q.all(sql, ids(block)).await? {
+            match (row.get::<Option<i64>>(1)?, row.get::<Option<i64>>(2)?) {
+                (Some(hda), _) => {
+                    hdas.insert(hda);
+                    found.insert(row.get(0)?, ElementObject::Hda(hda));
+                }
+                (None, Some(child)) => roots.push((row.get::<i64>(0)?, child)),
+                (None, None) => {}
+            }
+        }
+    }
+    let shells = load_shells(
+        q,
+        roots.iter().map(|(_, child)| *child).collect(),
+        &mut hdas,
+    )
+    .await?;
+    for (element, child) in roots {
+        if let Some(collection) = build(child, &shells) {
+            found.insert(element, ElementObject::Collection(collection));
+        }
+    }
+    Box::pin(load(q, known, hdas, [])).await?;
+    Ok(found)
+}
+
+/// The uuids of user-defined tools.
+pub async fn dynamic_tool_uuids(
+    q: &mut impl Query,
+    tool_ids: &[i64],
+) -> Result<HashMap<i64, uuid::Uuid>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(tool_ids) {
+        let sql = format!(
+            "SELECT id, uuid FROM dynamic_tool WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in q.all(sql, ids(block)).await? {
+            let text: String = row.get(1)?;
+            if let Ok(uuid) = text.parse() {
+                found.insert(row.get(0)?, uuid);
+            }
+        }
+    }
+    Ok(found)
 }
 
 struct Shell {
@@ -83,7 +154,11 @@ async fn load_collections(
     hdca_ids: &[i64],
     hdas: &mut HashSet<i64>,
 ) -> Result<(), StoreError> {
-    let missing: Vec<i64> = hdca_ids.iter().copied().filter(|id| !known.hdcas.contains_key(id)).collect();
+    let missing: Vec<i64> = hdca_ids
+        .iter()
+        .copied()
+        .filter(|id| !known.hdcas.contains_key(id))
+        .collect();
     let mut roots = Vec::new();
     for block in blocks(&missing) {
         // An unfinished job: the last of those that fill the collection, directly or slice by slice.
@@ -102,13 +177,44 @@ async fn load_collections(
             placeholders(1, block.len())
         );
         for row in q.all(sql, ids(block)).await? {
-            let root: (i64, i64, i64, String, bool, Option<i64>) =
-                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
+            let root: (i64, i64, i64, String, bool, Option<i64>) = (
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+                row.get(5)?,
+            );
             roots.push(root);
         }
     }
+    let shells = load_shells(q, roots.iter().map(|r| r.1).collect(), hdas).await?;
+    for (id, collection_id, hid, name, deleted, unfinished_job) in roots {
+        let Some(collection) = build(collection_id, &shells) else {
+            continue;
+        };
+        known.hdcas.insert(
+            id,
+            Hdca {
+                id,
+                hid: Hid::Given(hid),
+                name,
+                deleted,
+                collection,
+                unfinished_job,
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Collections level by level: two statements per level and block.
+async fn load_shells(
+    q: &mut impl Query,
+    mut level: Vec<i64>,
+    hdas: &mut HashSet<i64>,
+) -> Result<HashMap<i64, Shell>, StoreError> {
     let mut shells: HashMap<i64, Shell> = HashMap::new();
-    let mut level: Vec<i64> = roots.iter().map(|r| r.1).collect();
     while !level.is_empty() {
         let mut next = Vec::new();
         for block in blocks(&level) {
@@ -140,29 +246,34 @@ async fn load_collections(
                 hdas.extend(hda_id);
                 next.extend(child);
                 if let Some(shell) = shells.get_mut(&row.get::<i64>(1)?) {
-                    shell.elements.push((row.get(0)?, row.get(2)?, hda_id, child));
+                    shell
+                        .elements
+                        .push((row.get(0)?, row.get(2)?, hda_id, child));
                 }
             }
         }
         level = next;
     }
-    for (id, collection_id, hid, name, deleted, unfinished_job) in roots {
-        let Some(collection) = build(collection_id, &shells) else { continue };
-        known.hdcas.insert(id, Hdca { id, hid: Hid::Given(hid), name, deleted, collection, unfinished_job });
-    }
-    Ok(())
+    Ok(shells)
 }
 
 fn build(id: i64, shells: &HashMap<i64, Shell>) -> Option<Collection> {
     let shell = shells.get(&id)?;
-    let elements = shell.elements.iter().filter_map(|(element, identifier, hda, child)| {
-        let object = match (hda, child) {
-            (Some(hda), _) => ElementObject::Hda(*hda),
-            (None, Some(child)) => ElementObject::Collection(build(*child, shells)?),
-            (None, None) => return None,
-        };
-        Some(Element { id: *element, identifier: identifier.clone(), object })
-    });
+    let elements = shell
+        .elements
+        .iter()
+        .filter_map(|(element, identifier, hda, child)| {
+            let object = match (hda, child) {
+                (Some(hda), _) => ElementObject::Hda(*hda),
+                (None, Some(child)) => ElementObject::Collection(build(*child, shells)?),
+                (None, None) => return None,
+            };
+            Some(Element {
+                id: *element,
+                identifier: identifier.clone(),
+                object,
+            })
+        });
     Some(Collection {
         id,
         collection_type: shell.collection_type.clone(),

@@ -53,7 +53,10 @@ pub async fn head(q: &mut impl Query, id: i64) -> Result<Option<Head>, StoreErro
             history_id: row.get(3)?,
             history_deleted: row.get(4)?,
             user_id: row.get(5)?,
-            state: state.parse().map_err(|_| StoreError::Unknown { what: "invocation state", value: state })?,
+            state: state.parse().map_err(|_| StoreError::Unknown {
+                what: "invocation state",
+                value: state,
+            })?,
             scheduler: row.get(7)?,
             handler: row.get(8)?,
             parent_invocation_id: row.get(9)?,
@@ -65,13 +68,21 @@ pub async fn head(q: &mut impl Query, id: i64) -> Result<Option<Head>, StoreErro
 }
 
 /// Everything else about it.
-pub async fn load(q: &mut impl Query, cache: &RevisionCache, head: &Head) -> Result<Option<Progress>, StoreError> {
+pub async fn load(
+    q: &mut impl Query,
+    cache: &RevisionCache,
+    head: &Head,
+) -> Result<Option<Progress>, StoreError> {
     let Some(revision) = cache.get(q, head.workflow_id).await? else {
         return Ok(None);
     };
     let steps = steps(q, head.id).await?;
     let remaining: Vec<usize> = (0..revision.description.steps.len())
-        .filter(|n| steps.get(n).is_none_or(|record| record.state != StepState::Scheduled))
+        .filter(|n| {
+            steps
+                .get(n)
+                .is_none_or(|record| record.state != StepState::Scheduled)
+        })
         .collect();
     let producers = producers(&revision.description, &steps, &remaining);
     let (table, partial) = outputs(q, head.id, &steps, &producers).await?;
@@ -110,7 +121,10 @@ async fn steps(q: &mut impl Query, id: i64) -> Result<HashMap<usize, StepRecord>
             let action: Option<String> = row.get(5)?;
             let record = StepRecord {
                 id: row.get(1)?,
-                state: state.parse().map_err(|_| StoreError::Unknown { what: "step state", value: state })?,
+                state: state.parse().map_err(|_| StoreError::Unknown {
+                    what: "step state",
+                    value: state,
+                })?,
                 job_id: row.get(3)?,
                 implicit_collection_jobs_id: row.get(4)?,
                 action: action.and_then(|text| serde_json::from_str(&text).ok()),
@@ -128,13 +142,28 @@ fn producers(
     remaining: &[usize],
 ) -> HashSet<i64> {
     let mut wanted = HashSet::new();
-    let asked_again = workflow.steps.iter().filter(|step| !is_host_type(&step.step_type)).map(|s| s.order_index);
+    let asked_again = workflow
+        .steps
+        .iter()
+        .filter(|step| !is_host_type(&step.step_type))
+        .map(|s| s.order_index);
     for order_index in remaining.iter().copied().chain(asked_again) {
         let inputs = &workflow.steps[order_index].inputs;
-        let from = inputs.iter().flat_map(|i| &i.connections).map(|c| c.output_step);
-        wanted.extend(from.filter_map(|step| steps.get(&step)).map(|record| record.id));
+        let from = inputs
+            .iter()
+            .flat_map(|i| &i.connections)
+            .map(|c| c.output_step);
+        wanted.extend(
+            from.filter_map(|step| steps.get(&step))
+                .map(|record| record.id),
+        );
     }
-    wanted.extend(remaining.iter().filter_map(|n| steps.get(n)).map(|record| record.id));
+    wanted.extend(
+        remaining
+            .iter()
+            .filter_map(|n| steps.get(n))
+            .map(|record| record.id),
+    );
     wanted
 }
 
@@ -170,8 +199,14 @@ async fn outputs(
         Ok(())
     };
     for (source, column) in [
-        ("workflow_invocation_step_output_dataset_association", "dataset_id"),
-        ("workflow_invocation_step_output_dataset_collection_association", "dataset_collection_id"),
+        (
+            "workflow_invocation_step_output_dataset_association",
+            "dataset_id",
+        ),
+        (
+            "workflow_invocation_step_output_dataset_collection_association",
+            "dataset_collection_id",
+        ),
         ("workflow_invocation_step_output_value", "value"),
     ] {
         // Few wanted steps among many are looked up one by one; otherwise the invocation's are read in one go.
@@ -184,7 +219,11 @@ async fn outputs(
                 false => "s.workflow_invocation_id = $1".to_owned(),
             }
         );
-        let ids: Vec<i64> = if few { wanted.iter().copied().collect() } else { vec![id] };
+        let ids: Vec<i64> = if few {
+            wanted.iter().copied().collect()
+        } else {
+            vec![id]
+        };
         for row in q.all(sql, known::ids(&ids)).await? {
             let value = match column {
                 "dataset_id" => StepValue::Hda(row.get(2)?),
@@ -205,12 +244,19 @@ async fn inputs(
     let mut inputs = HashMap::new();
     for (source, column) in [
         ("workflow_request_to_input_dataset", "dataset_id"),
-        ("workflow_request_to_input_collection_dataset", "dataset_collection_id"),
+        (
+            "workflow_request_to_input_collection_dataset",
+            "dataset_collection_id",
+        ),
         ("workflow_request_input_step_parameter", "parameter_value"),
     ] {
-        let sql = format!("SELECT workflow_step_id, {column} FROM {source} WHERE workflow_invocation_id = $1");
+        let sql = format!(
+            "SELECT workflow_step_id, {column} FROM {source} WHERE workflow_invocation_id = $1"
+        );
         for row in q.all(sql, args![id]).await? {
-            let Some(order_index) = revision.order_index_of(row.get(0)?) else { continue };
+            let Some(order_index) = revision.order_index_of(row.get(0)?) else {
+                continue;
+            };
             let value = match column {
                 "dataset_id" => StepValue::Hda(row.get(1)?),
                 "dataset_collection_id" => StepValue::Hdca(row.get(1)?),
@@ -234,7 +280,10 @@ async fn step_states(
     let mut sql = "SELECT workflow_step_id, value FROM workflow_request_step_states WHERE workflow_invocation_id = $1".to_owned();
     let mut arguments = args![id];
     if remaining.len() <= 256 {
-        sql += &format!(" AND workflow_step_id IN ({})", placeholders(2, remaining.len()));
+        sql += &format!(
+            " AND workflow_step_id IN ({})",
+            placeholders(2, remaining.len())
+        );
         arguments.extend(remaining.iter().map(|n| revision.step_ids[*n].into()));
     }
     let mut states = HashMap::new();
@@ -255,7 +304,12 @@ async fn replacements(q: &mut impl Query, id: i64) -> Result<HashMap<String, Str
         )
         .await?;
     rows.iter()
-        .map(|row| Ok((row.get(0)?, row.get::<Option<String>>(1)?.unwrap_or_default())))
+        .map(|row| {
+            Ok((
+                row.get(0)?,
+                row.get::<Option<String>>(1)?.unwrap_or_default(),
+            ))
+        })
         .collect()
 }
 
@@ -266,7 +320,8 @@ async fn resumes(
 ) -> Result<HashMap<usize, Resume>, StoreError> {
     let mut resumes = HashMap::new();
     for (order_index, record) in steps {
-        let (StepState::Ready, Some(group)) = (record.state, record.implicit_collection_jobs_id) else {
+        let (StepState::Ready, Some(group)) = (record.state, record.implicit_collection_jobs_id)
+        else {
             continue;
         };
         let row = q
@@ -304,7 +359,9 @@ async fn awaited_jobs(
         .map(|c| c.output_step)
         .collect();
     for order_index in followed {
-        let Some(record) = steps.get(&order_index) else { continue };
+        let Some(record) = steps.get(&order_index) else {
+            continue;
+        };
         let rows = match (record.job_id, record.implicit_collection_jobs_id) {
             (Some(job), _) => q.all("SELECT id, state FROM job WHERE id = $1", args![job]).await?,
             (None, Some(group)) => {
@@ -328,7 +385,10 @@ async fn awaited_jobs(
 
 /// A job's state by its stored code.
 pub fn job_state(code: String) -> Result<JobState, StoreError> {
-    code.parse().map_err(|_| StoreError::Unknown { what: "job state", value: code })
+    code.parse().map_err(|_| StoreError::Unknown {
+        what: "job state",
+        value: code,
+    })
 }
 
 fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>) {
@@ -354,7 +414,10 @@ fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>) {
         }
     }
     for resume in progress.resumes.values() {
-        resume.outputs.values().for_each(|id| note(&StepValue::Hdca(*id)));
+        resume
+            .outputs
+            .values()
+            .for_each(|id| note(&StepValue::Hdca(*id)));
     }
     (hdas, hdcas)
 }

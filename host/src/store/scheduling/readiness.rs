@@ -26,10 +26,8 @@ pub struct InputState {
     pub purged: bool,
 }
 
-const FIX_INPUTS: &str =
-    "Execution of this dataset's job is paused because its input datasets are in an error state. To resume this job fix the input dataset(s).";
-const DELETED_INPUT: &str =
-    "Execution of this dataset's job is paused because an input dataset was deleted before the job started.";
+const FIX_INPUTS: &str = "Execution of this dataset's job is paused because its input datasets are in an error state. To resume this job fix the input dataset(s).";
+const DELETED_INPUT: &str = "Execution of this dataset's job is paused because an input dataset was deleted before the job started.";
 const PURGED_INPUT: &str = "An input dataset was purged before the job started.";
 
 /// Decides for jobs in the order in which they were made. `datasets` holds every dataset they read, the ones
@@ -50,7 +48,14 @@ pub fn decide(
             };
             if let Some(state) = becomes {
                 for output in outputs {
-                    datasets.insert(*output, InputState { state, deleted: false, purged: false });
+                    datasets.insert(
+                        *output,
+                        InputState {
+                            state,
+                            deleted: false,
+                            purged: false,
+                        },
+                    );
                 }
             }
             start
@@ -101,7 +106,12 @@ mod tests {
             params: serde_json::Value::Null,
             inputs: inputs
                 .iter()
-                .map(|id| JobInput { name: "i".into(), hda_id: *id, dataset_id: *id, element_identifier: None })
+                .map(|id| JobInput {
+                    name: "i".into(),
+                    hda_id: *id,
+                    dataset_id: *id,
+                    element_identifier: None,
+                })
                 .collect(),
             input_collections: vec![],
             outputs: vec![],
@@ -115,13 +125,26 @@ mod tests {
     fn datasets(states: &[(i64, DatasetState)]) -> HashMap<i64, InputState> {
         states
             .iter()
-            .map(|(id, state)| (*id, InputState { state: *state, deleted: false, purged: false }))
+            .map(|(id, state)| {
+                (
+                    *id,
+                    InputState {
+                        state: *state,
+                        deleted: false,
+                        purged: false,
+                    },
+                )
+            })
             .collect()
     }
 
     #[test]
     fn a_job_waits_for_each_pending_input_once() {
-        let mut known = datasets(&[(1, DatasetState::New), (2, DatasetState::Ok), (3, DatasetState::Running)]);
+        let mut known = datasets(&[
+            (1, DatasetState::New),
+            (2, DatasetState::Ok),
+            (3, DatasetState::Running),
+        ]);
         let starts = decide(&[job(&[3, 1, 2, 1])], &[vec![]], &mut known);
         assert_eq!(starts, [Start::Waits(vec![1, 3])]);
         assert_eq!(decide(&[job(&[2])], &[vec![]], &mut known), [Start::Ready]);
@@ -130,9 +153,16 @@ mod tests {
 
     #[test]
     fn a_failed_input_pauses_the_job_and_all_that_follow() {
-        let mut known = datasets(&[(1, DatasetState::Error), (10, DatasetState::New), (11, DatasetState::New)]);
+        let mut known = datasets(&[
+            (1, DatasetState::Error),
+            (10, DatasetState::New),
+            (11, DatasetState::New),
+        ]);
         let starts = decide(&[job(&[1]), job(&[10])], &[vec![10], vec![11]], &mut known);
-        assert_eq!(starts, [Start::Paused(FIX_INPUTS), Start::Paused(FIX_INPUTS)]);
+        assert_eq!(
+            starts,
+            [Start::Paused(FIX_INPUTS), Start::Paused(FIX_INPUTS)]
+        );
         assert_eq!(known[&11].state, DatasetState::Paused);
     }
 
@@ -140,8 +170,14 @@ mod tests {
     fn a_purged_input_fails_the_job_and_a_deleted_one_pauses_it() {
         let mut known = datasets(&[(1, DatasetState::Ok)]);
         known.get_mut(&1).expect("there").deleted = true;
-        assert!(matches!(decide(&[job(&[1])], &[vec![]], &mut known)[0], Start::Paused(_)));
+        assert!(matches!(
+            decide(&[job(&[1])], &[vec![]], &mut known)[0],
+            Start::Paused(_)
+        ));
         known.get_mut(&1).expect("there").purged = true;
-        assert!(matches!(decide(&[job(&[1])], &[vec![]], &mut known)[0], Start::Failed(_)));
+        assert!(matches!(
+            decide(&[job(&[1])], &[vec![]], &mut known)[0],
+            Start::Failed(_)
+        ));
     }
 }

@@ -18,8 +18,6 @@ use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placehold
 #[derive(Debug, Clone)]
 pub struct JobEnd {
     pub job_id: i64,
-    pub history_id: i64,
-    pub invocation_id: Option<i64>,
     /// Ok or error. A job that was to be stopped ends as deleted whatever stands here.
     pub state: JobState,
     pub exit_code: Option<i64>,
@@ -100,13 +98,13 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     let mut batch = Batch::default();
     for end in ends {
         let recorded = match states.get(&end.job_id) {
-            Some(state) if state.is_terminal() => continue,
-            Some(state) => *state,
-            None => continue,
+            Some(recorded) if !recorded.state.is_terminal() => *recorded,
+            _ => continue,
         };
         batch.jobs.push(end.job_id);
-        batch.invocations.extend(end.invocation_id);
-        if matches!(recorded, JobState::Deleting | JobState::Stop) {
+        batch.invocations.extend(recorded.invocation_id);
+        batch.histories.insert(recorded.history_id);
+        if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
             stopped(&mut tx, &end, now, &mut batch).await?;
         } else {
             ended(&mut tx, store, end, recorded, now, &mut batch).await?;
@@ -121,7 +119,11 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
     settled.invocations = signal_invocations(&mut tx, &batch).await?;
     for history in &batch.histories {
-        tx.run("UPDATE history SET update_time = $1 WHERE id = $2", args![now, *history]).await?;
+        tx.run(
+            "UPDATE history SET update_time = $1 WHERE id = $2",
+            args![now, *history],
+        )
+        .await?;
     }
     tx.commit(Durability::Progress, "job.settle").await?;
     Ok(settled)
@@ -139,13 +141,29 @@ struct Batch {
     failed: Vec<i64>,
 }
 
-async fn states(tx: &mut Tx, ends: &[JobEnd]) -> Result<HashMap<i64, JobState>, StoreError> {
+/// A job as it is stored.
+#[derive(Debug, Clone, Copy)]
+struct Recorded {
+    state: JobState,
+    history_id: i64,
+    invocation_id: Option<i64>,
+}
+
+async fn states(tx: &mut Tx, ends: &[JobEnd]) -> Result<HashMap<i64, Recorded>, StoreError> {
     let job_ids: Vec<i64> = ends.iter().map(|end| end.job_id).collect();
     let mut states = HashMap::new();
     for block in blocks(&job_ids) {
-        let sql = format!("SELECT id, state FROM job WHERE id IN ({})", placeholders(1, block.len()));
+        let sql = format!(
+            "SELECT id, state, COALESCE(history_id, 0), workflow_invocation_id FROM job WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
         for row in tx.all(sql, ids(block)).await? {
-            states.insert(row.get(0)?, super::progress::job_state(row.get(1)?)?);
+            let recorded = Recorded {
+                state: super::progress::job_state(row.get(1)?)?,
+                history_id: row.get(2)?,
+                invocation_id: row.get(3)?,
+            };
+            states.insert(row.get(0)?, recorded);
         }
     }
     Ok(states)
@@ -159,10 +177,13 @@ async fn stopped(tx: &mut Tx, end: &JobEnd, now: i64, batch: &mut Batch) -> Resu
         args![end.exit_code, end.stdout.as_str(), end.stderr.as_str(), end.started_ms, end.ended_ms, now, end.job_id],
     )
     .await?;
-    batch.history.push(args![end.job_id, "deleted", None::<String>, now]);
+    batch
+        .history
+        .push(args![end.job_id, "deleted", None::<String>, now]);
     discard_outputs(tx, &[end.job_id], now).await?;
-    batch.failed.extend(end.outputs.iter().map(|o| o.dataset_id));
-    batch.histories.insert(end.history_id);
+    batch
+        .failed
+        .extend(end.outputs.iter().map(|o| o.dataset_id));
     Ok(())
 }
 
@@ -170,16 +191,23 @@ async fn ended(
     tx: &mut Tx,
     store: &Store,
     end: JobEnd,
-    recorded: JobState,
+    recorded: Recorded,
     now: i64,
     batch: &mut Batch,
 ) -> Result<(), StoreError> {
-    if recorded != JobState::Running {
+    if recorded.state != JobState::Running {
         if let Some(started) = end.started_ms {
-            batch.history.push(args![end.job_id, "running", None::<String>, started]);
+            batch
+                .history
+                .push(args![end.job_id, "running", None::<String>, started]);
         }
     }
-    batch.history.push(args![end.job_id, end.state.code(), end.info.as_deref(), end.ended_ms]);
+    batch.history.push(args![
+        end.job_id,
+        end.state.code(),
+        end.info.as_deref(),
+        end.ended_ms
+    ]);
     tx.run(
         "UPDATE job SET state = $1, exit_code = $2, tool_stdout = $3, tool_stderr = $4, info = $5,
                 start_time = COALESCE(start_time, $6), end_time = $7, job_runner_external_id = COALESCE($8, job_runner_external_id),
@@ -225,12 +253,11 @@ async fn ended(
         }
     }
     for dataset in &end.extra {
-        insert_new(tx, end.job_id, end.history_id, dataset, now).await?;
+        insert_new(tx, end.job_id, recorded.history_id, dataset, now).await?;
     }
     for collection in end.collections {
-        fill_collection(tx, store, end.job_id, end.history_id, collection, now).await?;
+        fill_collection(tx, store, end.job_id, recorded.history_id, collection, now).await?;
     }
-    batch.histories.insert(end.history_id);
     Ok(())
 }
 
@@ -259,14 +286,19 @@ async fn fill_collection(
     let ranks: Vec<&str> = end.collection_type.split(':').collect();
     let mut rows = Vec::with_capacity(elements.len());
     for element in &elements {
-        let Some((last, outer)) = element.identifiers.split_last() else { continue };
+        let Some((last, outer)) = element.identifiers.split_last() else {
+            continue;
+        };
         for depth in 1..=outer.len() {
             let path = outer[..depth].to_vec();
             if children.contains_key(&path) {
                 continue;
             }
             let child = store.ids.collection();
-            let inner = ranks.get(depth..).filter(|r| !r.is_empty()).map_or("list".to_owned(), |r| r.join(":"));
+            let inner = ranks
+                .get(depth..)
+                .filter(|r| !r.is_empty())
+                .map_or("list".to_owned(), |r| r.join(":"));
             tx.run(
                 "INSERT INTO dataset_collection (id, collection_type, populated_state, create_time, update_time) VALUES ($1, $2, 'ok', $3, $3)",
                 args![child, inner, now],
@@ -274,14 +306,28 @@ async fn fill_collection(
             .await?;
             let parent = children[&path[..depth - 1]];
             let index = counts.entry(parent).or_default();
-            rows.push(args![store.ids.element(), parent, None::<i64>, Some(child), *index, path[depth - 1].as_str()]);
+            rows.push(args![
+                store.ids.element(),
+                parent,
+                None::<i64>,
+                Some(child),
+                *index,
+                path[depth - 1].as_str()
+            ]);
             *index += 1;
             counts.insert(child, 0);
             children.insert(path, child);
         }
         let parent = children[outer];
         let index = counts.entry(parent).or_default();
-        rows.push(args![store.ids.element(), parent, Some(element.dataset.hda_id), None::<i64>, *index, last.as_str()]);
+        rows.push(args![
+            store.ids.element(),
+            parent,
+            Some(element.dataset.hda_id),
+            None::<i64>,
+            *index,
+            last.as_str()
+        ]);
         *index += 1;
     }
     tx.insert_many(
@@ -302,7 +348,13 @@ async fn fill_collection(
     Ok(())
 }
 
-async fn insert_new(tx: &mut Tx, job_id: i64, history_id: i64, dataset: &NewDataset, now: i64) -> Result<(), StoreError> {
+async fn insert_new(
+    tx: &mut Tx,
+    job_id: i64,
+    history_id: i64,
+    dataset: &NewDataset,
+    now: i64,
+) -> Result<(), StoreError> {
     let row = tx
         .maybe(
             "UPDATE history SET hid_counter = hid_counter + 1 WHERE id = $1 RETURNING hid_counter",
@@ -347,7 +399,10 @@ async fn pause_dependants(tx: &mut Tx, batch: &mut Batch, now: i64) -> Result<()
     while !level.is_empty() {
         let mut jobs: BTreeSet<i64> = BTreeSet::new();
         for block in blocks(&level) {
-            let sql = format!("SELECT DISTINCT job_id FROM job_wait WHERE dataset_id IN ({})", placeholders(1, block.len()));
+            let sql = format!(
+                "SELECT DISTINCT job_id FROM job_wait WHERE dataset_id IN ({})",
+                placeholders(1, block.len())
+            );
             for row in tx.all(sql, ids(block)).await? {
                 jobs.insert(row.get(0)?);
             }
@@ -360,7 +415,13 @@ async fn pause_dependants(tx: &mut Tx, batch: &mut Batch, now: i64) -> Result<()
 }
 
 /// Pauses jobs that have not started; the datasets that are paused with them.
-async fn pause(tx: &mut Tx, jobs: &[i64], info: &'static str, now: i64, batch: &mut Batch) -> Result<Vec<i64>, StoreError> {
+async fn pause(
+    tx: &mut Tx,
+    jobs: &[i64],
+    info: &'static str,
+    now: i64,
+    batch: &mut Batch,
+) -> Result<Vec<i64>, StoreError> {
     let mut datasets = Vec::new();
     let mut history = Vec::new();
     for block in blocks(jobs) {
@@ -378,7 +439,11 @@ async fn pause(tx: &mut Tx, jobs: &[i64], info: &'static str, now: i64, batch: &
             history.push(args![id, "paused", info, now]);
         }
         let list = placeholders(1, block.len());
-        tx.run(format!("DELETE FROM job_wait WHERE job_id IN ({list})"), ids(block)).await?;
+        tx.run(
+            format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
+            ids(block),
+        )
+        .await?;
         let sql = format!(
             "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
              WHERE o.job_id IN ({list})"
@@ -402,10 +467,17 @@ async fn pause(tx: &mut Tx, jobs: &[i64], info: &'static str, now: i64, batch: &
 }
 
 /// Takes usable datasets off everybody's list; the jobs whose list is empty now.
-pub async fn release_dependants(tx: &mut Tx, usable: &[i64], now: i64) -> Result<Vec<ReadyJob>, StoreError> {
+pub async fn release_dependants(
+    tx: &mut Tx,
+    usable: &[i64],
+    now: i64,
+) -> Result<Vec<ReadyJob>, StoreError> {
     let mut candidates: BTreeSet<i64> = BTreeSet::new();
     for block in blocks(usable) {
-        let sql = format!("DELETE FROM job_wait WHERE dataset_id IN ({}) RETURNING job_id", placeholders(1, block.len()));
+        let sql = format!(
+            "DELETE FROM job_wait WHERE dataset_id IN ({}) RETURNING job_id",
+            placeholders(1, block.len())
+        );
         for row in tx.all(sql, ids(block)).await? {
             candidates.insert(row.get(0)?);
         }
@@ -479,7 +551,11 @@ pub async fn discard_outputs(tx: &mut Tx, jobs: &[i64], now: i64) -> Result<(), 
         )
         .await?;
         let list = placeholders(1, block.len());
-        tx.run(format!("DELETE FROM job_wait WHERE job_id IN ({list})"), ids(block)).await?;
+        tx.run(
+            format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
+            ids(block),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -566,7 +642,10 @@ pub async fn cancel_job(store: &Store, job_id: i64, now: i64) -> Result<bool, St
         .await?;
     let mut acts = false;
     if let Some(row) = gone.first() {
-        let mut batch = Batch { jobs: vec![job_id], ..Default::default() };
+        let mut batch = Batch {
+            jobs: vec![job_id],
+            ..Default::default()
+        };
         batch.invocations.extend(row.get::<Option<i64>>(0)?);
         insert_state_history(&mut tx, vec![args![job_id, "deleted", None::<String>, now]]).await?;
         let outputs = tx
@@ -595,7 +674,10 @@ pub async fn cancel_job(store: &Store, job_id: i64, now: i64) -> Result<bool, St
 }
 
 /// The actions that are carried out when jobs end, by job.
-pub async fn actions(q: &mut impl Query, job_ids: &[i64]) -> Result<HashMap<i64, Vec<EndAction>>, StoreError> {
+pub async fn actions(
+    q: &mut impl Query,
+    job_ids: &[i64],
+) -> Result<HashMap<i64, Vec<EndAction>>, StoreError> {
     let mut found: HashMap<i64, Vec<EndAction>> = HashMap::new();
     for block in blocks(job_ids) {
         let sql = format!(

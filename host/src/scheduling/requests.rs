@@ -1,0 +1,153 @@
+//! What people ask of jobs and steps directly: run one tool, stop or resume a job, act on a step. Each is stored before
+//! it is answered; the loops are told then.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::engine::Services;
+use super::modules::context;
+use crate::args;
+use crate::invoker::iteration::ModuleCall;
+use crate::invoker::known::{Known, StepValue};
+use crate::invoker::stop::Stop;
+use crate::invoker::tool_run::{self, Ran, ToolRun};
+use crate::invoker::writes::Writes;
+use crate::model::workflow::StepDescription;
+use crate::store::scheduling::commit::{Owner, insert_objects};
+use crate::store::scheduling::{known, settle};
+use crate::store::{Durability, StoreError};
+use crate::tools::Tool;
+use crate::tools::inputs_json::{DataSource, data_refs};
+
+/// A tool to run outside any workflow.
+pub struct ToolRequest<'a> {
+    pub user_id: i64,
+    pub history_id: i64,
+    pub tool: &'a Tool,
+    pub dynamic_tool_id: Option<i64>,
+    /// Normalised parameters with database ids.
+    pub state: &'a Value,
+    /// Inputs that are mapped over collections: pipe path and hdca.
+    pub mapped: &'a [(String, i64)],
+}
+
+/// Why a tool was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolRunError {
+    /// A sentence for whoever asked.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    pub jobs: Vec<i64>,
+    pub outputs: HashMap<String, StepValue>,
+    pub is_mapped: bool,
+}
+
+/// Makes the job, or those of a mapping, with what they will write.
+pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<Made, ToolRunError> {
+    let mut reader = services.store.reader();
+    let mut known = Known::default();
+    let (mut hdas, mut hdcas) = (Vec::new(), Vec::new());
+    for reference in data_refs(request.state) {
+        match reference.src {
+            DataSource::Hda => hdas.push(reference.id),
+            DataSource::Hdca => hdcas.push(reference.id),
+            _ => {}
+        }
+    }
+    hdcas.extend(request.mapped.iter().map(|(_, id)| *id));
+    known::load(&mut reader, &mut known, hdas, hdcas).await?;
+    let mut writes = Writes::default();
+    let run = ToolRun {
+        tool: request.tool,
+        dynamic_tool_id: request.dynamic_tool_id,
+        state: request.state,
+        connected: request.mapped.iter().map(|(name, id)| (name.clone(), vec![StepValue::Hdca(*id)])).collect(),
+        when: None,
+        post_job_actions: &[],
+        replacements: &HashMap::new(),
+        workflow_step_id: 0,
+        invocation_uuid: None,
+        budget: None,
+        resume: None,
+    };
+    let ids = services.store.ids.clone();
+    let planned = tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
+    let Ran { outputs, implicit_collection_jobs_id, .. } = planned.map_err(|stop| ToolRunError::Refused(sentence(stop)))?;
+    let owner = Owner {
+        user_id: request.user_id,
+        history_id: request.history_id,
+        invocation_id: None,
+        scheduler: None,
+        handler: services.settings.handler.clone(),
+    };
+    let now = services.clock.now_ms();
+    let mut tx = services.store.begin().await?;
+    insert_objects(&mut tx, &owner, &writes, now).await?;
+    tx.commit(Durability::Acknowledged, "tool.run").await?;
+    services.signals.jobs_changed();
+    Ok(Made {
+        jobs: writes.jobs.iter().map(|job| job.id).collect(),
+        outputs,
+        is_mapped: implicit_collection_jobs_id.is_some(),
+    })
+}
+
+fn sentence(stop: Stop) -> String {
+    match stop {
+        Stop::Fail(message) | Stop::Cancel(message) => {
+            message.details.unwrap_or_else(|| format!("The tool cannot be run ({}).", message.reason))
+        }
+        Stop::Delayed { why, .. } => format!("The tool cannot be run yet: {why}."),
+    }
+}
+
+/// Asks for a job to be stopped. False when it had ended.
+pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreError> {
+    let row = {
+        use crate::store::Query as _;
+        services.store.reader().maybe("SELECT state FROM job WHERE id = $1", args![job_id]).await?
+    };
+    let Some(row) = row else { return Ok(false) };
+    let state: String = row.get(0)?;
+    if matches!(state.as_str(), "ok" | "error" | "deleted" | "deleting" | "skipped" | "stopped" | "failed") {
+        return Ok(false);
+    }
+    settle::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
+    services.signals.jobs_changed();
+    services.signals.invocations_changed();
+    Ok(true)
+}
+
+/// Puts a paused job back to new, with those that were paused because of it.
+pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreError> {
+    settle::resume(&services.store, job_id, services.clock.now_ms()).await?;
+    services.signals.jobs_changed();
+    Ok(())
+}
+
+/// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such.
+pub fn check_action(services: &Services, step: &StepDescription, action: &Value) -> Result<Value, String> {
+    if crate::invoker::iteration::is_host_type(&step.step_type) || step.step_type == "subworkflow" {
+        return Err(format!("A step of type {} takes no actions.", step.step_type));
+    }
+    let module = services.plugins.module(&step.step_type)?;
+    let call = ModuleCall {
+        invocation_uuid: Uuid::nil(),
+        step,
+        runtime_state: Value::Null,
+        action: None,
+        inputs: Vec::new(),
+    };
+    let context = context(&call, services.clock.now_ms());
+    let stored = module.do_invocation_step_action(&context, &action.to_string()).map_err(|e| e.to_string())?;
+    serde_json::from_str(&stored).map_err(|_| format!("The workflow module {} answered with a value that is not JSON.", step.step_type))
+}
