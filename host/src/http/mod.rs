@@ -10,10 +10,16 @@ pub mod codec;
 mod config;
 pub mod error;
 pub mod extract;
+pub mod invocations;
+pub mod jobs;
 pub mod layers;
 pub mod payload;
+mod requests;
+pub mod seams;
 pub mod shapes;
 pub mod time;
+pub mod tools;
+pub mod workflows;
 mod users;
 
 pub use app::{App, DataDir, Settings};
@@ -60,6 +66,10 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document())
         .merge(config::routes())
         .merge(users::routes())
+        .merge(workflows::routes())
+        .merge(invocations::routes())
+        .merge(jobs::routes())
+        .merge(tools::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

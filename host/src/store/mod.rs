@@ -4,6 +4,7 @@ pub mod collections;
 pub mod crash;
 pub mod datasets;
 pub mod db;
+pub mod dynamic_tools;
 pub mod files;
 pub mod filter;
 pub mod histories;
