@@ -10,6 +10,9 @@ pub mod codec;
 pub mod collection_rules;
 pub mod collections;
 mod config;
+mod contents;
+pub mod datasets;
+pub mod display;
 pub mod error;
 pub mod extract;
 pub mod histories;
@@ -66,6 +69,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(config::routes())
         .merge(users::routes())
         .merge(histories::routes())
+        .merge(contents::routes())
+        .merge(datasets::routes())
+        .merge(display::routes())
         .merge(collections::routes())
         .merge(upload::routes())
 }

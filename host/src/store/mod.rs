@@ -8,6 +8,7 @@ pub mod files;
 pub mod filter;
 pub mod histories;
 pub mod ids;
+pub mod provenance;
 pub mod uploads;
 pub mod users;
 mod writer;
