@@ -41,10 +41,8 @@ fn narrow(app: &App, filter: &mut Filter, params: &Params) -> Result<(), ApiErro
     let mut types = params.list("types");
     types.extend(params.list("type"));
     if !types.is_empty() {
-        for wrong in types
-            .iter()
-            .filter(|t| !matches!(t.as_str(), "dataset" | "dataset_collection"))
-        {
+        let is_known = |t: &&String| matches!(t.as_str(), "dataset" | "dataset_collection");
+        if let Some(wrong) = types.iter().find(|t| !is_known(t)) {
             return Err(ApiError::unknown_contents(format!(
                 "There are no contents of type {wrong:?}."
             )));

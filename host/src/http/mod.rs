@@ -24,6 +24,9 @@ pub mod time;
 pub mod upload;
 pub mod users;
 
+#[cfg(test)]
+mod tests;
+
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
 pub use error::ApiError;
