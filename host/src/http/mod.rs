@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod app;
+mod archive;
 pub mod auth;
 pub mod codec;
 pub mod collection_rules;
@@ -76,6 +77,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(datasets::routes())
         .merge(display::routes())
         .merge(collections::routes())
+        .merge(archive::routes())
         .merge(upload::routes())
 }
 

@@ -191,3 +191,41 @@ async fn a_collection_is_changed_and_deleted_with_its_elements_if_asked() {
         .ok();
     assert_eq!(server.get(&hda).await.ok()["deleted"], true);
 }
+
+#[tokio::test]
+async fn a_collection_is_downloaded_as_a_zip_of_what_is_there() {
+    use std::io::Read as _;
+    let server = Server::start().await;
+    let h = server.history().await;
+    let ids = server.pastes(&h, 3).await;
+    let elements = json!([
+        element("a/../b", &ids[0]),
+        element("a_.._b", &ids[1]),
+        element("gone", &ids[2])
+    ]);
+    let body = json!({"history_id": h, "name": "z", "collection_type": "list", "copy_elements": false, "element_identifiers": elements});
+    let made = server.post("/api/dataset_collections", body).await.ok();
+    let purge = format!("/api/datasets/{}?purge=true", ids[2]);
+    server.call(&server.ada, "DELETE", &purge, None).await.ok();
+    let path = format!(
+        "/api/dataset_collections/{}/download",
+        made["id"].as_str().expect("an id")
+    );
+    server
+        .call(&server.bob, "GET", &path, None)
+        .await
+        .refused(403, 403_002);
+    let answer = server.get(&path).await;
+    assert_eq!(answer.header("content-type"), "application/zip");
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(answer.body)).expect("a zip file");
+    let mut names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["a_.._b/1-a_.._b.txt", "a_.._b/a_.._b.txt"]);
+    let mut text = String::new();
+    archive
+        .by_name(&names[1])
+        .expect("it is there")
+        .read_to_string(&mut text)
+        .expect("text");
+    assert_eq!(text, "text 0\n");
+}
