@@ -43,8 +43,6 @@ pub struct Settings {
     pub body_max_bytes: usize,
     /// The longest upload.
     pub upload_max_bytes: u64,
-    /// Hosts from which a dataset may be fetched. None: fetching by URL is off.
-    pub fetch_hosts: Vec<String>,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
@@ -57,7 +55,6 @@ impl Default for Settings {
             bootstrap_admin_api_key: None,
             body_max_bytes: 64 << 20,
             upload_max_bytes: 100 << 30,
-            fetch_hosts: Vec::new(),
             page_default: 500,
             page_max: 10_000,
         }

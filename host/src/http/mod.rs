@@ -5,14 +5,22 @@
 
 pub mod access;
 pub mod app;
+mod archive;
 pub mod auth;
 pub mod codec;
+pub mod collection_rules;
+pub mod collections;
 mod config;
+mod contents;
+pub mod datasets;
+pub mod display;
 pub mod error;
 pub mod extract;
 pub mod invocations;
 pub mod jobs;
+pub mod histories;
 pub mod layers;
+mod lists;
 pub mod payload;
 mod requests;
 pub mod seams;
@@ -21,6 +29,11 @@ pub mod time;
 pub mod tools;
 pub mod workflows;
 mod users;
+pub mod upload;
+pub mod users;
+
+#[cfg(test)]
+mod tests;
 
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
@@ -70,6 +83,13 @@ fn routes() -> OpenApiRouter<App> {
         .merge(invocations::routes())
         .merge(jobs::routes())
         .merge(tools::routes())
+        .merge(histories::routes())
+        .merge(contents::routes())
+        .merge(datasets::routes())
+        .merge(display::routes())
+        .merge(collections::routes())
+        .merge(archive::routes())
+        .merge(upload::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

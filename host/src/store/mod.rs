@@ -13,6 +13,8 @@ pub mod invocations;
 pub mod jobs;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod provenance;
+pub mod uploads;
 pub mod users;
 pub mod workflows;
 mod writer;

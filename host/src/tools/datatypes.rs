@@ -159,8 +159,16 @@ static KNOWN: &[Datatype] = &[
     binary("gif", "image/gif", "data"),
     binary("tiff", "image/tiff", "data"),
     binary("bmp", "image/bmp", "data"),
-    binary("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "zip"),
-    binary("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", "zip"),
+    binary(
+        "xlsx",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "zip",
+    ),
+    binary(
+        "docx",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "zip",
+    ),
     binary("mzml", "application/xml", "data"),
 ];
 
@@ -181,7 +189,10 @@ pub fn mime(extension: &str) -> &'static str {
 /// Whether a dataset of type `actual` may be used where `wanted` is asked for: a bed file is
 /// tabular and text, and everything is data. `auto` is not known yet and fits everywhere.
 pub fn matches(actual: &str, wanted: &str) -> bool {
-    if actual == wanted || matches!(wanted, "data" | "auto" | "") || matches!(actual, "auto" | "_sniff_") {
+    if actual == wanted
+        || matches!(wanted, "data" | "auto" | "")
+        || matches!(actual, "auto" | "_sniff_")
+    {
         return true;
     }
     let mut current = datatype(actual);

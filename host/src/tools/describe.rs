@@ -36,7 +36,10 @@ pub fn io_details(tool: &Tool) -> Value {
     let mut details = summary(tool);
     if let Value::Object(object) = &mut details {
         object.insert("inputs".to_owned(), input_list(&tool.inputs));
-        object.insert("outputs".to_owned(), tool.outputs.iter().map(output).collect());
+        object.insert(
+            "outputs".to_owned(),
+            tool.outputs.iter().map(output).collect(),
+        );
     }
     details
 }
@@ -53,7 +56,10 @@ pub fn build(tool: &Tool, state: &Value) -> Value {
         object.insert("warnings".to_owned(), json!(""));
         object.insert("message".to_owned(), json!(""));
         object.insert("versions".to_owned(), json!([tool.version]));
-        object.insert("help".to_owned(), json!(tool.help.as_ref().map(|help| &help.content)));
+        object.insert(
+            "help".to_owned(),
+            json!(tool.help.as_ref().map(|help| &help.content)),
+        );
         object.insert("license".to_owned(), json!(tool.license));
     }
     details
@@ -76,7 +82,9 @@ fn with_values(inputs: &[Input], state: &Value) -> Value {
                     }
                     InputKind::Repeat { inputs, .. } => {
                         let cache = value.as_array().into_iter().flatten();
-                        let cache = cache.map(|instance| with_values(inputs, instance)).collect();
+                        let cache = cache
+                            .map(|instance| with_values(inputs, instance))
+                            .collect();
                         object.insert("cache".to_owned(), cache);
                     }
                     InputKind::Conditional { test, whens } => {
@@ -104,7 +112,10 @@ fn input(input: &Input) -> Value {
     put("model_class", json!(model_class(kind)));
     put("name", json!(input.name));
     put("type", json!(kind.type_name()));
-    put("label", json!(input.label.as_deref().unwrap_or(&input.name)));
+    put(
+        "label",
+        json!(input.label.as_deref().unwrap_or(&input.name)),
+    );
     put("help", json!(input.help.as_deref().unwrap_or("")));
     put("optional", json!(input.optional));
     put("argument", Value::Null);
@@ -145,14 +156,20 @@ fn input(input: &Input) -> Value {
                 .collect();
             put("options", json!(options));
         }
-        InputKind::Data { extensions, multiple } => {
+        InputKind::Data {
+            extensions,
+            multiple,
+        } => {
             put("value", Value::Null);
             put("multiple", json!(multiple));
             put("extensions", json!(extensions_or_any(extensions)));
             put("edam", json!({"edam_formats": [], "edam_data": []}));
             put("options", json!({"hda": [], "hdca": []}));
         }
-        InputKind::Collection { collection_types, extensions } => {
+        InputKind::Collection {
+            collection_types,
+            extensions,
+        } => {
             put("value", Value::Null);
             put("multiple", json!(false));
             put("collection_types", json!(collection_types));
@@ -164,7 +181,10 @@ fn input(input: &Input) -> Value {
             put("cases", cases(test, whens, None));
         }
         InputKind::Repeat { inputs, min, max } => {
-            put("title", json!(input.label.as_deref().unwrap_or(&input.name)));
+            put(
+                "title",
+                json!(input.label.as_deref().unwrap_or(&input.name)),
+            );
             put("min", json!(min));
             put("max", json!(max));
             put("default", json!(min));
@@ -172,7 +192,10 @@ fn input(input: &Input) -> Value {
             put("cache", json!([]));
         }
         InputKind::Section { inputs } => {
-            put("title", json!(input.label.as_deref().unwrap_or(&input.name)));
+            put(
+                "title",
+                json!(input.label.as_deref().unwrap_or(&input.name)),
+            );
             put("expanded", json!(false));
             put("inputs", input_list(inputs));
         }

@@ -23,10 +23,7 @@ pub enum ExpressionError {
     #[error("the expression {expression} failed: {message}")]
     Failed { expression: String, message: String },
     #[error("the expression {expression} did not finish within {} ms", limit.as_millis())]
-    TooSlow {
-        expression: String,
-        limit: Duration,
-    },
+    TooSlow { expression: String, limit: Duration },
     #[error("the expression {expression} needs more than {limit_mb} MiB of memory")]
     TooLarge { expression: String, limit_mb: usize },
     #[error("the JavaScript engine did not start: {0}")]
@@ -221,7 +218,10 @@ fn in_context(
             .and_then(|value| ctx.globals().set(*name, value));
         declared.catch(ctx).map_err(|error| sentence(&error))?;
     }
-    let result: rquickjs::Value = ctx.eval(source).catch(ctx).map_err(|error| sentence(&error))?;
+    let result: rquickjs::Value = ctx
+        .eval(source)
+        .catch(ctx)
+        .map_err(|error| sentence(&error))?;
     let Some(text) = result.as_string() else {
         // JSON.stringify(undefined) is undefined.
         return Ok(Value::Null);
@@ -427,10 +427,16 @@ mod tests {
 
     #[test]
     fn values_are_inserted_bare_or_as_sorted_json() {
-        let inputs = json!({"s": "it's", "l": ["a", 1, null], "o": {"b": 1.5, "a": true}, "é": ["é"]});
+        let inputs =
+            json!({"s": "it's", "l": ["a", 1, null], "o": {"b": 1.5, "a": true}, "é": ["é"]});
         assert_eq!(
-            evaluate("<$(inputs.s)> $(inputs.l) $(inputs.o) $(inputs['é'])", inputs),
-            Ok(json!(r#"<it's> ["a", 1, null] {"a": true, "b": 1.5} ["\u00e9"]"#))
+            evaluate(
+                "<$(inputs.s)> $(inputs.l) $(inputs.o) $(inputs['é'])",
+                inputs
+            ),
+            Ok(json!(
+                r#"<it's> ["a", 1, null] {"a": true, "b": 1.5} ["\u00e9"]"#
+            ))
         );
     }
 
@@ -462,7 +468,10 @@ mod tests {
             "the expression $(inputs.x.path) failed: TypeError: cannot read property 'path' of null"
         );
         let error = evaluate("${ throw 'no such \\n line'; }", json!({})).unwrap_err();
-        assert!(error.to_string().ends_with("failed: no such line"), "{error}");
+        assert!(
+            error.to_string().ends_with("failed: no such line"),
+            "{error}"
+        );
         let error = evaluate("$(undeclared = 1)", json!({})).unwrap_err();
         assert!(error.to_string().contains("ReferenceError"), "{error}");
         assert!(evaluate("$(1 +)", json!({})).is_err());
@@ -505,12 +514,25 @@ mod tests {
 
     #[test]
     fn memory_and_stack_are_bounded() {
-        let error = evaluate("${ var a = []; while (true) a.push(new Array(1000).fill(7)); }", json!({}))
-            .unwrap_err();
+        let error = evaluate(
+            "${ var a = []; while (true) a.push(new Array(1000).fill(7)); }",
+            json!({}),
+        )
+        .unwrap_err();
         assert!(matches!(error, ExpressionError::TooLarge { .. }), "{error}");
-        let error = evaluate("${ function f() { return f() + 1; } return f(); }", json!({})).unwrap_err();
+        let error = evaluate(
+            "${ function f() { return f() + 1; } return f(); }",
+            json!({}),
+        )
+        .unwrap_err();
         assert!(matches!(error, ExpressionError::Failed { .. }), "{error}");
-        assert!(evaluate("${ var a = []; for (var i = 0; i < 5000; i++) a = [a]; return a; }", json!({})).is_err());
+        assert!(
+            evaluate(
+                "${ var a = []; for (var i = 0; i < 5000; i++) a = [a]; return a; }",
+                json!({})
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -518,7 +540,9 @@ mod tests {
         let text = "$([typeof require, typeof process, typeof std, typeof os, typeof fetch, typeof print].join())";
         assert_eq!(
             evaluate(text, json!({})),
-            Ok(json!("undefined,undefined,undefined,undefined,undefined,undefined"))
+            Ok(json!(
+                "undefined,undefined,undefined,undefined,undefined,undefined"
+            ))
         );
     }
 
@@ -526,9 +550,15 @@ mod tests {
     fn when_accepts_both_spellings() {
         let inputs = json!({"when": false, "n": 3});
         assert_eq!(evaluate_when("$(inputs.when)", &inputs), Ok(json!(false)));
-        assert_eq!(evaluate_when(" ${inputs.when}\n", &inputs), Ok(json!(false)));
+        assert_eq!(
+            evaluate_when(" ${inputs.when}\n", &inputs),
+            Ok(json!(false))
+        );
         assert_eq!(evaluate_when("$(inputs.n > 2)", &inputs), Ok(json!(true)));
-        assert_eq!(evaluate_when("${ return inputs.n == 2; }", &inputs), Ok(json!(false)));
+        assert_eq!(
+            evaluate_when("${ return inputs.n == 2; }", &inputs),
+            Ok(json!(false))
+        );
         assert_eq!(evaluate_when("yes", &inputs), Ok(json!("yes")));
         assert_eq!(evaluate_when("$(inputs.missing)", &inputs), Ok(Value::Null));
     }
@@ -537,8 +567,14 @@ mod tests {
     fn an_expression_tool_returns_its_object() {
         let made = evaluate_expression_tool("{ return {out: $job.n + 1}; }", &json!({"n": 1}), &[]);
         assert_eq!(Value::Object(made.unwrap()), json!({"out": 2}));
-        let refused = evaluate_expression_tool("return {__error_message: 'too few'};", &json!({}), &[]);
-        assert!(refused.unwrap_err().to_string().ends_with("failed: too few"));
+        let refused =
+            evaluate_expression_tool("return {__error_message: 'too few'};", &json!({}), &[]);
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .ends_with("failed: too few")
+        );
         assert!(evaluate_expression_tool("return 3;", &json!({}), &[]).is_err());
     }
 

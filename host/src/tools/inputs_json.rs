@@ -162,15 +162,23 @@ fn object(inputs: &[Input], state: &Map<String, Value>, data: &DataViews) -> Map
 
 fn one(input: &Input, value: &Value, data: &DataViews) -> Value {
     match &input.kind {
-        InputKind::Section { inputs } => {
-            Value::Object(object(inputs, value.as_object().unwrap_or(&Map::new()), data))
-        }
+        InputKind::Section { inputs } => Value::Object(object(
+            inputs,
+            value.as_object().unwrap_or(&Map::new()),
+            data,
+        )),
         InputKind::Repeat { inputs, .. } => Value::Array(
             value
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|item| Value::Object(object(inputs, item.as_object().unwrap_or(&Map::new()), data)))
+                .map(|item| {
+                    Value::Object(object(
+                        inputs,
+                        item.as_object().unwrap_or(&Map::new()),
+                        data,
+                    ))
+                })
                 .collect(),
         ),
         InputKind::Conditional { test, whens } => {
@@ -186,7 +194,11 @@ fn one(input: &Input, value: &Value, data: &DataViews) -> Value {
         }
         InputKind::Data { multiple: true, .. } => {
             if value.is_null() {
-                return if input.optional { Value::Null } else { Value::Array(Vec::new()) };
+                return if input.optional {
+                    Value::Null
+                } else {
+                    Value::Array(Vec::new())
+                };
             }
             let mut files = Vec::new();
             for reference in refs_of(value) {

@@ -167,10 +167,18 @@ fn work_dir_file(root: &Path, output: &Output, wanted: &str) -> Result<PathBuf, 
         };
     }
     let mut places = vec![root.to_path_buf()];
-    for part in wanted.split('/').filter(|part| !part.is_empty() && *part != ".") {
+    for part in wanted
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+    {
         let mut next = Vec::new();
         match glob_regex(part) {
-            None => next.extend(places.iter().map(|place| place.join(part)).filter(|path| path.exists())),
+            None => next.extend(
+                places
+                    .iter()
+                    .map(|place| place.join(part))
+                    .filter(|path| path.exists()),
+            ),
             Some(regex) => {
                 for place in &places {
                     // Only directories of the job itself are listed: a link could lead anywhere.
@@ -213,7 +221,10 @@ fn glob_regex(part: &str) -> Option<Regex> {
                     Some(rest) => ("^", rest.to_owned()),
                     None => ("", set),
                 };
-                let set = set.replace('\\', "\\\\").replace('[', "\\[").replace('&', "\\&");
+                let set = set
+                    .replace('\\', "\\\\")
+                    .replace('[', "\\[")
+                    .replace('&', "\\&");
                 pattern.push_str(&format!("[{negated}{set}]"));
             }
             other => pattern.push_str(&regex::escape(&other.to_string())),
@@ -226,7 +237,12 @@ fn glob_regex(part: &str) -> Option<Regex> {
 /// The real path and size of a regular file that must lie inside the working directory, so that
 /// no link publishes a file of the server.
 fn inside(root: &Path, output: &Output, path: &Path) -> Result<(PathBuf, u64), CollectError> {
-    let shown = || path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let shown = || {
+        path.strip_prefix(root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
     let unreadable = |source| CollectError::Unreadable {
         output: output.name.clone(),
         path: shown(),
@@ -272,12 +288,18 @@ pub fn output_extension(tool: &Tool, output: &Output, state: &Value, data: &Data
     let (format, source, fallback) = match &output.kind {
         OutputKind::Data(made) => (
             &made.format,
-            made.format_source.as_ref().or(made.metadata_source.as_ref().filter(|_| made.format.is_none())),
+            made.format_source.as_ref().or(made
+                .metadata_source
+                .as_ref()
+                .filter(|_| made.format.is_none())),
             "data",
         ),
         OutputKind::Scalar(_) => return "expression.json".to_owned(),
         OutputKind::Collection(made) => {
-            let like = made.structured_like.as_ref().filter(|_| made.inherit_format);
+            let like = made
+                .structured_like
+                .as_ref()
+                .filter(|_| made.inherit_format);
             (&made.format, made.format_source.as_ref().or(like), "data")
         }
     };
@@ -333,7 +355,10 @@ pub fn output_collection_type(
     if let Some(declared) = &made.collection_type {
         return Some(declared.clone());
     }
-    let source = made.collection_type_source.as_ref().or(made.structured_like.as_ref())?;
+    let source = made
+        .collection_type_source
+        .as_ref()
+        .or(made.structured_like.as_ref())?;
     source_collection(tool, source, state, data).map(|view| view.collection_type.clone())
 }
 
@@ -419,9 +444,12 @@ fn label_value(path: &[&str], state: &Value, data: &DataViews) -> Option<String>
             let rest = &path[depth..];
             return match (data.get(reference)?, rest) {
                 (DataView::Dataset(dataset), ["name"]) => Some(dataset.name.clone()),
-                (DataView::Dataset(dataset), ["element_identifier"]) => {
-                    Some(dataset.element_identifier.clone().unwrap_or_else(|| dataset.name.clone()))
-                }
+                (DataView::Dataset(dataset), ["element_identifier"]) => Some(
+                    dataset
+                        .element_identifier
+                        .clone()
+                        .unwrap_or_else(|| dataset.name.clone()),
+                ),
                 (DataView::Dataset(dataset), ["ext" | "format"]) => Some(dataset.ext.clone()),
                 (DataView::Collection(collection), ["name"]) => Some(collection.name.clone()),
                 (DataView::Collection(collection), ["collection_type"]) => {
@@ -448,7 +476,10 @@ pub fn on_string(hids: &[i64]) -> String {
 
 /// The same for datasets and collections: "dataset 1 and collection 2".
 pub fn on_string_of(datasets: &[i64], collections: &[i64]) -> String {
-    let parts = [numbered("dataset", datasets), numbered("collection", collections)];
+    let parts = [
+        numbered("dataset", datasets),
+        numbered("collection", collections),
+    ];
     let given: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     given.join(" and ")
 }

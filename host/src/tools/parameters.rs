@@ -254,9 +254,9 @@ fn flatten_into(object: &Map<String, Value>, prefix: &str, leaves: &mut Vec<(Str
             }
             Value::Array(items)
                 if !items.is_empty()
-                    && items
-                        .iter()
-                        .all(|item| item.as_object().is_some_and(|inner| !is_leaf_object(inner))) =>
+                    && items.iter().all(|item| {
+                        item.as_object().is_some_and(|inner| !is_leaf_object(inner))
+                    }) =>
             {
                 for (index, item) in items.iter().enumerate() {
                     if let Value::Object(inner) = item {

@@ -207,8 +207,8 @@ fn scan(text: &str, segments: &mut Vec<Segment>) -> Result<(), UnfinishedExpress
                 start = at;
             }
             (b'$', Some(open @ (b'(' | b'{'))) => {
-                let end = closing(bytes, at + 1, open)
-                    .ok_or_else(|| unfinished(text, skipped + at))?;
+                let end =
+                    closing(bytes, at + 1, open).ok_or_else(|| unfinished(text, skipped + at))?;
                 literal.push_str(&trimmed[start..at]);
                 if !literal.is_empty() {
                     segments.push(Segment::Text(std::mem::take(&mut literal)));

@@ -238,7 +238,9 @@ fn read(directories: &[PathBuf], old: &Shelf) -> Shelf {
 fn read_file(path: &Path, stamp: Stamp, previous: Option<&FileEntry>) -> FileEntry {
     let shown = path.display().to_string();
     let parsed = if stamp.1 > FILE_BYTES_MAX {
-        Err(format!("{shown}: the file has more than {FILE_BYTES_MAX} bytes"))
+        Err(format!(
+            "{shown}: the file has more than {FILE_BYTES_MAX} bytes"
+        ))
     } else {
         fs::read_to_string(path)
             .map_err(|error| format!("{shown}: the file could not be read: {error}"))
@@ -270,7 +272,10 @@ fn put(shelf: &mut Shelf, tool: Arc<Tool>) {
     if versions.is_empty() {
         shelf.order.push(tool.id.clone());
     }
-    match versions.iter_mut().find(|other| other.version == tool.version) {
+    match versions
+        .iter_mut()
+        .find(|other| other.version == tool.version)
+    {
         Some(same) => *same = tool,
         None => {
             versions.push(tool);
@@ -297,8 +302,14 @@ pub fn compare_versions(left: &str, right: &str) -> Ordering {
             last = Some(kind);
         }
         // A word sorts before any number, as 1.0rc1 comes before 1.0.1.
-        let number = |part: &String| part.parse::<u64>().map_or(0, |number| number.saturating_add(1));
-        parts.iter().map(|part| (number(part), part.clone())).collect()
+        let number = |part: &String| {
+            part.parse::<u64>()
+                .map_or(0, |number| number.saturating_add(1))
+        };
+        parts
+            .iter()
+            .map(|part| (number(part), part.clone()))
+            .collect()
     };
     let (one, two) = (parts(left), parts(right));
     for (left, right) in one.iter().zip(&two) {
@@ -330,7 +341,9 @@ fn find_files(directory: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>)
         .collect();
     entries.sort();
     for path in entries {
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let Ok(metadata) = fs::metadata(&path) else {
             continue;
         };
@@ -341,7 +354,10 @@ fn find_files(directory: &Path, depth: usize, files: &mut Vec<(PathBuf, Stamp)>)
             if depth < DEPTH_MAX {
                 find_files(&path, depth + 1, files);
             }
-        } else if path.extension().is_some_and(|ext| ext == "yml" || ext == "yaml") {
+        } else if path
+            .extension()
+            .is_some_and(|ext| ext == "yml" || ext == "yaml")
+        {
             files.push((path, (metadata.modified().ok(), metadata.len())));
         }
     }
@@ -361,7 +377,11 @@ mod tests {
     fn the_exact_version_is_preferred_and_else_the_newest() {
         let place = tempfile::tempdir().unwrap();
         for version in ["1.9", "1.10", "1.2"] {
-            fs::write(place.path().join(format!("{version}.yml")), tool_text(version)).unwrap();
+            fs::write(
+                place.path().join(format!("{version}.yml")),
+                tool_text(version),
+            )
+            .unwrap();
         }
         let toolbox = Toolbox::new(vec![place.path().to_path_buf()]);
         assert_eq!(toolbox.faults(), []);
@@ -381,7 +401,10 @@ mod tests {
         let toolbox = Toolbox::new(Vec::new());
         let id = "toolshed.g2.bx.psu.edu/repos/bgruening/text_processing/tp_awk_tool/0.1";
         let found = toolbox.get(id, Some("0.1")).unwrap();
-        assert_eq!((found.tool.id.as_str(), found.exact), ("tp_awk_tool", false));
+        assert_eq!(
+            (found.tool.id.as_str(), found.exact),
+            ("tp_awk_tool", false)
+        );
         assert!(toolbox.get("x/repos/y", None).is_none());
     }
 
@@ -396,7 +419,11 @@ mod tests {
         assert!(toolbox.get("My Tool", None).is_some());
         let faults = toolbox.faults();
         assert_eq!(faults.len(), 1);
-        assert!(faults[0].message.contains("mine.yml"), "{}", faults[0].message);
+        assert!(
+            faults[0].message.contains("mine.yml"),
+            "{}",
+            faults[0].message
+        );
         fs::remove_file(&path).unwrap();
         toolbox.reload();
         assert!(toolbox.get("My Tool", None).is_none());
@@ -443,8 +470,25 @@ mod tests {
 
     #[test]
     fn versions_are_compared_part_by_part() {
-        let mut versions = ["1.0.1", "9.5+galaxy10", "1.0", "1.0rc1", "9.5+galaxy2", "0.9"];
+        let mut versions = [
+            "1.0.1",
+            "9.5+galaxy10",
+            "1.0",
+            "1.0rc1",
+            "9.5+galaxy2",
+            "0.9",
+        ];
         versions.sort_by(|left, right| compare_versions(left, right));
-        assert_eq!(versions, ["0.9", "1.0", "1.0rc1", "1.0.1", "9.5+galaxy2", "9.5+galaxy10"]);
+        assert_eq!(
+            versions,
+            [
+                "0.9",
+                "1.0",
+                "1.0rc1",
+                "1.0.1",
+                "9.5+galaxy2",
+                "9.5+galaxy10"
+            ]
+        );
     }
 }

@@ -110,8 +110,9 @@ fn tool(node: Node, source: String) -> Result<Tool, YamlToolError> {
     for output in &outputs {
         if let Some(label) = &output.label {
             let template = Template::parse(label).map_err(|error| root.fault(error))?;
-            declared(&template, &inputs)
-                .map_err(|message| root.fault(format!("the label of {}: {message}", output.name)))?;
+            declared(&template, &inputs).map_err(|message| {
+                root.fault(format!("the label of {}: {message}", output.name))
+            })?;
         }
     }
     let tool = Tool {
@@ -160,10 +161,13 @@ fn id(root: &mut Reader, user_tool: bool) -> Result<String, YamlToolError> {
     );
     let id = place.text()?;
     if user_tool {
-        let first = id.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-        let rest = id
+        let first = id
             .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+            .next()
+            .is_some_and(|byte| byte.is_ascii_lowercase());
+        let rest = id.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte)
+        });
         if !first || !rest || !(3..=255).contains(&id.len()) {
             return Err(not_user);
         }
@@ -253,7 +257,11 @@ fn action(root: &mut Reader, inputs: &[Input], user_tool: bool) -> Result<Action
     let shell = root.take("shell_command");
     let base = root.take("base_command");
     let arguments = root.take("arguments");
-    let expression = if user_tool { None } else { root.take("expression") };
+    let expression = if user_tool {
+        None
+    } else {
+        root.take("expression")
+    };
     match (shell, base, arguments, expression) {
         (Some(shell), None, None, None) => Ok(Action::Shell(template(shell, inputs)?)),
         (None, Some(base), arguments, None) => {
@@ -293,7 +301,10 @@ fn config_files(root: &mut Reader, inputs: &[Input]) -> Result<Vec<ConfigFile>, 
         let name = item.text("name")?;
         let filename = match item.text("filename")? {
             Some(filename) => filename,
-            None => format!("configs/{}", name.clone().unwrap_or_else(|| index.to_string())),
+            None => format!(
+                "configs/{}",
+                name.clone().unwrap_or_else(|| index.to_string())
+            ),
         };
         if !stays_inside(&filename) {
             return Err(item.fault("the file name must be relative and without '..'"));
@@ -335,7 +346,9 @@ fn template(place: Place, inputs: &[Input]) -> Result<Template, YamlToolError> {
 fn declared(template: &Template, inputs: &[Input]) -> Result<(), String> {
     let known = |name: &String| inputs.iter().any(|input| input.name == *name);
     match template.input_names().iter().find(|name| !known(name)) {
-        Some(name) => Err(format!("inputs.{name} is used and there is no input called '{name}'")),
+        Some(name) => Err(format!(
+            "inputs.{name} is used and there is no input called '{name}'"
+        )),
         None => Ok(()),
     }
 }
@@ -359,7 +372,11 @@ fn help(root: &mut Reader) -> Result<Option<Help>, YamlToolError> {
     Ok(Some(help))
 }
 
-fn pairs(root: &mut Reader, key: &str, value: &str) -> Result<Vec<(String, String)>, YamlToolError> {
+fn pairs(
+    root: &mut Reader,
+    key: &str,
+    value: &str,
+) -> Result<Vec<(String, String)>, YamlToolError> {
     let mut found = Vec::new();
     if let Some(place) = root.take(key) {
         for item in place.list()? {

@@ -99,10 +99,16 @@ fn count(mut reader: impl BufRead, ext: &str, found: &mut Peek) -> io::Result<()
     let data_lines = lines - comments - empty;
     found.blurb = match ext {
         "fasta" => counted(sequences, "sequence"),
-        "fastq" | "fastqsanger" | "fastqillumina" | "fastqsolexa" => counted(data_lines / 4, "sequence"),
+        "fastq" | "fastqsanger" | "fastqillumina" | "fastqsolexa" => {
+            counted(data_lines / 4, "sequence")
+        }
         "bed" | "interval" | "gff" | "gff3" | "gtf" => counted(data_lines, "region"),
         _ if comments > 0 && datatype(ext).is_some_and(|known| known.tabular) => {
-            format!("{}, {}", counted(data_lines, "line"), counted(comments, "comment"))
+            format!(
+                "{}, {}",
+                counted(data_lines, "line"),
+                counted(comments, "comment")
+            )
         }
         _ => counted(lines, "line"),
     };
@@ -120,7 +126,11 @@ fn columns(text: &str, whole: bool, found: &mut Peek) {
         lines.pop();
     }
     let mut types: Vec<&str> = Vec::new();
-    for line in lines.iter().filter(|line| !line.is_empty() && !line.starts_with('#')).take(1000) {
+    for line in lines
+        .iter()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .take(1000)
+    {
         for (index, field) in line.split('\t').enumerate() {
             let kind = match () {
                 () if field.is_empty() => "",
@@ -181,7 +191,10 @@ mod tests {
         let found = of(b"#n\tv\tw\n1\t2.5\tx\n2\t\ty\n\n", "tabular");
         assert_eq!(found.peek, "#n\tv\tw\n1\t2.5\tx\n2\t\ty");
         assert_eq!(found.blurb, "2 lines, 1 comment");
-        assert_eq!((found.lines, found.data_lines, found.comment_lines), (Some(4), Some(2), Some(1)));
+        assert_eq!(
+            (found.lines, found.data_lines, found.comment_lines),
+            (Some(4), Some(2), Some(1))
+        );
         assert_eq!(found.columns, Some(3));
         assert_eq!(found.column_types, ["int", "float", "str"]);
     }
@@ -198,7 +211,10 @@ mod tests {
     #[test]
     fn bytes_are_not_shown_and_long_lines_are_cut() {
         let found = of(b"\x89PNG\0\0", "png");
-        assert_eq!((found.peek.as_str(), found.blurb.as_str()), ("Binary png file", "6 bytes"));
+        assert_eq!(
+            (found.peek.as_str(), found.blurb.as_str()),
+            ("Binary png file", "6 bytes")
+        );
         assert_eq!(found.lines, None);
         let found = of("é".repeat(5000).as_bytes(), "txt");
         assert_eq!(found.peek.chars().count(), WIDTH_SHOWN);

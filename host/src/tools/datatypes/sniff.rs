@@ -14,7 +14,9 @@ const LINES_MAX: usize = 100;
 /// The extension that the content suggests: `txt` for text of no special kind, `data` for bytes.
 pub fn sniff(path: &Path) -> io::Result<String> {
     let mut prefix = Vec::new();
-    File::open(path)?.take(PREFIX_BYTES).read_to_end(&mut prefix)?;
+    File::open(path)?
+        .take(PREFIX_BYTES)
+        .read_to_end(&mut prefix)?;
     Ok(guess(&prefix, path).to_owned())
 }
 
@@ -39,7 +41,9 @@ fn guess(prefix: &[u8], path: &Path) -> &'static str {
 fn packed(prefix: &[u8]) -> &'static str {
     let mut inside = Vec::new();
     // The end of the prefix cuts the stream: what came before it still counts.
-    let _ = MultiGzDecoder::new(prefix).take(PREFIX_BYTES).read_to_end(&mut inside);
+    let _ = MultiGzDecoder::new(prefix)
+        .take(PREFIX_BYTES)
+        .read_to_end(&mut inside);
     let blocked = prefix.len() > 14 && prefix[3] & 4 != 0 && &prefix[12..14] == b"BC";
     if inside.starts_with(b"BAM\x01") {
         return "bam";
@@ -120,7 +124,8 @@ fn text_of(prefix: &[u8]) -> Option<String> {
         }
         // Latin-1 and the like: text if hardly any byte is a control character.
         Err(_) => {
-            let control = |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0c);
+            let control =
+                |byte: &&u8| **byte < 0x20 && !matches!(**byte, b'\t' | b'\n' | b'\r' | 0x0c);
             (prefix.iter().filter(control).count() * 100 <= prefix.len())
                 .then(|| String::from_utf8_lossy(prefix).into_owned())
         }
@@ -129,7 +134,11 @@ fn text_of(prefix: &[u8]) -> Option<String> {
 
 fn by_text(text: &str, whole: bool) -> &'static str {
     let trimmed = text.trim_start();
-    let lower: String = trimmed.chars().take(400).collect::<String>().to_ascii_lowercase();
+    let lower: String = trimmed
+        .chars()
+        .take(400)
+        .collect::<String>()
+        .to_ascii_lowercase();
     if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
         return "html";
     }
@@ -195,17 +204,27 @@ fn is_json(text: &str, whole: bool) -> bool {
 
 fn is_sam(lines: &[&str]) -> bool {
     let header = |line: &str| {
-        ["@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t"].iter().any(|tag| line.starts_with(tag))
+        ["@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t"]
+            .iter()
+            .any(|tag| line.starts_with(tag))
     };
-    let mut records = lines.iter().filter(|line| !line.is_empty() && !header(line));
+    let mut records = lines
+        .iter()
+        .filter(|line| !line.is_empty() && !header(line));
     match records.next() {
         None => lines.iter().any(|line| header(line)),
         Some(record) => {
             let fields: Vec<&str> = record.split('\t').collect();
-            let number = |at: usize| fields.get(at).is_some_and(|field| field.parse::<i64>().is_ok());
+            let number = |at: usize| {
+                fields
+                    .get(at)
+                    .is_some_and(|field| field.parse::<i64>().is_ok())
+            };
             fields.len() >= 11
                 && [1, 3, 4, 7, 8].into_iter().all(number)
-                && fields[5].bytes().all(|byte| byte.is_ascii_digit() || b"MIDNSHP=X*".contains(&byte))
+                && fields[5]
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || b"MIDNSHP=X*".contains(&byte))
         }
     }
 }
@@ -217,7 +236,9 @@ fn fastq(lines: &[&str]) -> Option<&'static str> {
         record[0].starts_with('@')
             && record[2].starts_with('+')
             && record[1].len() == record[3].len()
-            && record[1].bytes().all(|byte| byte.is_ascii_alphabetic() || b".-*".contains(&byte))
+            && record[1]
+                .bytes()
+                .all(|byte| byte.is_ascii_alphabetic() || b".-*".contains(&byte))
     };
     if records.is_empty() || !records.iter().all(|record| sound(&record)) {
         return None;
@@ -228,7 +249,11 @@ fn fastq(lines: &[&str]) -> Option<&'static str> {
     }
     // Below ';' only Sanger's scale has letters; 'K' and above are beyond what it uses in practice.
     let sanger = letters().any(|byte| byte < b';') || letters().all(|byte| byte <= b'K');
-    Some(if sanger { "fastqsanger" } else { "fastqillumina" })
+    Some(if sanger {
+        "fastqsanger"
+    } else {
+        "fastqillumina"
+    })
 }
 
 fn is_fasta(lines: &[&str]) -> bool {
@@ -236,7 +261,10 @@ fn is_fasta(lines: &[&str]) -> bool {
     let Some(header) = lines.next() else {
         return false;
     };
-    let residues = |line: &str| line.bytes().all(|byte| byte.is_ascii_alphabetic() || b"*-. ".contains(&byte));
+    let residues = |line: &str| {
+        line.bytes()
+            .all(|byte| byte.is_ascii_alphabetic() || b"*-. ".contains(&byte))
+    };
     header.starts_with('>')
         && lines
             .next()
@@ -254,7 +282,11 @@ fn table(lines: &[&str]) -> &'static str {
     };
     if rows.iter().all(|row| is_gff(row)) {
         let attributes = |mark: &str| rows.iter().all(|row| row[8].contains(mark));
-        return if attributes("gene_id \"") { "gtf" } else { "gff" };
+        return if attributes("gene_id \"") {
+            "gtf"
+        } else {
+            "gff"
+        };
     }
     if rows.iter().all(|row| is_bed(row)) {
         return "bed";
@@ -289,9 +321,17 @@ fn is_bed(row: &[&str]) -> bool {
     let (Ok(start), Ok(end)) = (row[1].parse::<u64>(), row[2].parse::<u64>()) else {
         return false;
     };
-    let score = row.get(4).is_none_or(|score| *score == "." || score.parse::<f64>().is_ok());
-    let strand = row.get(5).is_none_or(|strand| matches!(*strand, "+" | "-" | "."));
-    let thick = row.get(6..8.min(row.len())).unwrap_or_default().iter().all(|at| whole_number(at));
+    let score = row
+        .get(4)
+        .is_none_or(|score| *score == "." || score.parse::<f64>().is_ok());
+    let strand = row
+        .get(5)
+        .is_none_or(|strand| matches!(*strand, "+" | "-" | "."));
+    let thick = row
+        .get(6..8.min(row.len()))
+        .unwrap_or_default()
+        .iter()
+        .all(|at| whole_number(at));
     let blocks = row.get(9).is_none_or(|count| whole_number(count));
     start <= end && score && strand && thick && blocks
 }
@@ -306,7 +346,10 @@ fn is_gff(row: &[&str]) -> bool {
 }
 
 fn is_interval_header(lines: &[&str]) -> bool {
-    let first = lines.first().map(|line| line.to_ascii_lowercase()).unwrap_or_default();
+    let first = lines
+        .first()
+        .map(|line| line.to_ascii_lowercase())
+        .unwrap_or_default();
     first.starts_with("#chrom") && first.contains("start") && first.contains("end")
 }
 
@@ -322,7 +365,10 @@ fn is_csv(lines: &[&str]) -> bool {
             .count()
             + 1
     };
-    let mut counts = lines.iter().filter(|line| !line.trim().is_empty()).map(|line| fields(line));
+    let mut counts = lines
+        .iter()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| fields(line));
     match counts.next() {
         Some(first) => first >= 2 && counts.all(|count| count == first),
         None => false,
@@ -390,11 +436,15 @@ mod tests {
     #[test]
     fn packed_files_are_looked_into() {
         let pack = |content: &[u8]| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(content).unwrap();
             encoder.finish().unwrap()
         };
-        assert_eq!(of(&pack(b"@r1\nACGT\n+\n!''*\n@r2\nACGT\n+\n!''*\n")), "fastqsanger.gz");
+        assert_eq!(
+            of(&pack(b"@r1\nACGT\n+\n!''*\n@r2\nACGT\n+\n!''*\n")),
+            "fastqsanger.gz"
+        );
         assert_eq!(of(&pack(b">s\nACGT\nACGT\n")), "fasta.gz");
         assert_eq!(of(&pack(b"BAM\x01...")), "bam");
         assert_eq!(of(&pack(b"##fileformat=VCFv4.2\n#CHROM\n")), "vcf.gz");

@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{
-    CollectError, CollectedDataset, CollectedElement, inside, patterns, settled_ext,
-};
+use super::{CollectError, CollectedDataset, CollectedElement, inside, patterns, settled_ext};
 use crate::tools::model::{Discovery, Output, SortKey};
 
 /// Files looked at for one output, and how deep below its directory.
@@ -30,15 +28,27 @@ struct Match<'d> {
 impl Match<'_> {
     /// Galaxy's order of what gives a single identifier.
     fn identifier(&self) -> Option<&str> {
-        let given = self.identifiers.first().or(self.name.as_ref()).or(self.designation.as_ref());
+        let given = self
+            .identifiers
+            .first()
+            .or(self.name.as_ref())
+            .or(self.designation.as_ref());
         given.map(String::as_str).filter(|text| !text.is_empty())
     }
 
     fn sort_text(&self) -> &str {
         match self.by.sort_key {
             SortKey::Filename => &self.file_name,
-            SortKey::Name => self.name.as_deref().or(self.identifier()).unwrap_or_default(),
-            SortKey::Designation => self.designation.as_deref().or(self.identifier()).unwrap_or_default(),
+            SortKey::Name => self
+                .name
+                .as_deref()
+                .or(self.identifier())
+                .unwrap_or_default(),
+            SortKey::Designation => self
+                .designation
+                .as_deref()
+                .or(self.identifier())
+                .unwrap_or_default(),
             SortKey::Dbkey => self.dbkey.as_deref().unwrap_or_default(),
         }
     }
@@ -102,7 +112,9 @@ pub(super) fn datasets(
             ext: settled_ext(ext, wanted, &path, output)?,
             path,
             size,
-            name: matched.name.or_else(|| matched.identifiers.first().cloned()),
+            name: matched
+                .name
+                .or_else(|| matched.identifiers.first().cloned()),
             designation: matched.designation,
             dbkey: matched.dbkey,
             visible: if primary {
@@ -113,7 +125,11 @@ pub(super) fn datasets(
             extra: !primary,
         });
     }
-    if discoveries.iter().any(|discovery| discovery.assign_primary_output) && !primary_found {
+    if discoveries
+        .iter()
+        .any(|discovery| discovery.assign_primary_output)
+        && !primary_found
+    {
         return Err(CollectError::NothingDiscovered {
             output: output.name.clone(),
             patterns: patterns(discoveries),
@@ -156,11 +172,17 @@ fn order(left: &Match<'_>, right: &Match<'_>, discovery: &Discovery) -> Ordering
     let (one, two) = (left.sort_text(), right.sort_text());
     let by_key = if discovery.numeric {
         let number = |text: &str| text.trim().parse::<f64>().unwrap_or(f64::INFINITY);
-        number(one).total_cmp(&number(two)).then_with(|| one.cmp(two))
+        number(one)
+            .total_cmp(&number(two))
+            .then_with(|| one.cmp(two))
     } else {
         one.cmp(two)
     };
-    let by_key = if discovery.reverse { by_key.reverse() } else { by_key };
+    let by_key = if discovery.reverse {
+        by_key.reverse()
+    } else {
+        by_key
+    };
     by_key.then_with(|| left.file_name.cmp(&right.file_name))
 }
 
@@ -217,8 +239,12 @@ fn match_file<'d>(directory: &Path, path: PathBuf, by: &'d Discovery) -> Option<
         identifiers.push(identifier);
     }
     let visible = group("visible").map(|text| text.eq_ignore_ascii_case("visible"));
-    let (name, designation, ext, dbkey) =
-        (group("name"), group("designation"), group("ext"), group("dbkey"));
+    let (name, designation, ext, dbkey) = (
+        group("name"),
+        group("designation"),
+        group("ext"),
+        group("dbkey"),
+    );
     Some(Match {
         path,
         file_name,

@@ -80,7 +80,9 @@ fn values_are_json_text(tool: &Tool, state: &Map<String, Value>) -> bool {
             && matches!(state.get(&input.name), Some(Value::String(text))
                 if decodes(text).is_some_and(|value| value.is_object() || value.is_array()))
     });
-    let structure_as_is = state.values().any(|value| value.is_object() || value.is_array());
+    let structure_as_is = state
+        .values()
+        .any(|value| value.is_object() || value.is_array());
     let all_text = state.contains_key("__page__")
         && !structure_as_is
         && state
@@ -178,9 +180,15 @@ fn repeat(
         let rest = key.strip_prefix(&input.name)?.strip_prefix('_')?;
         rest.split_once('|')?.0.parse().ok()
     };
-    let flat = scope.keys().filter_map(flat_index).map(|index| index.saturating_add(1)).max();
+    let flat = scope
+        .keys()
+        .filter_map(flat_index)
+        .map(|index| index.saturating_add(1))
+        .max();
     let count = instances.len().max(flat.unwrap_or(0));
-    let most = max.unwrap_or(REPEAT_INSTANCES_MAX).min(REPEAT_INSTANCES_MAX);
+    let most = max
+        .unwrap_or(REPEAT_INSTANCES_MAX)
+        .min(REPEAT_INSTANCES_MAX);
     if count > most {
         errors.push(ParameterError {
             name: path.to_owned(),
@@ -306,7 +314,9 @@ fn data(input: &Input, value: &Value) -> Result<Value, String> {
         };
     }
     // Mapping over a batch, and data given by location, are the caller's business.
-    let for_caller = |value: &Value| value.get("batch") == Some(&Value::Bool(true)) || value.get("class").is_some();
+    let for_caller = |value: &Value| {
+        value.get("batch") == Some(&Value::Bool(true)) || value.get("class").is_some()
+    };
     if for_caller(value) {
         return Ok(value.clone());
     }
@@ -327,7 +337,10 @@ fn data(input: &Input, value: &Value) -> Result<Value, String> {
     }
     match <[Value; 1]>::try_from(items) {
         Ok([item]) => Ok(item),
-        Err(items) => Err(format!("one {what} is taken here and {} were given", items.len())),
+        Err(items) => Err(format!(
+            "one {what} is taken here and {} were given",
+            items.len()
+        )),
     }
 }
 
@@ -417,10 +430,14 @@ fn in_bounds<T: PartialOrd + std::fmt::Display>(
     max: Option<&T>,
 ) -> Result<(), String> {
     if let Some(min) = min.filter(|min| number < min) {
-        return Err(format!("{number} is less than {min}, the smallest value allowed"));
+        return Err(format!(
+            "{number} is less than {min}, the smallest value allowed"
+        ));
     }
     if let Some(max) = max.filter(|max| number > max) {
-        return Err(format!("{number} is more than {max}, the largest value allowed"));
+        return Err(format!(
+            "{number} is more than {max}, the largest value allowed"
+        ));
     }
     Ok(())
 }
@@ -430,7 +447,11 @@ fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
-        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+        Value::Array(items)
+            if items
+                .iter()
+                .all(|item| !item.is_array() && !item.is_object()) =>
+        {
             let parts: Result<Vec<String>, String> = items.iter().map(text).collect();
             Ok(parts?.join(","))
         }
@@ -463,20 +484,33 @@ fn select(
     };
     if let Some(strange) = chosen.iter().find(|choice| !known(choice)) {
         let strange = json!(strange);
-        let offered: Vec<String> = options.iter().map(|option| format!("'{}'", option.value)).collect();
+        let offered: Vec<String> = options
+            .iter()
+            .map(|option| format!("'{}'", option.value))
+            .collect();
         if matches!(strange.as_str(), Some("")) && input.optional {
             return Ok(Value::Null);
         }
         let offered = offered.join(", ");
-        return Err(format!("{} is not one of the options {offered}", shown(&strange)));
+        return Err(format!(
+            "{} is not one of the options {offered}",
+            shown(&strange)
+        ));
     }
     if multiple {
-        return Ok(if chosen.is_empty() { Value::Null } else { json!(chosen) });
+        return Ok(if chosen.is_empty() {
+            Value::Null
+        } else {
+            json!(chosen)
+        });
     }
     match &chosen[..] {
         [] => Ok(Value::Null),
         [one] => Ok(json!(one)),
-        several => Err(format!("one option is taken here and {} were given", several.len())),
+        several => Err(format!(
+            "one option is taken here and {} were given",
+            several.len()
+        )),
     }
 }
 
@@ -496,15 +530,41 @@ fn check(validator: &Validator, value: &Value) -> Result<(), String> {
         (Check::Length { min, max }, Value::String(text)) => {
             let length = text.chars().count();
             let holds = min.is_none_or(|min| length >= min) && max.is_none_or(|max| length <= max);
-            (holds, format!("the text has {length} characters, {}", allowed(min, max)))
+            (
+                holds,
+                format!("the text has {length} characters, {}", allowed(min, max)),
+            )
         }
-        (Check::InRange { min, max, exclude_min, exclude_max }, value) => {
+        (
+            Check::InRange {
+                min,
+                max,
+                exclude_min,
+                exclude_max,
+            },
+            value,
+        ) => {
             let Some(number) = value.as_f64() else {
                 return Ok(());
             };
-            let above = min.is_none_or(|min| if *exclude_min { number > min } else { number >= min });
-            let below = max.is_none_or(|max| if *exclude_max { number < max } else { number <= max });
-            (above && below, format!("{number} is out of range, {}", allowed(min, max)))
+            let above = min.is_none_or(|min| {
+                if *exclude_min {
+                    number > min
+                } else {
+                    number >= min
+                }
+            });
+            let below = max.is_none_or(|max| {
+                if *exclude_max {
+                    number < max
+                } else {
+                    number <= max
+                }
+            });
+            (
+                above && below,
+                format!("{number} is out of range, {}", allowed(min, max)),
+            )
         }
         _ => return Ok(()),
     };

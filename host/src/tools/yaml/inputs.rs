@@ -41,16 +41,25 @@ fn input(name: Option<String>, place: Place) -> Result<Input, YamlToolError> {
             max: map.take("max").map(Place::integer).transpose()?,
         },
         "float" => InputKind::Float {
-            value: map.take_any(&["value", "default"]).map(Place::number).transpose()?,
+            value: map
+                .take_any(&["value", "default"])
+                .map(Place::number)
+                .transpose()?,
             min: map.take("min").map(Place::number).transpose()?,
             max: map.take("max").map(Place::number).transpose()?,
         },
         "text" => InputKind::Text {
-            value: map.take_any(&["value", "default"]).map(Place::scalar_text).transpose()?,
+            value: map
+                .take_any(&["value", "default"])
+                .map(Place::scalar_text)
+                .transpose()?,
             area: map.flag("area")?,
         },
         "color" => InputKind::Color {
-            value: map.take_any(&["value", "default"]).map(Place::text).transpose()?,
+            value: map
+                .take_any(&["value", "default"])
+                .map(Place::text)
+                .transpose()?,
         },
         "select" => select(&mut map)?,
         "data" => InputKind::Data {
@@ -99,12 +108,17 @@ fn required_any(map: &mut Reader, keys: &[&str]) -> Result<Place, YamlToolError>
 }
 
 fn boolean(map: &mut Reader) -> Result<InputKind, YamlToolError> {
-    let value = map.take_any(&["value", "default", "checked"]).map(Place::boolean).transpose()?;
+    let value = map
+        .take_any(&["value", "default", "checked"])
+        .map(Place::boolean)
+        .transpose()?;
     Ok(InputKind::Boolean { value })
 }
 
 fn integer_value(map: &mut Reader) -> Result<Option<i64>, YamlToolError> {
-    map.take_any(&["value", "default"]).map(Place::integer).transpose()
+    map.take_any(&["value", "default"])
+        .map(Place::integer)
+        .transpose()
 }
 
 /// A list of words, or one text with commas.
@@ -113,7 +127,10 @@ fn words(place: Option<Place>) -> Result<Vec<String>, YamlToolError> {
     if let Some(place) = place {
         for item in place.list_or_one()? {
             let text = item.text()?;
-            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let parts = text
+                .split(',')
+                .map(str::trim)
+                .filter(|part| !part.is_empty());
             found.extend(parts.map(str::to_owned));
         }
     }
@@ -123,7 +140,11 @@ fn words(place: Option<Place>) -> Result<Vec<String>, YamlToolError> {
 fn select(map: &mut Reader) -> Result<InputKind, YamlToolError> {
     let multiple = map.flag("multiple")?;
     let default = match map.take_any(&["value", "default"]) {
-        Some(place) => place.list_or_one()?.into_iter().map(Place::scalar_text).collect::<Result<_, _>>()?,
+        Some(place) => place
+            .list_or_one()?
+            .into_iter()
+            .map(Place::scalar_text)
+            .collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
     let mut options: Vec<SelectOption> = Vec::new();
@@ -171,9 +192,10 @@ fn conditional(map: &mut Reader) -> Result<InputKind, YamlToolError> {
     let test = input(None, map.require("test_parameter")?)?;
     let allowed: Vec<String> = match &test.kind {
         InputKind::Boolean { .. } => vec!["true".to_owned(), "false".to_owned()],
-        InputKind::Select { options, multiple: false } => {
-            options.iter().map(|option| option.value.clone()).collect()
-        }
+        InputKind::Select {
+            options,
+            multiple: false,
+        } => options.iter().map(|option| option.value.clone()).collect(),
         _ => return Err(map.fault("the test parameter is a boolean or a select of one option")),
     };
     let mut whens: Vec<When> = Vec::new();
@@ -188,23 +210,38 @@ fn conditional(map: &mut Reader) -> Result<InputKind, YamlToolError> {
                 None => Vec::new(),
             };
             item.finish()?;
-            whens.push(When { discriminator, inputs });
+            whens.push(When {
+                discriminator,
+                inputs,
+            });
         }
     } else if let Some(place) = map.take("when") {
         for (discriminator, item) in place.named()? {
             let Some(discriminator) = discriminator else {
                 return Err(item.fault("'when' is a map from value to parameters"));
             };
-            let inputs = if item.node.is_null() { Vec::new() } else { inputs(item)? };
-            whens.push(When { discriminator, inputs });
+            let inputs = if item.node.is_null() {
+                Vec::new()
+            } else {
+                inputs(item)?
+            };
+            whens.push(When {
+                discriminator,
+                inputs,
+            });
         }
     }
     for (index, when) in whens.iter().enumerate() {
         let name = &when.discriminator;
         if !allowed.contains(name) {
-            return Err(map.fault(format!("there is a branch for '{name}', which the test parameter cannot be")));
+            return Err(map.fault(format!(
+                "there is a branch for '{name}', which the test parameter cannot be"
+            )));
         }
-        if whens[..index].iter().any(|other| other.discriminator == *name) {
+        if whens[..index]
+            .iter()
+            .any(|other| other.discriminator == *name)
+        {
             return Err(map.fault(format!("there are two branches for '{name}'")));
         }
         if when.inputs.iter().any(|input| input.name == test.name) {
@@ -224,7 +261,11 @@ fn validator(place: Place) -> Result<Validator, YamlToolError> {
             let pattern = map.require("expression")?.text()?;
             // Python's re.match: anchored at the beginning only.
             let regex = regex::Regex::new(&format!("^(?:{pattern})"));
-            Check::Regex(regex.map_err(|_| map.fault(format!("'{pattern}' is not a regular expression that is supported here")))?)
+            Check::Regex(regex.map_err(|_| {
+                map.fault(format!(
+                    "'{pattern}' is not a regular expression that is supported here"
+                ))
+            })?)
         }
         "length" => Check::Length {
             min: map.take("min").map(Place::count).transpose()?,

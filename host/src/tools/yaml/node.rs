@@ -304,7 +304,11 @@ impl Reader {
     }
 
     pub fn flag(&mut self, key: &str) -> Result<bool, YamlToolError> {
-        Ok(self.take(key).map(Place::boolean).transpose()?.unwrap_or(false))
+        Ok(self
+            .take(key)
+            .map(Place::boolean)
+            .transpose()?
+            .unwrap_or(false))
     }
 
     pub fn texts(&mut self, key: &str) -> Result<Vec<String>, YamlToolError> {
@@ -332,7 +336,10 @@ impl Reader {
                     self.path.clone()
                 };
                 let line = if node.line == 0 { self.line } else { node.line };
-                Err(YamlToolError::at(line, format!("{place} has no key '{key}'")))
+                Err(YamlToolError::at(
+                    line,
+                    format!("{place} has no key '{key}'"),
+                ))
             }
         }
     }

@@ -41,7 +41,10 @@ fn output(
         None => map.require("name")?.text()?,
     };
     let label = map.text("label")?;
-    if label.as_ref().is_some_and(|label| label.chars().count() > LABEL_MAX) {
+    if label
+        .as_ref()
+        .is_some_and(|label| label.chars().count() > LABEL_MAX)
+    {
         return Err(map.fault(format!("the label has more than {LABEL_MAX} characters")));
     }
     let hidden = map.flag("hidden")?;
@@ -55,16 +58,18 @@ fn output(
             from: map.text("from")?,
         }),
         "collection" => OutputKind::Collection(collection(&mut map, directories)?),
-        "text" | "integer" | "float" | "boolean" if !user_tool => OutputKind::Scalar(ScalarOutput {
-            kind: match kind.as_str() {
-                "text" => ScalarKind::Text,
-                "integer" => ScalarKind::Integer,
-                "float" => ScalarKind::Float,
-                _ => ScalarKind::Boolean,
-            },
-            files: files(&mut map, directories)?,
-            from: map.text("from")?,
-        }),
+        "text" | "integer" | "float" | "boolean" if !user_tool => {
+            OutputKind::Scalar(ScalarOutput {
+                kind: match kind.as_str() {
+                    "text" => ScalarKind::Text,
+                    "integer" => ScalarKind::Integer,
+                    "float" => ScalarKind::Float,
+                    _ => ScalarKind::Boolean,
+                },
+                files: files(&mut map, directories)?,
+                from: map.text("from")?,
+            })
+        }
         other => return Err(map.fault(format!("an output of type '{other}' is not known"))),
     };
     let (files, from) = match &kind {
@@ -101,7 +106,10 @@ fn files(map: &mut Reader, directories: &mut Vec<String>) -> Result<OutputFiles,
     }
 }
 
-fn collection(map: &mut Reader, directories: &mut Vec<String>) -> Result<CollectionOutput, YamlToolError> {
+fn collection(
+    map: &mut Reader,
+    directories: &mut Vec<String>,
+) -> Result<CollectionOutput, YamlToolError> {
     let precreate = map.flag("precreate_directory")?;
     // An operator's file may put the structure one level down, as Galaxy's XML does.
     let mut nested = map.take("structure").map(Place::map).transpose()?;
@@ -119,9 +127,15 @@ fn collection(map: &mut Reader, directories: &mut Vec<String>) -> Result<Collect
     if found.discover.is_empty() {
         return Err(map.fault("a collection must have discover_datasets"));
     }
-    let types = [&found.collection_type, &found.collection_type_source, &found.structured_like];
+    let types = [
+        &found.collection_type,
+        &found.collection_type_source,
+        &found.structured_like,
+    ];
     if types.iter().all(|given| given.is_none()) {
-        return Err(map.fault("a collection must have collection_type, collection_type_source or structured_like"));
+        return Err(map.fault(
+            "a collection must have collection_type, collection_type_source or structured_like",
+        ));
     }
     Ok(found)
 }
@@ -132,16 +146,23 @@ fn structure(
     precreate: bool,
     found: &mut CollectionOutput,
 ) -> Result<(), YamlToolError> {
-    let text = |map: &mut Reader, key: &str, slot: &mut Option<String>| -> Result<(), YamlToolError> {
-        if let Some(value) = map.text(key)? {
-            *slot = Some(value);
-        }
-        Ok(())
-    };
+    let text =
+        |map: &mut Reader, key: &str, slot: &mut Option<String>| -> Result<(), YamlToolError> {
+            if let Some(value) = map.text(key)? {
+                *slot = Some(value);
+            }
+            Ok(())
+        };
     text(map, "collection_type", &mut found.collection_type)?;
-    text(map, "collection_type_source", &mut found.collection_type_source)?;
+    text(
+        map,
+        "collection_type_source",
+        &mut found.collection_type_source,
+    )?;
     text(map, "structured_like", &mut found.structured_like)?;
-    found.discover.extend(discoveries(map, directories, precreate)?);
+    found
+        .discover
+        .extend(discoveries(map, directories, precreate)?);
     Ok(())
 }
 
@@ -167,17 +188,25 @@ fn discovery(mut map: Reader) -> Result<Discovery, YamlToolError> {
     match map.text("discover_via")?.as_deref() {
         None | Some("pattern") => {}
         Some(other) => {
-            return Err(map.fault(format!("discover_via '{other}' is not supported here: use a pattern")));
+            return Err(map.fault(format!(
+                "discover_via '{other}' is not supported here: use a pattern"
+            )));
         }
     }
     let directory = map.text("directory")?;
-    if directory.as_ref().is_some_and(|path| path != "." && !stays_inside(path)) {
+    if directory
+        .as_ref()
+        .is_some_and(|path| path != "." && !stays_inside(path))
+    {
         return Err(map.fault("the directory must be relative and without '..'"));
     }
-    let given = map.text("pattern")?.unwrap_or_else(|| "__default__".to_owned());
+    let given = map
+        .text("pattern")?
+        .unwrap_or_else(|| "__default__".to_owned());
     let (mut sort_key, mut numeric, mut reverse) = sort_by(&mut map)?;
     if let Some(key) = map.text("sort_key")? {
-        sort_key = key_named(&key).ok_or_else(|| map.fault(format!("sort_key '{key}' is not known")))?;
+        sort_key =
+            key_named(&key).ok_or_else(|| map.fault(format!("sort_key '{key}' is not known")))?;
     }
     match map.text("sort_comp")?.as_deref() {
         None => {}
@@ -189,9 +218,15 @@ fn discovery(mut map: Reader) -> Result<Discovery, YamlToolError> {
         reverse = place.boolean()?;
     }
     let discovery = Discovery {
-        pattern: pattern(&given)
-            .map_err(|_| map.fault(format!("'{given}' is not a regular expression that is supported here")))?,
-        format: map.take_any(&["format", "ext"]).map(Place::text).transpose()?,
+        pattern: pattern(&given).map_err(|_| {
+            map.fault(format!(
+                "'{given}' is not a regular expression that is supported here"
+            ))
+        })?,
+        format: map
+            .take_any(&["format", "ext"])
+            .map(Place::text)
+            .transpose()?,
         directory,
         recurse: map.flag("recurse")?,
         match_relative_path: map.flag("match_relative_path")?,
