@@ -1,11 +1,13 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
 pub mod clock;
+pub mod errors;
 pub mod formats;
 pub mod http;
 pub mod invocation_request;
 pub mod invoker;
 pub mod model;
+pub mod plugins;
 pub mod scheduling;
 pub mod store;
 pub mod tools;

@@ -72,6 +72,17 @@ impl Host {
         ))
     }
 
+    /// The services as the object that crosses the border, for hosts.
+    pub fn into_object(self) -> crate::abi::HostBox {
+        match Arc::try_unwrap(self.0) {
+            Ok(object) => object,
+            // Somebody else has a copy: pass calls on to it.
+            Err(shared) => {
+                HostObject_TO::from_value(crate::adapter::HostAdapter(Host(shared)), TD_Opaque)
+            }
+        }
+    }
+
     pub(crate) fn from_object(object: HostObject_TO<'static, RBox<()>>) -> Self {
         Self(Arc::new(object))
     }
@@ -139,6 +150,33 @@ impl Host {
             .query(kind.into(), question.as_str().into())
             .into_result()?;
         Ok(serde_json::from_str(&answer)?)
+    }
+}
+
+impl HostApi for Host {
+    fn log(&self, level: LogLevel, target: &str, message: &str) {
+        self.0.log(level, target.into(), message.into());
+    }
+
+    fn log_enabled(&self, level: LogLevel) -> bool {
+        self.0.log_enabled(level)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
+    }
+
+    fn wake(&self) {
+        self.0.wake();
+    }
+
+    fn report_jobs(&self, reports: List<JobReport>) {
+        self.0.report_jobs(reports);
+    }
+
+    fn query(&self, kind: &str, json: &str) -> Result<String, PluginError> {
+        let answer = self.0.query(kind.into(), json.into()).into_result()?;
+        Ok(answer.into_string())
     }
 }
 

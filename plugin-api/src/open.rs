@@ -21,7 +21,7 @@ pub struct LayoutError {
 ///
 /// # Safety
 ///
-/// `header` is the address of the symbol [`HEADER_SYMBOL`] in a library that stays loaded until the
+/// `header` is the address of the symbol [`HEADER_SYMBOL`](crate::abi::HEADER_SYMBOL) in a library that stays loaded until the
 /// process ends, and whose preamble has been found good.
 #[expect(unsafe_code, reason = "the address comes from a symbol table")]
 pub unsafe fn open_root(
@@ -98,4 +98,31 @@ fn summarise(details: &str) -> String {
         }
     }
     out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{JobRef, JobSpec};
+
+    #[test]
+    fn types_that_differ_are_told_in_a_few_lines() {
+        let (ours, theirs) = (
+            <JobSpec as StableAbi>::LAYOUT,
+            <JobRef as StableAbi>::LAYOUT,
+        );
+        let errors = check_layout_compatibility(ours, theirs).unwrap_err();
+        let error = LayoutError::of(errors.to_string());
+        assert!(error.details.lines().count() > 20);
+        assert!(error.summary.lines().count() <= 3, "{}", error.summary);
+        assert!(error.summary.contains("JobSpec"), "{}", error.summary);
+    }
+
+    #[test]
+    fn a_missing_header_is_an_error() {
+        #[expect(unsafe_code, reason = "calls what is tested")]
+        // SAFETY: null is refused before it is read.
+        let result = unsafe { open_root(std::ptr::null(), 0) };
+        assert!(result.is_err());
+    }
 }

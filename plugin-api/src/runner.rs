@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// Methods may be called from several threads at once and should not wait for a job. What becomes
 /// of a job is told with [`crate::Host::report_jobs`], or by [`JobRunner::poll`] for runners
-/// that cannot push.
+/// that cannot push. A job that ends soon may be reported finished without ever having been reported
+/// running; every job that was accepted gets one final report.
 ///
 /// A job's command must never run twice for one [`JobSpec::token`], whatever happens to the server.
 pub trait JobRunner: Plugin + Send + Sync {
@@ -71,7 +72,7 @@ pub struct JobSpec {
     pub stdout_path: Text,
     /// Where standard error goes. Appended to.
     pub stderr_path: Text,
-    /// Where the exit code is written, as decimal text, by a rename.
+    /// Where the exit code appears once the job has ended: decimal text, whole from the start.
     pub exit_code_path: Text,
     /// Processor cores, at least 1.
     pub cores: u32,

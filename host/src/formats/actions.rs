@@ -22,8 +22,16 @@ enum Short {
 const SHORT_FORMS: [(&str, &str, Short); 7] = [
     ("hide", "HideDatasetAction", Short::Flag),
     ("rename", "RenameDatasetAction", Short::Text("newname")),
-    ("delete_intermediate_datasets", "DeleteIntermediatesAction", Short::Flag),
-    ("change_datatype", "ChangeDatatypeAction", Short::Text("newtype")),
+    (
+        "delete_intermediate_datasets",
+        "DeleteIntermediatesAction",
+        Short::Flag,
+    ),
+    (
+        "change_datatype",
+        "ChangeDatatypeAction",
+        Short::Text("newtype"),
+    ),
     ("set_columns", "ColumnSetAction", Short::Object),
     ("add_tags", "TagDatasetAction", Short::List("tags")),
     ("remove_tags", "RemoveTagDatasetAction", Short::List("tags")),
@@ -134,7 +142,9 @@ pub(super) fn to_format2(actions: &[PostJobAction]) -> (Option<Value>, Option<Va
     }
     for fields in out.values_mut().filter_map(Value::as_object_mut) {
         // The order in which they are read back.
-        let in_order = SHORT_FORMS.iter().filter_map(|(field, ..)| fields.remove_entry(*field));
+        let in_order = SHORT_FORMS
+            .iter()
+            .filter_map(|(field, ..)| fields.remove_entry(*field));
         *fields = in_order.collect();
     }
     let out = (!out.is_empty()).then_some(Value::Object(out));
@@ -250,7 +260,10 @@ mod tests {
         ];
         let explicit = action("RenameDatasetAction", "o", json!({"newname": "explicit"}));
         let merged = merge(short, vec![explicit.clone()]);
-        assert_eq!(merged, [action("HideDatasetAction", "o", json!({})), explicit]);
+        assert_eq!(
+            merged,
+            [action("HideDatasetAction", "o", json!({})), explicit]
+        );
     }
 
     #[test]

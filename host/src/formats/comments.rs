@@ -28,11 +28,17 @@ pub(super) fn from_native(
     let mut comment_of = HashMap::new();
     for (index, comment) in list.iter().enumerate() {
         let id = comment.get("id").and_then(number);
-        comment_of.entry(id.unwrap_or(index as u64)).or_insert(index);
+        comment_of
+            .entry(id.unwrap_or(index as u64))
+            .or_insert(index);
     }
     let find = |children: Option<&Value>, places: &HashMap<u64, usize>| {
-        let children = children.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let found = children.iter().filter_map(|child| places.get(&number(child)?).copied());
+        let children = children
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        let found = children
+            .iter()
+            .filter_map(|child| places.get(&number(child)?).copied());
         found.collect()
     };
     let read = |(index, written): (usize, &&Object)| {
@@ -87,8 +93,14 @@ pub(super) fn from_format2(
         }
     }
     let find_comment = |child: &Value| {
-        let label = child.as_str().and_then(|label| comment_of.get(label).copied());
-        let index = || usize::try_from(number(child)?).ok().filter(|index| *index < list.len());
+        let label = child
+            .as_str()
+            .and_then(|label| comment_of.get(label).copied());
+        let index = || {
+            usize::try_from(number(child)?)
+                .ok()
+                .filter(|index| *index < list.len())
+        };
         label.or_else(index)
     };
     let mut comments = Vec::with_capacity(list.len());
@@ -117,7 +129,10 @@ pub(super) fn to_format2<'a>(
             written.insert(format2.into(), value.clone());
         }
     }
-    let steps = comment.child_steps.iter().filter_map(|step| step_name(*step));
+    let steps = comment
+        .child_steps
+        .iter()
+        .filter_map(|step| step_name(*step));
     let steps: Vec<&str> = steps.collect();
     if !steps.is_empty() {
         written.insert("contains_steps".into(), json!(steps));
@@ -154,12 +169,16 @@ fn common_fields(comment: &Comment) -> Object {
         ("size", comment.size.clone()),
         ("color", comment.color.as_ref().map(|color| json!(color))),
     ];
-    let given = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let given = fields
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     given.collect()
 }
 
 fn data_fields(comment_type: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let fields = FLATTENED.iter().filter(move |(kind, ..)| *kind == comment_type);
+    let fields = FLATTENED
+        .iter()
+        .filter(move |(kind, ..)| *kind == comment_type);
     fields.map(|(_, native, format2)| (*native, *format2))
 }
 
@@ -174,10 +193,14 @@ fn children(
         Some(_) => return Err(ImportError::invalid(format!("{field} should be a list."))),
     };
     let found = list.iter().map(|child| {
-        let name = child.as_str().map_or_else(|| child.to_string(), str::to_owned);
+        let name = child
+            .as_str()
+            .map_or_else(|| child.to_string(), str::to_owned);
         find(child).ok_or_else(|| {
             let name = shown(&name);
-            ImportError::malformed(format!("a comment's {field} names {name}, which is unknown."))
+            ImportError::malformed(format!(
+                "a comment's {field} names {name}, which is unknown."
+            ))
         })
     });
     found.collect()

@@ -2,9 +2,7 @@
 //! steps; sources become connections.
 
 use super::error::{ImportError, shown};
-use super::fields::{
-    Object, given, object, text, text_if_any, texts, truth, uuid, uuid_v4,
-};
+use super::fields::{Object, given, object, text, text_if_any, texts, truth, uuid, uuid_v4};
 use super::native::{Converted, details, input_labels, post_job_actions};
 use super::references::Names;
 use super::validate::{self, Allowance};
@@ -27,8 +25,7 @@ const DEFAULT_SPACING: usize = 10;
 
 /// Fields of an input that do not belong to the state of its step.
 const INPUT_FIELDS: [&str; 11] = [
-    "id", "label", "type", "doc", "position", "uuid", "default", "format", "min", "max",
-    "optional",
+    "id", "label", "type", "doc", "position", "uuid", "default", "format", "min", "max", "optional",
 ];
 
 /// Converts without ordering or checking the whole; `formats::import` does both.
@@ -43,11 +40,16 @@ pub(super) fn convert(
     let refusal = || ImportError::malformed("$graph should be a list of workflows with ids.");
     let mut members = HashMap::new();
     for member in graph.as_array().ok_or_else(refusal)? {
-        let id = member.get("id").and_then(Value::as_str).ok_or_else(refusal)?;
+        let id = member
+            .get("id")
+            .and_then(Value::as_str)
+            .ok_or_else(refusal)?;
         members.insert(id.trim_start_matches('#'), member);
     }
     let Some(main) = members.get("main") else {
-        return Err(ImportError::parameter("$graph has no workflow with the id main."));
+        return Err(ImportError::parameter(
+            "$graph has no workflow with the id main.",
+        ));
     };
     let level = Level {
         graph: Some(&members),
@@ -109,7 +111,9 @@ fn workflow(
     for (index, (id, fields)) in inputs.iter().enumerate() {
         let step = input_step(index, id.as_deref(), fields);
         let place = || format!("input {}", place(index, id.as_deref()));
-        workflow.steps.push(step.map_err(|error| error.within(place()))?);
+        workflow
+            .steps
+            .push(step.map_err(|error| error.within(place()))?);
     }
     // By step: what its subworkflow's unlabelled outputs were called in the file.
     let mut anonymous_outputs = HashMap::new();
@@ -127,7 +131,9 @@ fn workflow(
     name_anonymous_outputs(&mut workflow, &anonymous_outputs);
     workflow.comments = comments::from_format2(given(file, "comments"), |step| match step {
         Value::String(name) => names.step(name),
-        number => usize::try_from(number.as_u64()?).ok().filter(|index| *index < count),
+        number => usize::try_from(number.as_u64()?)
+            .ok()
+            .filter(|index| *index < count),
     })?;
     Ok(Converted {
         workflow,
@@ -151,11 +157,7 @@ type Entry<'f> = (Option<String>, Cow<'f, Object>);
 
 /// A map from id to entry, or a list of entries that may carry an id. An entry that is no
 /// object is the value of its `short` field.
-fn entries<'f>(
-    file: &'f Object,
-    field: &str,
-    short: &str,
-) -> Result<Vec<Entry<'f>>, ImportError> {
+fn entries<'f>(file: &'f Object, field: &str, short: &str) -> Result<Vec<Entry<'f>>, ImportError> {
     let entry = |value: &'f Value| match value {
         Value::Object(fields) => Cow::Borrowed(fields),
         Value::Null => Cow::Owned(Object::new()),
@@ -164,7 +166,9 @@ fn entries<'f>(
     match given(file, field) {
         None => Ok(Vec::new()),
         Some(Value::Object(map)) => {
-            let entries = map.iter().map(|(id, value)| (Some(id.clone()), entry(value)));
+            let entries = map
+                .iter()
+                .map(|(id, value)| (Some(id.clone()), entry(value)));
             Ok(entries.collect())
         }
         Some(Value::Array(list)) => list
@@ -178,13 +182,16 @@ fn entries<'f>(
                 Ok((id, Cow::Borrowed(fields)))
             })
             .collect(),
-        Some(_) => Err(ImportError::malformed(format!("{field} should be a map or a list."))),
+        Some(_) => Err(ImportError::malformed(format!(
+            "{field} should be a map or a list."
+        ))),
     }
 }
 
 fn label_of(id: Option<&str>) -> Option<String> {
     let synthetic = |id: &str| id.starts_with(UNLABELED_INPUT) || id.starts_with(UNLABELED_STEP);
-    id.filter(|id| !id.is_empty() && !synthetic(id)).map(str::to_owned)
+    id.filter(|id| !id.is_empty() && !synthetic(id))
+        .map(str::to_owned)
 }
 
 fn position(index: usize, fields: &Object) -> Option<Value> {
@@ -206,9 +213,7 @@ fn input_step(
         }
         "text" | "string" => ("parameter_input", Some("text")),
         "integer" | "int" => ("parameter_input", Some("integer")),
-        kind @ ("float" | "boolean" | "color" | "directory_uri") => {
-            ("parameter_input", Some(kind))
-        }
+        kind @ ("float" | "boolean" | "color" | "directory_uri") => ("parameter_input", Some(kind)),
         other => {
             let message = format!("type {} is not known.", shown(other));
             return Err(ImportError::parameter(message));
@@ -374,15 +379,22 @@ fn step(
             tool_state.insert("name".into(), json!(name));
         }
         "pick_value" => {
-            let connected = step.inputs.iter().filter(|input| !input.connections.is_empty());
+            let connected = step
+                .inputs
+                .iter()
+                .filter(|input| !input.connections.is_empty());
             let inputs = connected.count().max(2);
-            tool_state.entry("num_inputs").or_insert_with(|| json!(inputs));
+            tool_state
+                .entry("num_inputs")
+                .or_insert_with(|| json!(inputs));
         }
         _ => {}
     }
     step.tool_inputs = Value::Object(tool_state);
-    step.post_job_actions =
-        actions::merge(actions::from_out(given(fields, "out"))?, post_job_actions(fields)?);
+    step.post_job_actions = actions::merge(
+        actions::from_out(given(fields, "out"))?,
+        post_job_actions(fields)?,
+    );
     step.name = display_name(&step, inner.as_ref());
     let anonymous = match inner {
         None => AnonymousOutputs::new(),
@@ -398,7 +410,12 @@ fn display_name(step: &StepDescription, inner: Option<&Converted>) -> Option<Str
     let user_tool = || step.tool_representation.as_ref()?.get("name")?.as_str();
     let module = || module_name(&step.step_type);
     let inner = || Some(inner?.workflow.name.as_str());
-    let name = step.tool_id.as_deref().or_else(user_tool).or_else(module).or_else(inner);
+    let name = step
+        .tool_id
+        .as_deref()
+        .or_else(user_tool)
+        .or_else(module)
+        .or_else(inner);
     name.map(str::to_owned)
 }
 
@@ -438,7 +455,9 @@ fn subworkflow(
     match given(fields, "run") {
         None => Err(ImportError::parameter("A subworkflow step needs run.")),
         Some(Value::String(reference)) => {
-            let id = reference.strip_prefix('#').ok_or_else(|| elsewhere(reference))?;
+            let id = reference
+                .strip_prefix('#')
+                .ok_or_else(|| elsewhere(reference))?;
             let member = level.graph.and_then(|graph| graph.get(id));
             let member = member.ok_or_else(|| elsewhere(reference))?;
             allowance.take_shared(member)?;
@@ -455,7 +474,9 @@ fn subworkflow(
                 false => convert(run_value, level.inside()?, allowance),
             }
         }
-        Some(_) => Err(ImportError::parameter("run should be a workflow or its #id.")),
+        Some(_) => Err(ImportError::parameter(
+            "run should be a workflow or its #id.",
+        )),
     }
 }
 
@@ -486,9 +507,8 @@ impl Wires {
             for (name, fields) in entries(fields, field, "source")? {
                 let missing = || ImportError::missing(format!("an entry of {field} has no id."));
                 let name = name.ok_or_else(missing)?;
-                let told = |error: ImportError| {
-                    error.within(format_args!("{field} {}", shown(&name)))
-                };
+                let told =
+                    |error: ImportError| error.within(format_args!("{field} {}", shown(&name)));
                 let sources = texts(&fields, "source").map_err(told)?;
                 let (input, known) = self.input(&name);
                 known.extend(sources);
@@ -501,9 +521,7 @@ impl Wires {
     fn connect(self, names: &Names) -> Result<Vec<StepInput>, ImportError> {
         let connect = |(mut input, sources): (StepInput, Vec<String>)| {
             let only_after = input.name == AFTER_INPUT;
-            let told = |error: ImportError| {
-                error.within(format_args!("in {}", shown(&input.name)))
-            };
+            let told = |error: ImportError| error.within(format_args!("in {}", shown(&input.name)));
             let mut connections = Vec::with_capacity(sources.len());
             for source in sources {
                 let (output_step, output_name) = match only_after {
@@ -552,11 +570,7 @@ fn step_state(fields: &Object, wires: &mut Wires) -> Result<Object, ImportError>
 }
 
 /// Replaces each `{"$link": source}` in `value` by the marker, noting the source at its path.
-fn take_links(
-    value: &mut Value,
-    path: &mut String,
-    wires: &mut Wires,
-) -> Result<(), ImportError> {
+fn take_links(value: &mut Value, path: &mut String, wires: &mut Wires) -> Result<(), ImportError> {
     let path_length = path.len();
     let connected = || json!({"__class__": "ConnectedValue"});
     if let Some(source) = link(value)? {
@@ -612,16 +626,16 @@ fn link(value: &Value) -> Result<Option<String>, ImportError> {
 
 /// Finds the step inside a subworkflow that each input feeds: the input so labelled, or the
 /// one whose number begins the name.
-fn feed_inside(
-    step: &mut StepDescription,
-    inner: &WorkflowDescription,
-) -> Result<(), ImportError> {
+fn feed_inside(step: &mut StepDescription, inner: &WorkflowDescription) -> Result<(), ImportError> {
     let labels = input_labels(inner);
     let by_prefix = |name: &str| {
         let synthetic = name.strip_prefix(UNLABELED_INPUT);
         let number = synthetic.unwrap_or_else(|| name.split(':').next().unwrap_or(name));
         let index = number.parse().ok()?;
-        inner.step(index).filter(|step| step.is_input_step()).map(|_| index)
+        inner
+            .step(index)
+            .filter(|step| step.is_input_step())
+            .map(|_| index)
     };
     let when = step.when_expression.clone();
     for input in &mut step.inputs {
@@ -655,7 +669,9 @@ fn workflow_outputs(
         let told = |error: ImportError| error.within(place());
         let sources = texts(&fields, "outputSource").map_err(told)?;
         let [source] = sources.as_slice() else {
-            return Err(told(ImportError::missing("outputSource should name one output.")));
+            return Err(told(ImportError::missing(
+                "outputSource should name one output.",
+            )));
         };
         let (step, output_name) = names.resolve(source).map_err(told)?;
         let name = match text_if_any(&fields, "label").map_err(told)? {
@@ -685,7 +701,9 @@ fn name_anonymous_outputs(
         return;
     }
     let rename = |step: usize, name: &mut String| {
-        let found = anonymous_outputs.get(&step).and_then(|outputs| outputs.get(name));
+        let found = anonymous_outputs
+            .get(&step)
+            .and_then(|outputs| outputs.get(name));
         if let Some((inner_step, output)) = found {
             *name = format!("{inner_step}:{output}");
         }

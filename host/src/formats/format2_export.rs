@@ -47,15 +47,24 @@ fn write_workflow(workflow: &WorkflowDescription) -> Value {
     put(&mut file, "release", text(&workflow.release));
     put(&mut file, "tags", list(&workflow.tags));
     put(&mut file, "uuid", workflow.uuid.map(|uuid| json!(uuid)));
-    put(&mut file, "source_metadata", workflow.source_metadata.clone());
+    put(
+        &mut file,
+        "source_metadata",
+        workflow.source_metadata.clone(),
+    );
     put(&mut file, "logo_url", text(&workflow.logo_url));
     put(&mut file, "doi", list(&workflow.doi));
     put(&mut file, "help", text(&workflow.help));
     put(&mut file, "readme", text(&workflow.readme));
 
-    let (inputs, steps): (Vec<_>, Vec<_>) =
-        workflow.steps.iter().zip(&ids).partition(|(step, _)| step.is_input_step());
-    let inputs = inputs.into_iter().map(|(step, id)| (id.clone(), write_input(step)));
+    let (inputs, steps): (Vec<_>, Vec<_>) = workflow
+        .steps
+        .iter()
+        .zip(&ids)
+        .partition(|(step, _)| step.is_input_step());
+    let inputs = inputs
+        .into_iter()
+        .map(|(step, id)| (id.clone(), write_input(step)));
     file.insert("inputs".into(), Value::Object(inputs.collect()));
     file.insert("outputs".into(), write_outputs(workflow, &reference));
     let steps = steps.into_iter();
@@ -64,9 +73,14 @@ fn write_workflow(workflow: &WorkflowDescription) -> Value {
 
     let step_name = |step: usize| ids.get(step).map(String::as_str);
     let remarks = workflow.comments.iter();
-    let remarks: Vec<Value> =
-        remarks.map(|comment| comments::to_format2(comment, step_name)).collect();
-    put(&mut file, "comments", (!remarks.is_empty()).then_some(Value::Array(remarks)));
+    let remarks: Vec<Value> = remarks
+        .map(|comment| comments::to_format2(comment, step_name))
+        .collect();
+    put(
+        &mut file,
+        "comments",
+        (!remarks.is_empty()).then_some(Value::Array(remarks)),
+    );
     put(&mut file, "report", workflow.report.clone());
     Value::Object(file)
 }
@@ -87,7 +101,11 @@ fn list(items: &[String]) -> Option<Value> {
 
 /// The key of an input or step: its label, or a made-up id that says there is none.
 fn step_id(step: &StepDescription) -> String {
-    let prefix = if step.is_input_step() { UNLABELED_INPUT } else { UNLABELED_STEP };
+    let prefix = if step.is_input_step() {
+        UNLABELED_INPUT
+    } else {
+        UNLABELED_STEP
+    };
     match &step.label {
         Some(label) => label.clone(),
         None => format!("{prefix}{}", step.order_index),
@@ -113,14 +131,24 @@ fn write_outputs(
     // A map reads better, but cannot hold a label twice.
     let outputs = outputs.into_iter();
     if labels_repeat {
-        return outputs.map(|(id, source)| json!({"id": id, "outputSource": source})).collect();
+        return outputs
+            .map(|(id, source)| json!({"id": id, "outputSource": source}))
+            .collect();
     }
     let outputs = outputs.map(|(id, source)| (id, json!({"outputSource": source})));
     Value::Object(outputs.collect())
 }
 
-const INPUT_FIELD_ORDER: [&str; 8] =
-    ["type", "doc", "optional", "default", "min", "max", "collection_type", "format"];
+const INPUT_FIELD_ORDER: [&str; 8] = [
+    "type",
+    "doc",
+    "optional",
+    "default",
+    "min",
+    "max",
+    "collection_type",
+    "format",
+];
 
 fn write_input(step: &StepDescription) -> Value {
     let mut fields = Object::new();
@@ -220,11 +248,26 @@ fn write_step(
     }
     put(&mut fields, "tool_id", text(&step.tool_id));
     put(&mut fields, "tool_version", text(&step.tool_version));
-    put(&mut fields, "tool_uuid", step.tool_uuid.map(|uuid| json!(uuid)));
-    put(&mut fields, "tool_shed_repository", step.tool_shed_repository.clone());
-    let inputs = step.inputs.iter().map(|input| write_step_input(input, reference));
+    put(
+        &mut fields,
+        "tool_uuid",
+        step.tool_uuid.map(|uuid| json!(uuid)),
+    );
+    put(
+        &mut fields,
+        "tool_shed_repository",
+        step.tool_shed_repository.clone(),
+    );
+    let inputs = step
+        .inputs
+        .iter()
+        .map(|input| write_step_input(input, reference));
     let inputs: Object = inputs.collect();
-    put(&mut fields, "in", (!inputs.is_empty()).then_some(Value::Object(inputs)));
+    put(
+        &mut fields,
+        "in",
+        (!inputs.is_empty()).then_some(Value::Object(inputs)),
+    );
     let (out, explicit_actions) = actions::to_format2(&step.post_job_actions);
     put(&mut fields, "out", out);
     put(&mut fields, "post_job_actions", explicit_actions);
@@ -243,11 +286,16 @@ fn write_step_input(
     input: &StepInput,
     reference: &impl Fn(usize, &str) -> String,
 ) -> (String, Value) {
-    let mut non_data = input.connections.iter().map(|connection| input.is_non_data(connection));
+    let mut non_data = input
+        .connections
+        .iter()
+        .map(|connection| input.is_non_data(connection));
     let only_after = !input.connections.is_empty() && non_data.all(|non_data| non_data);
     let sources = input.connections.iter().map(|connection| {
         let text = reference(connection.output_step, &connection.output_name);
-        let bare = only_after.then(|| text.strip_suffix(NO_INPUT_OUTPUT_NAME)).flatten();
+        let bare = only_after
+            .then(|| text.strip_suffix(NO_INPUT_OUTPUT_NAME))
+            .flatten();
         let bare = bare.and_then(|bare| bare.strip_suffix('/'));
         json!(bare.unwrap_or(&text))
     });
@@ -260,13 +308,19 @@ fn write_step_input(
     let mut fields = Object::new();
     put(&mut fields, "source", source);
     fields.extend(details(input));
-    let name = if only_after { AFTER_INPUT } else { input.name.as_str() };
+    let name = if only_after {
+        AFTER_INPUT
+    } else {
+        input.name.as_str()
+    };
     (name.to_owned(), Value::Object(fields))
 }
 
 fn write_state(step: &StepDescription, fields: &mut Object) {
     let state = step.tool_inputs.as_object().cloned().unwrap_or_default();
-    let kept = state.into_iter().filter(|(key, _)| !state::IGNORABLE.contains(&key.as_str()));
+    let kept = state
+        .into_iter()
+        .filter(|(key, _)| !state::IGNORABLE.contains(&key.as_str()));
     let mut kept: Object = kept.collect();
     match step.step_type.as_str() {
         "pause" => {
@@ -275,9 +329,21 @@ fn write_state(step: &StepDescription, fields: &mut Object) {
             if kept.len() == 1 && kept.get("name").and_then(Value::as_str) == Some(stock) {
                 kept.clear();
             }
-            put(fields, "tool_state", (!kept.is_empty()).then_some(Value::Object(kept)));
+            put(
+                fields,
+                "tool_state",
+                (!kept.is_empty()).then_some(Value::Object(kept)),
+            );
         }
-        "pick_value" => put(fields, "state", (!kept.is_empty()).then_some(Value::Object(kept))),
-        _ => put(fields, "tool_state", (!kept.is_empty()).then_some(Value::Object(kept))),
+        "pick_value" => put(
+            fields,
+            "state",
+            (!kept.is_empty()).then_some(Value::Object(kept)),
+        ),
+        _ => put(
+            fields,
+            "tool_state",
+            (!kept.is_empty()).then_some(Value::Object(kept)),
+        ),
     }
 }

@@ -9,7 +9,7 @@ use crate::model::workflow::{
     Connection, DeclaredInput, DeclaredOutput, NO_INPUT_OUTPUT_NAME, PostJobAction,
     StepDescription, StepInput, WorkflowDescription, WorkflowOutput,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 /// Names that old editors gave to inputs nobody had named.
@@ -99,14 +99,19 @@ fn place(key: &str, step: &Object) -> String {
 fn steps_in_file_order(file: &Object) -> Result<Vec<(String, &Object)>, ImportError> {
     let keyed: Vec<(String, &Value)> = match given(file, "steps") {
         Some(Value::Object(steps)) => {
-            let mut keyed: Vec<_> = steps.iter().map(|(key, step)| (key.clone(), step)).collect();
+            let mut keyed: Vec<_> = steps
+                .iter()
+                .map(|(key, step)| (key.clone(), step))
+                .collect();
             // Keys that are no numbers come last, in the order of the file.
             keyed.sort_by_cached_key(|(key, _)| key.parse::<u64>().unwrap_or(u64::MAX));
             keyed
         }
         Some(Value::Array(steps)) => {
             let counted = steps.iter().enumerate();
-            counted.map(|(index, step)| (index.to_string(), step)).collect()
+            counted
+                .map(|(index, step)| (index.to_string(), step))
+                .collect()
         }
         Some(_) => return Err(ImportError::malformed("steps should be an object.")),
         None => return Err(ImportError::missing("The workflow has no steps field.")),
@@ -152,7 +157,10 @@ fn step(
         name: text_if_any(written, "name")?,
         tool_inputs: Value::Object(state::decode(written.get("tool_state"))?),
         tool_errors: given(written, "errors").cloned(),
-        position: given(written, "position").cloned(),
+        // Galaxy writes {} where there is none.
+        position: given(written, "position")
+            .filter(|place| **place != json!({}))
+            .cloned(),
         config: given(written, "config").cloned(),
         label: text_if_any(written, "label")?,
         uuid: uuid_v4(written, "uuid")?,
@@ -212,7 +220,9 @@ fn subworkflow(
         )),
         (Some(embedded), None) => super::convert(embedded, level.inside()?, allowance),
         (None, Some(reference)) => {
-            let shared = reference.strip_prefix('#').and_then(|id| level.shared?.get(id));
+            let shared = reference
+                .strip_prefix('#')
+                .and_then(|id| level.shared?.get(id));
             let Some(shared) = shared else {
                 return Err(ImportError::parameter(format!(
                     "content_id {} is not among the subworkflows of this file, and workflows \
@@ -232,7 +242,10 @@ fn label_by_state(workflow: &mut WorkflowDescription) {
     let labels = workflow.steps.iter().filter_map(|step| step.label.clone());
     let mut used: HashSet<String> = labels.collect();
     for step in &mut workflow.steps {
-        let is_data = matches!(step.step_type.as_str(), "data_input" | "data_collection_input");
+        let is_data = matches!(
+            step.step_type.as_str(),
+            "data_input" | "data_collection_input"
+        );
         if !is_data || step.label.is_some() {
             continue;
         }
@@ -280,8 +293,7 @@ fn inputs(
                 let mut connection = connection(written, index_of).map_err(told)?;
                 if let (Some(inner), Some(labels)) = (inner, &inner_inputs) {
                     let id = written.get("input_subworkflow_step_id");
-                    connection.input_subworkflow_step =
-                        inner_step(name, id, step, inner, labels)?;
+                    connection.input_subworkflow_step = inner_step(name, id, step, inner, labels)?;
                 }
                 let place = input_called(name, &mut inputs);
                 inputs[place].connections.push(connection);
@@ -318,10 +330,7 @@ pub(super) fn details(input: &mut StepInput, written: &Object) -> Result<(), Imp
     Ok(())
 }
 
-fn connection(
-    written: &Value,
-    index_of: &HashMap<u64, usize>,
-) -> Result<Connection, ImportError> {
+fn connection(written: &Value, index_of: &HashMap<u64, usize>) -> Result<Connection, ImportError> {
     let id = written.get("id").and_then(number);
     let output_name = written.get("output_name").and_then(Value::as_str);
     let (Some(id), Some(output_name)) = (id, output_name) else {
@@ -419,7 +428,11 @@ pub(super) fn post_job_actions(written: &Object) -> Result<Vec<PostJobAction>, I
         None => return Ok(Vec::new()),
         Some(Value::Object(map)) => map.values().collect(),
         Some(Value::Array(list)) => list.iter().collect(),
-        Some(_) => return Err(ImportError::invalid("post_job_actions should be an object.")),
+        Some(_) => {
+            return Err(ImportError::invalid(
+                "post_job_actions should be an object.",
+            ));
+        }
     };
     let told = |error: ImportError| error.within("post_job_actions");
     let read = |action: &Value| {
@@ -434,7 +447,10 @@ pub(super) fn post_job_actions(written: &Object) -> Result<Vec<PostJobAction>, I
             action_arguments: arguments.unwrap_or_else(|| Value::Object(Object::new())),
         })
     };
-    actions.into_iter().map(|action| read(action).map_err(told)).collect()
+    actions
+        .into_iter()
+        .map(|action| read(action).map_err(told))
+        .collect()
 }
 
 fn declared_inputs(written: &Object) -> Vec<DeclaredInput> {
@@ -442,7 +458,11 @@ fn declared_inputs(written: &Object) -> Vec<DeclaredInput> {
     let read = |item: &Value| {
         Some(DeclaredInput {
             name: item.get("name")?.as_str()?.to_owned(),
-            description: item.get("description").and_then(Value::as_str).unwrap_or("").to_owned(),
+            description: item
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .to_owned(),
         })
     };
     list.map_or_else(Vec::new, |list| list.iter().filter_map(read).collect())
@@ -453,7 +473,11 @@ fn declared_outputs(written: &Object) -> Vec<DeclaredOutput> {
     let read = |item: &Value| {
         Some(DeclaredOutput {
             name: item.get("name")?.as_str()?.to_owned(),
-            output_type: item.get("type").and_then(Value::as_str).unwrap_or("input").to_owned(),
+            output_type: item
+                .get("type")
+                .and_then(Value::as_str)
+                .unwrap_or("input")
+                .to_owned(),
         })
     };
     list.map_or_else(Vec::new, |list| list.iter().filter_map(read).collect())

@@ -14,15 +14,24 @@ pub(super) fn write(workflow: &WorkflowDescription, style: Style) -> Value {
     let mut file = Object::new();
     let mut put = |key: &str, value: Value| file.insert(key.to_owned(), value);
     put("a_galaxy_workflow", json!("true"));
-    put("annotation", json!(workflow.annotation.as_deref().unwrap_or("")));
+    put(
+        "annotation",
+        json!(workflow.annotation.as_deref().unwrap_or("")),
+    );
     let comments = workflow.comments.iter().map(comments::to_native);
     put("comments", comments.collect());
     let optional = [
         ("creator", workflow.creator.clone()),
-        ("doi", (!workflow.doi.is_empty()).then(|| json!(workflow.doi))),
+        (
+            "doi",
+            (!workflow.doi.is_empty()).then(|| json!(workflow.doi)),
+        ),
         ("help", workflow.help.as_ref().map(|text| json!(text))),
         ("license", workflow.license.as_ref().map(|text| json!(text))),
-        ("logo_url", workflow.logo_url.as_ref().map(|text| json!(text))),
+        (
+            "logo_url",
+            workflow.logo_url.as_ref().map(|text| json!(text)),
+        ),
         ("readme", workflow.readme.as_ref().map(|text| json!(text))),
         ("release", workflow.release.as_ref().map(|text| json!(text))),
         ("report", workflow.report.clone()),
@@ -52,7 +61,10 @@ fn write_step(step: &StepDescription, style: Style) -> Value {
     let mut written = Object::new();
     let mut put = |key: &str, value: Value| written.insert(key.to_owned(), value);
     let is_subworkflow = step.subworkflow.is_some();
-    put("annotation", json!(step.annotation.as_deref().unwrap_or("")));
+    put(
+        "annotation",
+        json!(step.annotation.as_deref().unwrap_or("")),
+    );
     if !is_subworkflow {
         put("content_id", json!(step.tool_id));
     }
@@ -65,15 +77,24 @@ fn write_step(step: &StepDescription, style: Style) -> Value {
     let outputs = step.declared_outputs.iter();
     let outputs = outputs.map(|output| json!({"name": output.name, "type": output.output_type}));
     put("outputs", outputs.collect());
-    put("position", step.position.clone().unwrap_or_else(|| json!({})));
+    put(
+        "position",
+        step.position.clone().unwrap_or_else(|| json!({})),
+    );
     if step.step_type == "tool" || !step.post_job_actions.is_empty() {
-        put("post_job_actions", actions::to_native(&step.post_job_actions));
+        put(
+            "post_job_actions",
+            actions::to_native(&step.post_job_actions),
+        );
     }
     put("tool_id", json!(step.tool_id));
-    put("tool_state", match style {
-        Style::Editor => step.tool_inputs.clone(),
-        _ => json!(step.tool_inputs.to_string()),
-    });
+    put(
+        "tool_state",
+        match style {
+            Style::Editor => step.tool_inputs.clone(),
+            _ => json!(step.tool_inputs.to_string()),
+        },
+    );
     put("tool_version", json!(step.tool_version));
     put("type", json!(step.step_type));
     put("uuid", json!(step.uuid));
@@ -85,8 +106,14 @@ fn write_step(step: &StepDescription, style: Style) -> Value {
     let defaults = input_details(step);
     let optional = [
         ("config", step.config.clone()),
-        ("in", (!defaults.is_empty()).then_some(Value::Object(defaults))),
-        ("subworkflow", step.subworkflow.as_ref().map(|inner| write(inner, style))),
+        (
+            "in",
+            (!defaults.is_empty()).then_some(Value::Object(defaults)),
+        ),
+        (
+            "subworkflow",
+            step.subworkflow.as_ref().map(|inner| write(inner, style)),
+        ),
         ("tool_representation", step.tool_representation.clone()),
         ("tool_shed_repository", step.tool_shed_repository.clone()),
         ("tool_uuid", step.tool_uuid.map(|uuid| json!(uuid))),
@@ -101,7 +128,10 @@ fn write_step(step: &StepDescription, style: Style) -> Value {
 
 /// A single connection as an object, several as a list, as Galaxy has it for old readers.
 fn input_connections(step: &StepDescription) -> Value {
-    let connected = step.inputs.iter().filter(|input| !input.connections.is_empty());
+    let connected = step
+        .inputs
+        .iter()
+        .filter(|input| !input.connections.is_empty());
     let written = connected.map(|input| {
         let mut list: Vec<Value> = input
             .connections
@@ -139,18 +169,30 @@ pub(super) fn details(input: &StepInput) -> Object {
     let default = input.default_value.clone().unwrap_or(Value::Null);
     let fields = [
         ("default", input.default_value_set.then_some(default)),
-        ("merge_type", input.merge_type.as_ref().map(|text| json!(text))),
-        ("scatter_type", input.scatter_type.as_ref().map(|text| json!(text))),
+        (
+            "merge_type",
+            input.merge_type.as_ref().map(|text| json!(text)),
+        ),
+        (
+            "scatter_type",
+            input.scatter_type.as_ref().map(|text| json!(text)),
+        ),
         ("value_from", input.value_from.clone()),
-        ("value_from_type", input.value_from_type.as_ref().map(|text| json!(text))),
+        (
+            "value_from_type",
+            input.value_from_type.as_ref().map(|text| json!(text)),
+        ),
         ("runtime_value", input.runtime_value.then_some(json!(true))),
     ];
-    let given = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let given = fields
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     given.collect()
 }
 
 fn declared_inputs(step: &StepDescription) -> Value {
-    let entry = |input: &DeclaredInput| json!({"name": input.name, "description": input.description});
+    let entry =
+        |input: &DeclaredInput| json!({"name": input.name, "description": input.description});
     match step.declared_inputs.as_slice() {
         [] => default_declared_inputs(step).iter().map(entry).collect(),
         declared => declared.iter().map(entry).collect(),
@@ -167,12 +209,16 @@ fn default_declared_inputs(step: &StepDescription) -> Vec<DeclaredInput> {
     if step.is_input_step() {
         let annotation = step.annotation.as_deref().unwrap_or("");
         let label = step.effective_label();
-        return label.map(|label| declared(label, annotation)).into_iter().collect();
+        return label
+            .map(|label| declared(label, annotation))
+            .into_iter()
+            .collect();
     }
     let tool = step.name.as_deref().unwrap_or("");
     let state = step.tool_inputs.as_object().into_iter().flatten();
     let open = state.filter(|(_, value)| is_runtime_value(value));
-    open.map(|(name, _)| declared(name, &format!("runtime parameter for tool {tool}"))).collect()
+    open.map(|(name, _)| declared(name, &format!("runtime parameter for tool {tool}")))
+        .collect()
 }
 
 /// Fills in `declared_inputs` where a file has none, so that it does not matter whether a

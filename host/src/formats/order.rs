@@ -93,7 +93,9 @@ impl Insides {
         let unlabelled_outputs = unlabelled
             .map(|(step, output)| (step.order_index, output.output_name.clone()))
             .collect();
-        let unlabelled = inner.input_steps().filter(|step| step.effective_label().is_none());
+        let unlabelled = inner
+            .input_steps()
+            .filter(|step| step.effective_label().is_none());
         let inside = Inside {
             moved,
             unlabelled_inputs: unlabelled.map(|step| step.order_index).collect(),
@@ -123,7 +125,11 @@ impl Insides {
             return;
         }
         for (index, step) in workflow.steps.iter_mut().enumerate() {
-            for connection in step.inputs.iter_mut().flat_map(|input| &mut input.connections) {
+            for connection in step
+                .inputs
+                .iter_mut()
+                .flat_map(|input| &mut input.connections)
+            {
                 if let Some(producer) = self.0.get(&connection.output_step) {
                     producer.follow_name(&mut connection.output_name);
                 }
@@ -179,7 +185,10 @@ fn sort_by_position(workflow: &mut WorkflowDescription) -> Vec<usize> {
         return order;
     };
     // Freehand drawings are shifted but do not count, as in Galaxy.
-    let remarks = workflow.comments.iter().filter(|c| c.comment_type != "freehand");
+    let remarks = workflow
+        .comments
+        .iter()
+        .filter(|c| c.comment_type != "freehand");
     let corners = remarks.filter_map(|comment| pair(comment.position.as_ref()?, &0, &1));
     let (mut left, mut top) = (f64::INFINITY, f64::INFINITY);
     for (x, y) in positions.iter().copied().chain(corners) {
@@ -189,7 +198,10 @@ fn sort_by_position(workflow: &mut WorkflowDescription) -> Vec<usize> {
         return order;
     }
 
-    let distances: Vec<f64> = positions.iter().map(|(x, y)| (x - left).hypot(y - top)).collect();
+    let distances: Vec<f64> = positions
+        .iter()
+        .map(|(x, y)| (x - left).hypot(y - top))
+        .collect();
     for (step, (x, y)) in workflow.steps.iter_mut().zip(&positions) {
         step.position = Some(json!({"left": number(x - left), "top": number(y - top)}));
     }
@@ -231,7 +243,10 @@ fn topological(sorted: &[usize], graph: &StepGraph) -> (Vec<usize>, bool) {
         rank[*step] = place;
     }
     let mut waiting_for: Vec<usize> = graph.producers.iter().map(Vec::len).collect();
-    let roots = sorted.iter().copied().filter(|step| waiting_for[*step] == 0);
+    let roots = sorted
+        .iter()
+        .copied()
+        .filter(|step| waiting_for[*step] == 0);
     let mut queue: VecDeque<usize> = roots.collect();
     let mut order = Vec::with_capacity(sorted.len());
     while let Some(step) = queue.pop_front() {

@@ -90,7 +90,11 @@ mod tests {
     fn a_source_is_read_with_the_longest_label_it_can_begin_with() {
         let names = names(&["a", "a/b", "a/b/c", "7"]);
         let check = |source: &str, step: usize, output: &str| {
-            assert_eq!(names.resolve(source), Ok((step, output.to_owned())), "{source}");
+            assert_eq!(
+                names.resolve(source),
+                Ok((step, output.to_owned())),
+                "{source}"
+            );
         };
         check("a", 0, "output");
         check("a/x", 0, "x");

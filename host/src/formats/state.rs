@@ -92,9 +92,18 @@ mod tests {
             json!({"__page__": 0, "n": "\"1\"", "c": "{\"x\": {\"y\": 1}}", "i": "null"}),
             json!({"__page__": 0, "n": "1", "c": {"x": {"y": 1}}, "i": null}),
         );
-        check(json!({"n": "\"1\"", "t": "text"}), json!({"n": "\"1\"", "t": "text"}));
-        check(json!({"n": "\"1\"", "t": true}), json!({"n": "\"1\"", "t": true}));
-        check(json!({"n": "3", "t": "true"}), json!({"n": "3", "t": "true"}));
+        check(
+            json!({"n": "\"1\"", "t": "text"}),
+            json!({"n": "\"1\"", "t": "text"}),
+        );
+        check(
+            json!({"n": "\"1\"", "t": true}),
+            json!({"n": "\"1\"", "t": true}),
+        );
+        check(
+            json!({"n": "3", "t": "true"}),
+            json!({"n": "3", "t": "true"}),
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ fn keep(step: &mut StepDescription) {
     let key = |action: &crate::model::workflow::PostJobAction| format!("{action:?}");
     step.post_job_actions.sort_by_key(key);
     let is_input = step.is_input_step();
-    let state = step.tool_inputs.as_object_mut().expect("states are objects");
+    let state = step
+        .tool_inputs
+        .as_object_mut()
+        .expect("states are objects");
     state.retain(|key, value| {
         let dropped = is_input && (key == "name" || value.is_null() && key != "default");
         !dropped && !super::state::IGNORABLE.contains(&key.as_str())

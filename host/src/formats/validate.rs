@@ -57,7 +57,10 @@ pub(super) fn weight(value: &Value) -> usize {
         Value::String(text) => 1 + text.len(),
         Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
         Value::Object(map) => {
-            1 + map.iter().map(|(key, item)| key.len() + weight(item)).sum::<usize>()
+            1 + map
+                .iter()
+                .map(|(key, item)| key.len() + weight(item))
+                .sum::<usize>()
         }
         _ => 1,
     }
@@ -193,7 +196,11 @@ fn step_rules(step: &StepDescription, step_count: usize) -> Result<(), ImportErr
     fits("type", Some(&step.step_type), STEP_TYPE_CHARS_MAX)?;
     fits("label", step.label.as_deref(), LABEL_CHARS_MAX)?;
     fits("tool_id", step.tool_id.as_deref(), INPUT_NAME_CHARS_MAX)?;
-    fits("tool_version", step.tool_version.as_deref(), LABEL_CHARS_MAX)?;
+    fits(
+        "tool_version",
+        step.tool_version.as_deref(),
+        LABEL_CHARS_MAX,
+    )?;
     if depth_exceeds(&step.tool_inputs, STATE_DEPTH_MAX) {
         let message = format!("tool_state is nested more than {STATE_DEPTH_MAX} levels deep.");
         return Err(ImportError::malformed(message));
@@ -214,8 +221,16 @@ fn step_rules(step: &StepDescription, step_count: usize) -> Result<(), ImportErr
         fits("workflow_outputs", output.label.as_deref(), LABEL_CHARS_MAX)?;
     }
     for action in &step.post_job_actions {
-        fits("post_job_actions", Some(&action.action_type), LABEL_CHARS_MAX)?;
-        fits("post_job_actions", action.output_name.as_deref(), LABEL_CHARS_MAX)?;
+        fits(
+            "post_job_actions",
+            Some(&action.action_type),
+            LABEL_CHARS_MAX,
+        )?;
+        fits(
+            "post_job_actions",
+            action.output_name.as_deref(),
+            LABEL_CHARS_MAX,
+        )?;
     }
     input_rules(step, step_count)
 }
@@ -230,7 +245,11 @@ fn input_rules(step: &StepDescription, step_count: usize) -> Result<(), ImportEr
             return Err(ImportError::duplicate(message));
         }
         for connection in &input.connections {
-            fits("output_name", Some(&connection.output_name), LABEL_CHARS_MAX)?;
+            fits(
+                "output_name",
+                Some(&connection.output_name),
+                LABEL_CHARS_MAX,
+            )?;
             if connection.output_step >= step_count {
                 let message = format!(
                     "input {} is connected to step {}, which does not exist.",
@@ -240,13 +259,18 @@ fn input_rules(step: &StepDescription, step_count: usize) -> Result<(), ImportEr
                 return Err(ImportError::malformed(message));
             }
             let Some(inner_index) = connection.input_subworkflow_step else {
-                if step.subworkflow.is_some() && name != NO_INPUT_OUTPUT_NAME && !in_when(step, name)
+                if step.subworkflow.is_some()
+                    && name != NO_INPUT_OUTPUT_NAME
+                    && !in_when(step, name)
                 {
                     return Err(unknown_subworkflow_input(name));
                 }
                 continue;
             };
-            let inner = step.subworkflow.as_ref().and_then(|sub| sub.step(inner_index));
+            let inner = step
+                .subworkflow
+                .as_ref()
+                .and_then(|sub| sub.step(inner_index));
             if !inner.is_some_and(StepDescription::is_input_step) {
                 let message = format!(
                     "input {} feeds step {inner_index} of the subworkflow, which is no input.",

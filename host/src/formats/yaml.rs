@@ -29,7 +29,9 @@ pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
     });
     match parsed {
         Ok(Ok(result)) => result,
-        _ => Err(ImportError::malformed("The YAML reader gave up on this file.")),
+        _ => Err(ImportError::malformed(
+            "The YAML reader gave up on this file.",
+        )),
     }
 }
 
@@ -252,17 +254,28 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_without_overflowing() {
-        for text in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(50_000)] {
+        for text in [
+            "[".repeat(100_000),
+            "- ".repeat(100_000),
+            "{a: ".repeat(50_000),
+        ] {
             assert!(parse(&text).is_err());
         }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
         let text = prop_oneof![
-            Just("yes".to_owned()), Just("1e-5".to_owned()), Just("null".to_owned()),
-            Just("1_000".to_owned()), Just(" x\n  y\n\n".to_owned()), Just("#".to_owned()),
-            Just("- a".to_owned()), Just("!t".to_owned()), Just("a: b".to_owned()),
-            any::<String>(), "[ \\t\\n\\ra:#'\"-]{0,12}",
+            Just("yes".to_owned()),
+            Just("1e-5".to_owned()),
+            Just("null".to_owned()),
+            Just("1_000".to_owned()),
+            Just(" x\n  y\n\n".to_owned()),
+            Just("#".to_owned()),
+            Just("- a".to_owned()),
+            Just("!t".to_owned()),
+            Just("a: b".to_owned()),
+            any::<String>(),
+            "[ \\t\\n\\ra:#'\"-]{0,12}",
         ];
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -70,7 +70,11 @@ pub struct AwaitedJobs {
 /// Where the tools are.
 pub trait Tools {
     /// The tool of a step, or a sentence for the workflow's owner.
-    fn tool(&self, step: &StepDescription, dynamic_tool_id: Option<i64>) -> Result<Arc<Tool>, String>;
+    fn tool(
+        &self,
+        step: &StepDescription,
+        dynamic_tool_id: Option<i64>,
+    ) -> Result<Arc<Tool>, String>;
 }
 
 /// What a plugin's module is asked about.
@@ -96,10 +100,21 @@ pub enum ModuleInput {
 pub enum ModuleOutcome {
     Scheduled(HashMap<String, StepValue>),
     /// The step is done, its outputs are not: whoever needs them waits.
-    OutputsDelayed { wait: Wait },
-    Delayed { why: String, wait: Wait },
-    Fail { reason: String, text: String },
-    Cancel { reason: String, text: String },
+    OutputsDelayed {
+        wait: Wait,
+    },
+    Delayed {
+        why: String,
+        wait: Wait,
+    },
+    Fail {
+        reason: String,
+        text: String,
+    },
+    Cancel {
+        reason: String,
+        text: String,
+    },
 }
 
 /// The step types that plugins supply.
@@ -129,7 +144,10 @@ impl Outcome {
     fn ended(message: InvocationMessage, event: InvocationEvent) -> Outcome {
         let mut writes = Writes::default();
         writes.messages.push(message);
-        Outcome { writes, event: Some(event) }
+        Outcome {
+            writes,
+            event: Some(event),
+        }
     }
 }
 
@@ -145,7 +163,9 @@ impl Progress {
     pub fn recover(&mut self, modules: &dyn Modules) -> Result<(), Box<Outcome>> {
         let revision = self.revision.clone();
         for step in &revision.description.steps {
-            let Some(record) = self.steps.get(&step.order_index) else { continue };
+            let Some(record) = self.steps.get(&step.order_index) else {
+                continue;
+            };
             if record.state != StepState::Scheduled || is_host_type(&step.step_type) {
                 continue;
             }
@@ -154,7 +174,9 @@ impl Progress {
             let outputs = match modules.recover_mapping(&call) {
                 Ok(ModuleOutcome::Scheduled(outputs)) => Outputs::Known(outputs),
                 // The step's outputs are delayed, the attempt is not: only a consumer makes it wait.
-                Ok(ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. }) => {
+                Ok(
+                    ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. },
+                ) => {
                     let mut waits = vec![wait];
                     if wait == Wait::Step {
                         waits.extend(self.upstream_waits(step));
@@ -177,7 +199,9 @@ impl Progress {
     /// The steps that are not scheduled yet, in order.
     pub fn remaining(&self) -> impl Iterator<Item = &StepDescription> {
         self.revision.description.steps.iter().filter(|step| {
-            self.steps.get(&step.order_index).is_none_or(|record| record.state != StepState::Scheduled)
+            self.steps
+                .get(&step.order_index)
+                .is_none_or(|record| record.state != StepState::Scheduled)
         })
     }
 
@@ -209,7 +233,11 @@ impl Progress {
         ModuleCall {
             invocation_uuid: self.uuid,
             step,
-            runtime_state: self.step_states.get(&step.order_index).cloned().unwrap_or(Value::Null),
+            runtime_state: self
+                .step_states
+                .get(&step.order_index)
+                .cloned()
+                .unwrap_or(Value::Null),
             action,
             inputs,
         }
@@ -218,7 +246,10 @@ impl Progress {
 
 /// Step types whose modules are part of the host.
 pub fn is_host_type(step_type: &str) -> bool {
-    matches!(step_type, "data_input" | "data_collection_input" | "parameter_input" | "tool")
+    matches!(
+        step_type,
+        "data_input" | "data_collection_input" | "parameter_input" | "tool"
+    )
 }
 
 /// What executing a step came to.
@@ -269,17 +300,25 @@ impl Iteration<'_> {
                 Ok(done) => done,
                 Err(Stop::Delayed { waits, .. }) => {
                     delayed = true;
-                    progress.table.insert(order_index, Outputs::Delayed(waits.clone()));
+                    progress
+                        .table
+                        .insert(order_index, Outputs::Delayed(waits.clone()));
                     writes.waits.extend(waits);
                     continue;
                 }
                 Err(stop) => {
                     let mut outcome = stopped(stop);
                     // What was planned before the fault is kept: its jobs go on, as in Galaxy.
-                    outcome.writes.messages.splice(0..0, std::mem::take(&mut writes.messages));
+                    outcome
+                        .writes
+                        .messages
+                        .splice(0..0, std::mem::take(&mut writes.messages));
                     writes.messages = outcome.writes.messages;
                     writes.waits.clear();
-                    return Outcome { writes, event: outcome.event };
+                    return Outcome {
+                        writes,
+                        event: outcome.event,
+                    };
                 }
             };
             if row.is_new {
@@ -329,7 +368,10 @@ impl Iteration<'_> {
             true => InvocationEvent::StepsRemain,
             false => InvocationEvent::EveryStepScheduled,
         };
-        Outcome { writes, event: Some(event) }
+        Outcome {
+            writes,
+            event: Some(event),
+        }
     }
 
     /// Puts the values of all input steps into the table, so that references work whatever the order.
@@ -339,7 +381,9 @@ impl Iteration<'_> {
             if !progress.table.contains_key(&step.order_index) {
                 let value = input_value(progress, step);
                 let outputs = HashMap::from([("output".to_owned(), value)]);
-                progress.table.insert(step.order_index, Outputs::Known(outputs));
+                progress
+                    .table
+                    .insert(step.order_index, Outputs::Known(outputs));
             }
         }
     }
@@ -357,7 +401,11 @@ impl Iteration<'_> {
         if let Some(text) = allowed.held.get(&step_id) {
             return Err(Stop::delayed(text.clone(), Wait::Scheduler));
         }
-        if allowed.expand.as_ref().is_some_and(|expand| !expand.contains(&step_id)) {
+        if allowed
+            .expand
+            .as_ref()
+            .is_some_and(|expand| !expand.contains(&step_id))
+        {
             // It was not offered, as something upstream has to wait; or it has only now become possible.
             for input in &step.inputs {
                 for from in input.connections.iter().filter(|c| !input.is_non_data(c)) {
@@ -366,7 +414,10 @@ impl Iteration<'_> {
                     resolve::connection(table, known, ids, step.order_index, from, Use::Data)?;
                 }
             }
-            return Err(Stop::delayed("the scheduler has not been asked yet", Wait::Budget));
+            return Err(Stop::delayed(
+                "the scheduler has not been asked yet",
+                Wait::Budget,
+            ));
         }
         match step.step_type.as_str() {
             "data_input" | "data_collection_input" => {
@@ -381,13 +432,20 @@ impl Iteration<'_> {
                 }
                 Ok(Done::Outputs(HashMap::from([("output".to_owned(), value)])))
             }
-            "tool" => self.tool_step(progress, step, step_id, budget, writes).map(Done::Tool),
+            "tool" => self
+                .tool_step(progress, step, step_id, budget, writes)
+                .map(Done::Tool),
             _ => self.module_step(progress, step, step_id),
         }
     }
 
     /// Steps that this one only follows, without taking data from them.
-    fn check_order(&self, progress: &Progress, step: &StepDescription, step_id: i64) -> Result<(), Stop> {
+    fn check_order(
+        &self,
+        progress: &Progress,
+        step: &StepDescription,
+        step_id: i64,
+    ) -> Result<(), Stop> {
         for input in &step.inputs {
             for before in input.connections.iter().filter(|c| input.is_non_data(c)) {
                 let scheduled = match progress.steps.get(&before.output_step) {
@@ -401,20 +459,32 @@ impl Iteration<'_> {
                         Some(Outputs::Known(_)) => vec![Wait::Budget],
                         None => vec![Wait::Step],
                     };
-                    return Err(Stop::Delayed { why: "an earlier step is not scheduled yet".into(), waits });
+                    return Err(Stop::Delayed {
+                        why: "an earlier step is not scheduled yet".into(),
+                        waits,
+                    });
                 }
-                let Some(jobs) = progress.awaited_jobs.get(&before.output_step) else { continue };
+                let Some(jobs) = progress.awaited_jobs.get(&before.output_step) else {
+                    continue;
+                };
                 if let Some(job_id) = jobs.failed {
                     return Err(Stop::Fail(InvocationMessage {
                         reason: reason::JOB_FAILED,
-                        workflow_step_id: progress.revision.step_ids.get(before.output_step).copied(),
+                        workflow_step_id: progress
+                            .revision
+                            .step_ids
+                            .get(before.output_step)
+                            .copied(),
                         dependent_workflow_step_id: Some(step_id),
                         job_id: Some(job_id),
                         ..Default::default()
                     }));
                 }
                 if let Some(job) = jobs.unfinished {
-                    return Err(Stop::delayed("an earlier step's jobs are not finished", Wait::Job(job)));
+                    return Err(Stop::delayed(
+                        "an earlier step's jobs are not finished",
+                        Wait::Job(job),
+                    ));
                 }
             }
         }
@@ -430,13 +500,25 @@ impl Iteration<'_> {
         writes: &mut Writes,
     ) -> Result<tool_run::Ran, Stop> {
         let revision = progress.revision.clone();
-        let dynamic_tool_id = revision.dynamic_tool_ids.get(step.order_index).copied().flatten();
-        let tool = self.tools.tool(step, dynamic_tool_id).map_err(|text| Stop::unexpected(step_id, text))?;
+        let dynamic_tool_id = revision
+            .dynamic_tool_ids
+            .get(step.order_index)
+            .copied()
+            .flatten();
+        let tool = self
+            .tools
+            .tool(step, dynamic_tool_id)
+            .map_err(|text| Stop::unexpected(step_id, text))?;
         let state = progress
             .step_states
             .get(&step.order_index)
             .cloned()
-            .ok_or_else(|| Stop::unexpected(step_id, format!("no step state for step {}", step.order_index + 1)))?;
+            .ok_or_else(|| {
+                Stop::unexpected(
+                    step_id,
+                    format!("no step state for step {}", step.order_index + 1),
+                )
+            })?;
         let connected = connected_values(progress, step, &tool, &state)?;
         let actions: Vec<(i64, PostJobAction)> = revision.post_job_action_ids[step.order_index]
             .iter()
@@ -460,7 +542,12 @@ impl Iteration<'_> {
         tool_run::run(&run, &mut progress.known, self.ids, writes)
     }
 
-    fn module_step(&self, progress: &Progress, step: &StepDescription, step_id: i64) -> Result<Done, Stop> {
+    fn module_step(
+        &self,
+        progress: &Progress,
+        step: &StepDescription,
+        step_id: i64,
+    ) -> Result<Done, Stop> {
         let call = progress.module_call(step, None);
         match self.modules.execute(&call) {
             Ok(ModuleOutcome::Scheduled(outputs)) => Ok(Done::Outputs(outputs)),
@@ -473,7 +560,9 @@ impl Iteration<'_> {
                 Err(Stop::Delayed { why, waits })
             }
             Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),
-            Ok(ModuleOutcome::Cancel { reason, text }) => Err(module_cancel(step_id, &reason, text)),
+            Ok(ModuleOutcome::Cancel { reason, text }) => {
+                Err(module_cancel(step_id, &reason, text))
+            }
             Err(text) => Err(Stop::unexpected(step_id, text)),
         }
     }
@@ -490,20 +579,39 @@ fn connected_values(
     let terminals = parameters::terminals(tool, &normalised);
     let mut connected = Vec::with_capacity(step.inputs.len());
     for input in &step.inputs {
-        let what_for = match terminals.iter().find(|t| t.name == input.name).map(|t| &t.kind) {
+        let what_for = match terminals
+            .iter()
+            .find(|t| t.name == input.name)
+            .map(|t| &t.kind)
+        {
             Some(TerminalKind::Parameter { .. }) => Use::Parameter,
             _ => Use::Data,
         };
         let mut values = Vec::with_capacity(input.connections.len());
         for from in input.connections.iter().filter(|c| !input.is_non_data(c)) {
-            let (table, known, ids) = (&progress.table, &progress.known, &progress.revision.step_ids);
-            values.push(resolve::connection(table, known, ids, step.order_index, from, what_for)?);
+            let (table, known, ids) = (
+                &progress.table,
+                &progress.known,
+                &progress.revision.step_ids,
+            );
+            values.push(resolve::connection(
+                table,
+                known,
+                ids,
+                step.order_index,
+                from,
+                what_for,
+            )?);
         }
         let nothing = values.iter().all(|v| *v == StepValue::NoReplacement);
         if nothing && input.default_value_set {
             let given = parameters::get_path(state, &input.name);
-            if given.is_none_or(|v| v.is_null() || parameters::is_connected(v) || parameters::is_runtime(v)) {
-                values = vec![StepValue::Json(input.default_value.clone().unwrap_or(Value::Null))];
+            if given.is_none_or(|v| {
+                v.is_null() || parameters::is_connected(v) || parameters::is_runtime(v)
+            }) {
+                values = vec![StepValue::Json(
+                    input.default_value.clone().unwrap_or(Value::Null),
+                )];
             }
         }
         if !values.is_empty() {
@@ -531,7 +639,9 @@ fn input_value(progress: &Progress, step: &StepDescription) -> StepValue {
 fn effective_replacements(progress: &Progress) -> HashMap<String, String> {
     let mut replacements = HashMap::new();
     for step in progress.revision.description.input_steps() {
-        let (Some("parameter_input"), Some(label)) = (Some(step.step_type.as_str()), step.effective_label()) else {
+        let (Some("parameter_input"), Some(label)) =
+            (Some(step.step_type.as_str()), step.effective_label())
+        else {
             continue;
         };
         if let StepValue::Json(value) = input_value(progress, step) {
@@ -565,7 +675,9 @@ fn record_outputs(
     }
     for output in &step.workflow_outputs {
         let key = (step.order_index, output.output_name.clone());
-        let Some(workflow_output_id) = revision.workflow_output_ids.get(&key) else { continue };
+        let Some(workflow_output_id) = revision.workflow_output_ids.get(&key) else {
+            continue;
+        };
         match outputs.get(&output.output_name) {
             Some(value) => writes.invocation_outputs.push(InvocationOutput {
                 workflow_output_id: *workflow_output_id,
@@ -588,14 +700,21 @@ pub fn stopped(stop: Stop) -> Outcome {
         Stop::Fail(message) => Outcome::ended(message, InvocationEvent::Failed),
         Stop::Cancel(message) => Outcome::ended(message, InvocationEvent::CancelRequested),
         Stop::Delayed { waits, .. } => Outcome {
-            writes: Writes { waits, ..Default::default() },
+            writes: Writes {
+                waits,
+                ..Default::default()
+            },
             event: Some(InvocationEvent::StepsRemain),
         },
     }
 }
 
 fn module_message(step_id: i64, wanted: &str, text: String) -> InvocationMessage {
-    let reason = reason::ALL.iter().find(|r| **r == wanted).copied().unwrap_or(reason::UNEXPECTED_FAILURE);
+    let reason = reason::ALL
+        .iter()
+        .find(|r| **r == wanted)
+        .copied()
+        .unwrap_or(reason::UNEXPECTED_FAILURE);
     InvocationMessage {
         reason,
         workflow_step_id: Some(step_id),

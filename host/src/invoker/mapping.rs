@@ -15,9 +15,16 @@ pub struct MappedInput<'a> {
 /// What one job gets of one mapped input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Slice<'a> {
-    Hda { id: i64, identifier: &'a str },
+    Hda {
+        id: i64,
+        identifier: &'a str,
+    },
     /// A nested collection, by the element that holds it.
-    Element { dce_id: i64, collection: &'a Collection, identifier: &'a str },
+    Element {
+        dce_id: i64,
+        collection: &'a Collection,
+        identifier: &'a str,
+    },
 }
 
 /// The structure that the outputs of a mapped step take.
@@ -59,7 +66,10 @@ pub enum Fit {
 
 /// Ranks of a collection type: `list:paired` has 2.
 pub fn rank(collection_type: &str) -> usize {
-    collection_type.split(':').filter(|part| !part.is_empty()).count()
+    collection_type
+        .split(':')
+        .filter(|part| !part.is_empty())
+        .count()
 }
 
 /// Whether an input that declares one of `declared` (any, when empty) takes a collection of type `actual`
@@ -96,7 +106,11 @@ fn accepts(declared: &str, actual: &str) -> bool {
     }
     if let Some(outer) = declared.strip_suffix("paired_or_unpaired") {
         let outer = outer.trim_end_matches(':');
-        let paired = if outer.is_empty() { "paired".to_owned() } else { format!("{outer}:paired") };
+        let paired = if outer.is_empty() {
+            "paired".to_owned()
+        } else {
+            format!("{outer}:paired")
+        };
         if actual == paired || (!outer.is_empty() && actual == outer) {
             return true;
         }
@@ -108,7 +122,9 @@ fn accepts(declared: &str, actual: &str) -> bool {
 }
 
 fn proper_suffix(actual: &str, wanted: &str) -> bool {
-    actual.strip_suffix(wanted).is_some_and(|rest| rest.ends_with(':'))
+    actual
+        .strip_suffix(wanted)
+        .is_some_and(|rest| rest.ends_with(':'))
 }
 
 /// Matches the mapped inputs by shape; none for no inputs. The error is for the workflow's owner.
@@ -155,7 +171,11 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
     }))
 }
 
-fn walk(children: &[Branch], path: &mut Vec<(usize, String)>, paths: &mut Vec<Vec<(usize, String)>>) {
+fn walk(
+    children: &[Branch],
+    path: &mut Vec<(usize, String)>,
+    paths: &mut Vec<Vec<(usize, String)>>,
+) {
     for (index, branch) in children.iter().enumerate() {
         path.push((index, branch.identifier.clone()));
         match &branch.inner {
@@ -191,15 +211,16 @@ fn branches(collection: &Collection, depth: usize) -> Vec<Branch> {
 
 fn same_shape(shape: &[Branch], collection: &Collection, depth: usize) -> bool {
     shape.len() == collection.elements.len()
-        && shape.iter().zip(&collection.elements).all(|(branch, element)| {
-            match (&branch.inner, &element.object) {
+        && shape
+            .iter()
+            .zip(&collection.elements)
+            .all(|(branch, element)| match (&branch.inner, &element.object) {
                 (Some(inner), ElementObject::Collection(child)) if depth > 1 => {
                     same_shape(inner, child, depth - 1)
                 }
                 (None, _) => depth == 1 || matches!(element.object, ElementObject::Hda(_)),
                 _ => false,
-            }
-        })
+            })
 }
 
 fn take<'a>(collection: &'a Collection, depth: usize, taken: &mut Vec<Slice<'a>>) {
@@ -251,14 +272,24 @@ mod tests {
 
     fn pairs(identifiers: &[&str]) -> Collection {
         let pair = || {
-            let ends = vec![("forward", ElementObject::Hda(1)), ("reverse", ElementObject::Hda(2))];
+            let ends = vec![
+                ("forward", ElementObject::Hda(1)),
+                ("reverse", ElementObject::Hda(2)),
+            ];
             ElementObject::Collection(list("paired", ends))
         };
-        list("list:paired", identifiers.iter().map(|id| (*id, pair())).collect())
+        list(
+            "list:paired",
+            identifiers.iter().map(|id| (*id, pair())).collect(),
+        )
     }
 
     fn mapped<'a>(name: &str, collection: &'a Collection, sub_rank: usize) -> MappedInput<'a> {
-        MappedInput { name: name.into(), collection, sub_rank }
+        MappedInput {
+            name: name.into(),
+            collection,
+            sub_rank,
+        }
     }
 
     #[test]
@@ -268,7 +299,11 @@ mod tests {
             (vec!["list"], "list", Fit::Whole),
             (vec!["paired"], "list:paired", Fit::Mapped(1)),
             (vec!["list"], "paired", Fit::No),
-            (vec!["paired", "list:paired"], "list:list:paired", Fit::Mapped(2)),
+            (
+                vec!["paired", "list:paired"],
+                "list:list:paired",
+                Fit::Mapped(2),
+            ),
             (vec!["paired_or_unpaired"], "paired", Fit::Whole),
             (vec!["paired_or_unpaired"], "list", Fit::Mapped(0)),
             (vec!["list:paired_or_unpaired"], "list:paired", Fit::Whole),
@@ -278,7 +313,11 @@ mod tests {
             (vec![], "anything", Fit::Whole),
         ];
         for (types, actual, expected) in cases {
-            assert_eq!(fit(&declared(&types), actual), expected, "{types:?} {actual}");
+            assert_eq!(
+                fit(&declared(&types), actual),
+                expected,
+                "{types:?} {actual}"
+            );
         }
     }
 
@@ -288,10 +327,21 @@ mod tests {
         let inputs = vec![mapped("input2", &b, 0), mapped("input1", &a, 0)];
         let mapping = match_inputs(inputs).expect("same shape").expect("mapped");
         assert_eq!(mapping.structure.collection_type, "list");
-        let names: Vec<_> = mapping.structure.children.iter().map(|b| b.identifier.as_str()).collect();
+        let names: Vec<_> = mapping
+            .structure
+            .children
+            .iter()
+            .map(|b| b.identifier.as_str())
+            .collect();
         assert_eq!(names, ["x", "y"]);
         assert_eq!(mapping.slices.len(), 2);
-        assert_eq!(mapping.slices[1][1], Slice::Hda { id: 1, identifier: "2" });
+        assert_eq!(
+            mapping.slices[1][1],
+            Slice::Hda {
+                id: 1,
+                identifier: "2"
+            }
+        );
     }
 
     #[test]
@@ -308,7 +358,10 @@ mod tests {
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
         assert_eq!(mapping.structure.collection_type, "list");
         assert_eq!(mapping.slices.len(), 3);
-        assert!(matches!(mapping.slices[0][0], Slice::Element { dce_id: 100, .. }));
+        assert!(matches!(
+            mapping.slices[0][0],
+            Slice::Element { dce_id: 100, .. }
+        ));
     }
 
     #[test]

@@ -20,7 +20,10 @@ pub struct Changed {
 pub fn is_immediate(action_type: &str) -> bool {
     matches!(
         action_type,
-        "RenameDatasetAction" | "ChangeDatatypeAction" | "TagDatasetAction" | "RemoveTagDatasetAction"
+        "RenameDatasetAction"
+            | "ChangeDatatypeAction"
+            | "TagDatasetAction"
+            | "RemoveTagDatasetAction"
     )
 }
 
@@ -56,7 +59,9 @@ pub fn apply<'a>(
                 }
             }
             "ChangeDatatypeAction" => {
-                changed.extension = argument("newtype").filter(|t| !t.is_empty()).map(str::to_owned);
+                changed.extension = argument("newtype")
+                    .filter(|t| !t.is_empty())
+                    .map(str::to_owned);
             }
             "TagDatasetAction" => {
                 for tag in tag_list(argument("tags").unwrap_or_default()) {
@@ -78,10 +83,13 @@ pub fn apply<'a>(
 
 /// A comma list of tags; a leading `#` stands for `name:`.
 fn tag_list(text: &str) -> impl Iterator<Item = String> {
-    text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|tag| match tag.strip_prefix('#') {
-        Some(name) => format!("name:{name}"),
-        None => tag.to_owned(),
-    })
+    text.split(',')
+        .map(str::trim)
+        .filter(|t| !t.is_empty())
+        .map(|tag| match tag.strip_prefix('#') {
+            Some(name) => format!("name:{name}"),
+            None => tag.to_owned(),
+        })
 }
 
 /// Fills in `#{input | filter}` and `${parameter}`. What cannot be filled in becomes empty, or stays, as in Galaxy.
@@ -105,7 +113,9 @@ fn fill_in(
         }
         Some(text)
     });
-    replace_braced(&with_inputs, "${", |name| replacements.get(name.trim()).cloned())
+    replace_braced(&with_inputs, "${", |name| {
+        replacements.get(name.trim()).cloned()
+    })
 }
 
 fn basename(name: &str) -> String {
@@ -147,16 +157,31 @@ mod tests {
     }
 
     fn renamed(template: &str) -> String {
-        let actions = [action("RenameDatasetAction", "out", json!({"newname": template}))];
+        let actions = [action(
+            "RenameDatasetAction",
+            "out",
+            json!({"newname": template}),
+        )];
         let names = |input: &str| (input == "cond|reads").then(|| "run/Sample.fastq".to_owned());
         let replacements = HashMap::from([("sample".to_owned(), "S1".to_owned())]);
-        apply(actions.iter(), "out", "old".into(), vec![], &names, &replacements).name
+        apply(
+            actions.iter(),
+            "out",
+            "old".into(),
+            vec![],
+            &names,
+            &replacements,
+        )
+        .name
     }
 
     #[test]
     fn a_new_name_is_filled_in_from_inputs_and_replacements() {
         assert_eq!(renamed("plain"), "plain");
-        assert_eq!(renamed("#{cond.reads | basename | upper} of ${sample}"), "SAMPLE of S1");
+        assert_eq!(
+            renamed("#{cond.reads | basename | upper} of ${sample}"),
+            "SAMPLE of S1"
+        );
         assert_eq!(renamed("${unknown}"), "${unknown}");
         assert_eq!(renamed("open #{brace"), "open #{brace");
         assert_eq!(renamed(""), "old");
@@ -169,7 +194,14 @@ mod tests {
             action("ChangeDatatypeAction", "other", json!({"newtype": "bed"})),
             action("RemoveTagDatasetAction", "out", json!({"tags": "b"})),
         ];
-        let changed = apply(actions.iter(), "out", "n".into(), vec![], &|_| None, &HashMap::new());
+        let changed = apply(
+            actions.iter(),
+            "out",
+            "n".into(),
+            vec![],
+            &|_| None,
+            &HashMap::new(),
+        );
         assert_eq!(changed.tags, ["name:a"]);
         assert_eq!(changed.extension, None);
     }

@@ -70,7 +70,9 @@ pub fn connection(
         StepValue::Json(_) | StepValue::NoReplacement => {}
         StepValue::Hda(id) => {
             if what_for == Use::Parameter {
-                dataset_ready(known, *id, || about(reason::DATASET_FAILED, Some(*id), None))?;
+                dataset_ready(known, *id, || {
+                    about(reason::DATASET_FAILED, Some(*id), None)
+                })?;
             }
         }
         StepValue::Hdca(id) => {
@@ -78,17 +80,27 @@ pub fn connection(
             match (hdca.collection.populated(), hdca.unfinished_job) {
                 (Populated::Ok, _) => {}
                 (Populated::New, Some(job)) => {
-                    return Err(Stop::delayed("the collection's elements are not known yet", Wait::Job(job)));
+                    return Err(Stop::delayed(
+                        "the collection's elements are not known yet",
+                        Wait::Job(job),
+                    ));
                 }
                 // Partly expanded by this very invocation: its own next look goes on.
                 (Populated::New, None) => {
-                    return Err(Stop::delayed("the collection is still being filled", Wait::Step));
+                    return Err(Stop::delayed(
+                        "the collection is still being filled",
+                        Wait::Step,
+                    ));
                 }
-                (Populated::Failed, _) => return Err(about(reason::COLLECTION_FAILED, None, Some(*id))),
+                (Populated::Failed, _) => {
+                    return Err(about(reason::COLLECTION_FAILED, None, Some(*id)));
+                }
             }
             if what_for == Use::Parameter {
                 for leaf in hdca.collection.leaves() {
-                    dataset_ready(known, leaf, || about(reason::COLLECTION_FAILED, None, Some(*id)))?;
+                    dataset_ready(known, leaf, || {
+                        about(reason::COLLECTION_FAILED, None, Some(*id))
+                    })?;
                 }
             }
         }
@@ -178,18 +190,34 @@ mod tests {
         known.hdas.insert(1, hda(1, DatasetState::Running));
         let table = table(StepValue::Hda(1));
         let waiting = connection(&table, &known, &[7, 8], 1, &from(0), Use::Parameter);
-        assert!(matches!(waiting, Err(Stop::Delayed { waits, .. }) if waits == [Wait::Dataset(10)]));
+        assert!(
+            matches!(waiting, Err(Stop::Delayed { waits, .. }) if waits == [Wait::Dataset(10)])
+        );
         known.hdas.insert(1, hda(1, DatasetState::Error));
         let failed = connection(&table, &known, &[7, 8], 1, &from(0), Use::Parameter);
-        assert!(matches!(failed, Err(Stop::Fail(m)) if m.reason == reason::DATASET_FAILED && m.hda_id == Some(1)));
+        assert!(
+            matches!(failed, Err(Stop::Fail(m)) if m.reason == reason::DATASET_FAILED && m.hda_id == Some(1))
+        );
     }
 
     #[test]
     fn an_output_that_no_step_has_fails_the_invocation() {
-        let result = connection(&OutputTable::new(), &Known::default(), &[7, 8], 1, &from(0), Use::Data);
-        let Err(Stop::Fail(message)) = result else { panic!("{result:?}") };
+        let result = connection(
+            &OutputTable::new(),
+            &Known::default(),
+            &[7, 8],
+            1,
+            &from(0),
+            Use::Data,
+        );
+        let Err(Stop::Fail(message)) = result else {
+            panic!("{result:?}")
+        };
         assert_eq!(message.reason, reason::OUTPUT_NOT_FOUND);
-        assert_eq!((message.workflow_step_id, message.dependent_workflow_step_id), (Some(8), Some(7)));
+        assert_eq!(
+            (message.workflow_step_id, message.dependent_workflow_step_id),
+            (Some(8), Some(7))
+        );
     }
 
     #[test]
@@ -206,7 +234,10 @@ mod tests {
             hid: Hid::Given(1),
             name: "c".into(),
             deleted: false,
-            collection: Collection { populated, ..collection.clone() },
+            collection: Collection {
+                populated,
+                ..collection.clone()
+            },
             unfinished_job,
         };
         known.hdcas.insert(2, hdca(Some(9), Populated::New));

@@ -12,9 +12,7 @@ use super::post_job_actions;
 use super::resolve;
 use super::stop::Stop;
 use super::when;
-use super::writes::{
-    JobInput, NewCollection, NewElement, NewHda, NewHdca, NewIds, NewJob, Writes,
-};
+use super::writes::{JobInput, NewCollection, NewElement, NewHda, NewHdca, NewIds, NewJob, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{DatasetState, JobState};
 use crate::model::workflow::PostJobAction;
@@ -68,13 +66,22 @@ pub struct Ran {
 }
 
 /// Plans the jobs. Nothing is added to `writes` unless it succeeds.
-pub fn run(run: &ToolRun<'_>, known: &mut Known, ids: &dyn NewIds, writes: &mut Writes) -> Result<Ran, Stop> {
+pub fn run(
+    run: &ToolRun<'_>,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> Result<Ran, Stop> {
     let step = run.workflow_step_id;
     let bound = bind(run, known)?;
     let mut mapped = Vec::new();
     for (name, hdca_id, sub_rank) in &bound.mapped {
         let collection = &known.hdcas[hdca_id].collection;
-        mapped.push(MappedInput { name: name.clone(), collection, sub_rank: *sub_rank });
+        mapped.push(MappedInput {
+            name: name.clone(),
+            collection,
+            sub_rank: *sub_rank,
+        });
     }
     let mapping = mapping::match_inputs(mapped).map_err(|text| Stop::unexpected(step, text))?;
     // All slices are checked before the first write, so that a fault creates nothing.
@@ -93,14 +100,21 @@ pub fn run(run: &ToolRun<'_>, known: &mut Known, ids: &dyn NewIds, writes: &mut 
     };
     match mapping {
         None => {
-            let draft = drafts.into_iter().next().expect("one job without a mapping");
+            let draft = drafts
+                .into_iter()
+                .next()
+                .expect("one job without a mapping");
             Ok(single(run, draft, known, ids, writes))
         }
         Some(mapping) => {
             let frame = Frame {
                 collection_type: mapping.structure.collection_type.clone(),
                 paths: mapping.paths.clone(),
-                on: bound.mapped.iter().map(|(_, id, _)| known.hdcas[id].hid).collect(),
+                on: bound
+                    .mapped
+                    .iter()
+                    .map(|(_, id, _)| known.hdcas[id].hid)
+                    .collect(),
             };
             drop(mapping);
             Ok(implicit(run, drafts, &frame, known, ids, writes))
@@ -128,7 +142,11 @@ fn bind(run: &ToolRun<'_>, known: &Known) -> Result<Bound, Stop> {
         let terminals = parameters::terminals(run.tool, &params);
         let mut progressed = false;
         for (n, (name, values)) in run.connected.iter().enumerate() {
-            let Some(terminal) = terminals.iter().find(|t| t.name == *name).filter(|_| !bound[n]) else {
+            let Some(terminal) = terminals
+                .iter()
+                .find(|t| t.name == *name)
+                .filter(|_| !bound[n])
+            else {
                 continue;
             };
             bound[n] = true;
@@ -156,7 +174,12 @@ fn bind(run: &ToolRun<'_>, known: &Known) -> Result<Bound, Stop> {
         }
         extra.push((name.clone(), value));
     }
-    Ok(Bound { params, mapped, extra, terminals })
+    Ok(Bound {
+        params,
+        mapped,
+        extra,
+        terminals,
+    })
 }
 
 enum Binding {
@@ -164,9 +187,24 @@ enum Binding {
     Mapped(i64, usize),
 }
 
-fn bind_one(terminal: &Terminal, values: &[StepValue], known: &Known, step: i64) -> Result<Binding, Stop> {
-    let wrong = |what: String| Err(Stop::invalid_parameter(step, format!("{}: {what}", terminal.name)));
-    let collection_type = |id: &i64| known.hdcas.get(id).map_or("", |h| h.collection.collection_type.as_str());
+fn bind_one(
+    terminal: &Terminal,
+    values: &[StepValue],
+    known: &Known,
+    step: i64,
+) -> Result<Binding, Stop> {
+    let wrong = |what: String| {
+        Err(Stop::invalid_parameter(
+            step,
+            format!("{}: {what}", terminal.name),
+        ))
+    };
+    let collection_type = |id: &i64| {
+        known
+            .hdcas
+            .get(id)
+            .map_or("", |h| h.collection.collection_type.as_str())
+    };
     match (&terminal.kind, values) {
         (_, [] | [StepValue::NoReplacement]) => Ok(Binding::Value(Value::Null)),
         (TerminalKind::Parameter { .. }, [one]) => match one {
@@ -176,15 +214,27 @@ fn bind_one(terminal: &Terminal, values: &[StepValue], known: &Known, step: i64)
             StepValue::NoReplacement => Ok(Binding::Value(Value::Null)),
         },
         (TerminalKind::Parameter { .. }, _) => wrong("a parameter takes one value".into()),
-        (TerminalKind::Dataset { multiple: false, .. }, [one]) => match one {
+        (
+            TerminalKind::Dataset {
+                multiple: false, ..
+            },
+            [one],
+        ) => match one {
             StepValue::Hda(id) => Ok(Binding::Value(DataRef::new(DataSource::Hda, *id).to_json())),
             StepValue::Hdca(id) => Ok(Binding::Mapped(*id, 0)),
             _ => wrong("a dataset is needed here, not a value".into()),
         },
-        (TerminalKind::Dataset { multiple: false, .. }, _) => wrong("only one dataset can be connected".into()),
+        (
+            TerminalKind::Dataset {
+                multiple: false, ..
+            },
+            _,
+        ) => wrong("only one dataset can be connected".into()),
         (TerminalKind::Dataset { multiple: true, .. }, [StepValue::Hdca(id)]) => {
             match mapping::rank(collection_type(id)) {
-                0 | 1 => Ok(Binding::Value(json!({"values": [{"src": "hdca", "id": id}]}))),
+                0 | 1 => Ok(Binding::Value(
+                    json!({"values": [{"src": "hdca", "id": id}]}),
+                )),
                 _ => Ok(Binding::Mapped(*id, 1)),
             }
         }
@@ -195,22 +245,29 @@ fn bind_one(terminal: &Terminal, values: &[StepValue], known: &Known, step: i64)
                     StepValue::Hda(id) => refs.push(json!({"src": "hda", "id": id})),
                     StepValue::Hdca(id) => refs.push(json!({"src": "hdca", "id": id})),
                     StepValue::NoReplacement => {}
-                    StepValue::Json(_) => return wrong("datasets are needed here, not values".into()),
+                    StepValue::Json(_) => {
+                        return wrong("datasets are needed here, not values".into());
+                    }
                 }
             }
             Ok(Binding::Value(json!({ "values": refs })))
         }
-        (TerminalKind::Collection { collection_types, .. }, [StepValue::Hdca(id)]) => {
-            match mapping::fit(collection_types, collection_type(id)) {
-                Fit::Whole => Ok(Binding::Value(DataRef::new(DataSource::Hdca, *id).to_json())),
-                Fit::Mapped(sub_rank) => Ok(Binding::Mapped(*id, sub_rank)),
-                Fit::No => wrong(format!(
-                    "a collection of type {} does not fit an input of type {}",
-                    collection_type(id),
-                    collection_types.join(" or ")
-                )),
-            }
-        }
+        (
+            TerminalKind::Collection {
+                collection_types, ..
+            },
+            [StepValue::Hdca(id)],
+        ) => match mapping::fit(collection_types, collection_type(id)) {
+            Fit::Whole => Ok(Binding::Value(
+                DataRef::new(DataSource::Hdca, *id).to_json(),
+            )),
+            Fit::Mapped(sub_rank) => Ok(Binding::Mapped(*id, sub_rank)),
+            Fit::No => wrong(format!(
+                "a collection of type {} does not fit an input of type {}",
+                collection_type(id),
+                collection_types.join(" or ")
+            )),
+        },
         (TerminalKind::Collection { .. }, _) => wrong("one collection is needed here".into()),
     }
 }
@@ -238,18 +295,27 @@ fn draft(
     let mut identifiers: HashMap<&str, &str> = HashMap::new();
     let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
     if let Some((mapping, n)) = slice {
-        parts = mapping.names.iter().map(String::as_str).zip(&mapping.slices[n]).collect();
+        parts = mapping
+            .names
+            .iter()
+            .map(String::as_str)
+            .zip(&mapping.slices[n])
+            .collect();
         for &(name, part) in &parts {
             let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
                 continue;
             };
             let value = match (part, &terminal.kind) {
-                (Slice::Hda { id, .. }, TerminalKind::Parameter { .. }) => resolve::content(known, *id, step)?,
+                (Slice::Hda { id, .. }, TerminalKind::Parameter { .. }) => {
+                    resolve::content(known, *id, step)?
+                }
                 (Slice::Hda { id, .. }, _) => DataRef::new(DataSource::Hda, *id).to_json(),
                 (Slice::Element { dce_id, .. }, TerminalKind::Dataset { multiple: true, .. }) => {
                     json!({"values": [{"src": "dce", "id": dce_id}]})
                 }
-                (Slice::Element { dce_id, .. }, _) => DataRef::new(DataSource::Dce, *dce_id).to_json(),
+                (Slice::Element { dce_id, .. }, _) => {
+                    DataRef::new(DataSource::Dce, *dce_id).to_json()
+                }
             };
             parameters::set_path(&mut params, name, value);
             match part {
@@ -259,7 +325,8 @@ fn draft(
             }
         }
     }
-    let mut params = parameters::normalise_state(run.tool, &params).map_err(|errors| invalid(step, &errors, known))?;
+    let mut params = parameters::normalise_state(run.tool, &params)
+        .map_err(|errors| invalid(step, &errors, known))?;
     let skipped = match run.when {
         Some(expression) => {
             let inputs = condition_inputs(&params, bound, &parts, known, step)?;
@@ -282,7 +349,9 @@ fn draft(
     let slices: HashMap<i64, &Collection> = parts
         .iter()
         .filter_map(|(_, part)| match part {
-            Slice::Element { dce_id, collection, .. } => Some((*dce_id, *collection)),
+            Slice::Element {
+                dce_id, collection, ..
+            } => Some((*dce_id, *collection)),
             Slice::Hda { .. } => None,
         })
         .collect();
@@ -290,10 +359,20 @@ fn draft(
         if matches!(terminal.kind, TerminalKind::Parameter { .. }) {
             continue;
         }
-        let Some(value) = parameters::get_path(&params, &terminal.name) else { continue };
+        let Some(value) = parameters::get_path(&params, &terminal.name) else {
+            continue;
+        };
         let identifier = identifiers.get(terminal.name.as_str()).copied();
         for reference in crate::tools::inputs_json::data_refs(value) {
-            add_input(&mut draft, &terminal.name, reference, identifier, &slices, known, step)?;
+            add_input(
+                &mut draft,
+                &terminal.name,
+                reference,
+                identifier,
+                &slices,
+                known,
+                step,
+            )?;
         }
     }
     draft.params = params;
@@ -311,7 +390,10 @@ fn add_input(
 ) -> Result<(), Stop> {
     let mut add = |hda_id: i64, identifier: Option<&str>| -> Result<(), Stop> {
         let hda = known.hdas.get(&hda_id).ok_or_else(|| {
-            Stop::unexpected(step, format!("The dataset for input {name} does not exist any more."))
+            Stop::unexpected(
+                step,
+                format!("The dataset for input {name} does not exist any more."),
+            )
         })?;
         if let Some(dbkey) = hda.dbkey.as_deref().filter(|k| *k != "?") {
             draft.dbkey = dbkey.to_owned();
@@ -339,27 +421,38 @@ fn add_input(
         );
         Ok(())
     };
-    let add_leaves = |collection: &Collection, add: &mut dyn FnMut(i64, Option<&str>) -> Result<(), Stop>| {
-        each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))
-    };
+    let add_leaves =
+        |collection: &Collection, add: &mut dyn FnMut(i64, Option<&str>) -> Result<(), Stop>| {
+            each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))
+        };
     match reference.src {
         DataSource::Hda => add(reference.id, identifier),
         DataSource::Hdca => {
             let hdca = known.hdcas.get(&reference.id).ok_or_else(|| {
-                Stop::unexpected(step, format!("The collection for input {name} does not exist any more."))
+                Stop::unexpected(
+                    step,
+                    format!("The collection for input {name} does not exist any more."),
+                )
             })?;
             add_leaves(&hdca.collection, &mut add)?;
-            draft.input_collections.push((name.to_owned(), Some(reference.id), None));
+            draft
+                .input_collections
+                .push((name.to_owned(), Some(reference.id), None));
             Ok(())
         }
         DataSource::Dce => {
             if let Some(collection) = slices.get(&reference.id) {
                 add_leaves(collection, &mut add)?;
             }
-            draft.input_collections.push((name.to_owned(), None, Some(reference.id)));
+            draft
+                .input_collections
+                .push((name.to_owned(), None, Some(reference.id)));
             Ok(())
         }
-        DataSource::Ldda => Err(Stop::unexpected(step, format!("Input {name} names a library dataset; this server has no libraries."))),
+        DataSource::Ldda => Err(Stop::unexpected(
+            step,
+            format!("Input {name} names a library dataset; this server has no libraries."),
+        )),
     }
 }
 
@@ -378,8 +471,14 @@ fn each_leaf(
 
 /// The message for a state that the tool refuses: a deleted input is told apart from a wrong value.
 fn invalid(step: i64, errors: &[parameters::ParameterError], known: &Known) -> Stop {
-    let deleted = known.hdas.values().find(|h| h.deleted && errors.iter().any(|e| e.message.contains("deleted")));
-    let details: Vec<String> = errors.iter().map(|e| format!("{}: {}", e.name, e.message)).collect();
+    let deleted = known
+        .hdas
+        .values()
+        .find(|h| h.deleted && errors.iter().any(|e| e.message.contains("deleted")));
+    let details: Vec<String> = errors
+        .iter()
+        .map(|e| format!("{}: {}", e.name, e.message))
+        .collect();
     Stop::Fail(InvocationMessage {
         reason: match deleted {
             Some(_) => reason::STEP_INPUT_DELETED,
@@ -423,18 +522,32 @@ fn condition_inputs(
 }
 
 /// One job by itself.
-fn single(run: &ToolRun<'_>, draft: Draft, known: &mut Known, ids: &dyn NewIds, writes: &mut Writes) -> Ran {
+fn single(
+    run: &ToolRun<'_>,
+    draft: Draft,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> Ran {
     let job_id = ids.job();
     let made = make_job(run, job_id, draft, None, known, ids, writes);
     let mut outputs = HashMap::new();
     for (name, made) in made {
         let value = match made {
             Made::Hda(id) => StepValue::Hda(id),
-            Made::Collection { hdca_id, .. } => StepValue::Hdca(hdca_id.expect("unmapped collections are in the history")),
+            Made::Collection { hdca_id, .. } => {
+                StepValue::Hdca(hdca_id.expect("unmapped collections are in the history"))
+            }
         };
         outputs.insert(name, value);
     }
-    Ran { outputs, job_id: Some(job_id), implicit_collection_jobs_id: None, partial: false, jobs: 1 }
+    Ran {
+        outputs,
+        job_id: Some(job_id),
+        implicit_collection_jobs_id: None,
+        partial: false,
+        jobs: 1,
+    }
 }
 
 /// The shape of a mapped step's outputs.
@@ -459,15 +572,33 @@ fn implicit(
         Some(resume) => (resume.implicit_collection_jobs_id, false),
         None => (ids.implicit_collection_jobs(), true),
     };
-    writes.implicit_collection_jobs.push((group, is_new, complete));
+    writes
+        .implicit_collection_jobs
+        .push((group, is_new, complete));
     let mut trees: Vec<(String, i64, Tree)> = Vec::new();
     for output in &run.tool.outputs {
-        let resumed = run.resume.as_ref().and_then(|r| r.outputs.get(&output.name)).copied();
+        let resumed = run
+            .resume
+            .as_ref()
+            .and_then(|r| r.outputs.get(&output.name))
+            .copied();
         let tree = match resumed.and_then(|id| known.hdcas.get(&id)) {
             Some(hdca) => Tree::of(hdca.collection.clone()),
             None => Tree::new(ids, frame, output, run, drafts.first(), writes),
         };
-        let hdca_id = resumed.unwrap_or_else(|| new_implicit_hdca(run, output, &tree, frame, group, drafts.first(), known, ids, writes));
+        let hdca_id = resumed.unwrap_or_else(|| {
+            new_implicit_hdca(
+                run,
+                output,
+                &tree,
+                frame,
+                group,
+                drafts.first(),
+                known,
+                ids,
+                writes,
+            )
+        });
         trees.push((output.name.clone(), hdca_id, tree));
     }
     let jobs = drafts.len();
@@ -489,7 +620,13 @@ fn implicit(
         }
         outputs.insert(name, StepValue::Hdca(hdca_id));
     }
-    Ran { outputs, job_id: None, implicit_collection_jobs_id: Some(group), partial: !complete, jobs }
+    Ran {
+        outputs,
+        job_id: None,
+        implicit_collection_jobs_id: Some(group),
+        partial: !complete,
+        jobs,
+    }
 }
 
 /// The last job whose output collection is still unknown: when it ends, the others have most likely ended too.
@@ -497,10 +634,18 @@ fn first_unknown(collection: &Collection, writes: &Writes) -> Option<i64> {
     if collection.populated() != Populated::New {
         return None;
     }
-    writes.jobs.iter().rev().find(|job| !job.output_collections.is_empty()).map(|job| job.id)
+    writes
+        .jobs
+        .iter()
+        .rev()
+        .find(|job| !job.output_collections.is_empty())
+        .map(|job| job.id)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; the arguments are the pass's own state")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; the arguments are the pass's own state"
+)]
 fn new_implicit_hdca(
     run: &ToolRun<'_>,
     output: &Output,
@@ -530,14 +675,17 @@ fn new_implicit_hdca(
         job_id: None,
         implicit_collection_jobs_id: Some(group),
     });
-    known.hdcas.insert(id, Hdca {
+    known.hdcas.insert(
         id,
-        hid,
-        name: changed.name,
-        deleted: false,
-        collection: tree.root.clone(),
-        unfinished_job: None,
-    });
+        Hdca {
+            id,
+            hid,
+            name: changed.name,
+            deleted: false,
+            collection: tree.root.clone(),
+            unfinished_job: None,
+        },
+    );
     id
 }
 
@@ -555,13 +703,23 @@ fn changed(
         known.hdas.get(&input.hda_id).map(|h| h.name.clone())
     };
     let actions = run.post_job_actions.iter().map(|(_, action)| action);
-    post_job_actions::apply(actions, &output.name, name, tags, &input_name, run.replacements)
+    post_job_actions::apply(
+        actions,
+        &output.name,
+        name,
+        tags,
+        &input_name,
+        run.replacements,
+    )
 }
 
 /// What a job's output turned out to be.
 enum Made {
     Hda(i64),
-    Collection { hdca_id: Option<i64>, collection: Collection },
+    Collection {
+        hdca_id: Option<i64>,
+        collection: Collection,
+    },
 }
 
 /// Creates one job with its outputs; `mapped` outputs are hidden behind their implicit collection.
@@ -588,7 +746,11 @@ fn make_job(
         tool_id: run.tool.id.clone(),
         tool_version: run.tool.version.clone(),
         dynamic_tool_id: run.dynamic_tool_id,
-        state: if draft.skipped { JobState::Skipped } else { JobState::New },
+        state: if draft.skipped {
+            JobState::Skipped
+        } else {
+            JobState::New
+        },
         params: Value::Null,
         inputs: Vec::new(),
         input_collections: Vec::new(),
@@ -612,7 +774,9 @@ fn make_job(
                 let id = ids.hda();
                 let extension = match draft.skipped {
                     true => "expression.json".to_owned(),
-                    false => changed.extension.unwrap_or_else(|| output_extension(run.tool, output, &draft.params, &draft.views)),
+                    false => changed.extension.unwrap_or_else(|| {
+                        output_extension(run.tool, output, &draft.params, &draft.views)
+                    }),
                 };
                 let hda = NewHda {
                     id,
@@ -620,7 +784,11 @@ fn make_job(
                     hid: writes.next_hid(),
                     name: changed.name,
                     extension,
-                    state: if draft.skipped { DatasetState::Ok } else { DatasetState::New },
+                    state: if draft.skipped {
+                        DatasetState::Ok
+                    } else {
+                        DatasetState::New
+                    },
                     visible: mapped.is_none() && !output.hidden && !draft.skipped,
                     tags: changed.tags,
                     dbkey: draft.dbkey.clone(),
@@ -628,19 +796,22 @@ fn make_job(
                     info: None,
                     content: draft.skipped.then(|| "null".to_owned()),
                 };
-                known.hdas.insert(id, Hda {
+                known.hdas.insert(
                     id,
-                    dataset_id: hda.dataset_id,
-                    hid: hda.hid,
-                    name: hda.name.clone(),
-                    extension: hda.extension.clone(),
-                    state: hda.state,
-                    deleted: false,
-                    purged: false,
-                    dbkey: Some(hda.dbkey.clone()),
-                    size: None,
-                    skipped: draft.skipped,
-                });
+                    Hda {
+                        id,
+                        dataset_id: hda.dataset_id,
+                        hid: hda.hid,
+                        name: hda.name.clone(),
+                        extension: hda.extension.clone(),
+                        state: hda.state,
+                        deleted: false,
+                        purged: false,
+                        dbkey: Some(hda.dbkey.clone()),
+                        size: None,
+                        skipped: draft.skipped,
+                    },
+                );
                 if draft.skipped {
                     known.contents.insert(id, Ok(Value::Null));
                 }
@@ -651,9 +822,18 @@ fn make_job(
             OutputKind::Collection(_) => {
                 let collection = Collection {
                     id: ids.collection(),
-                    collection_type: output_collection_type(run.tool, output, &draft.params, &draft.views)
-                        .unwrap_or_else(|| "list".into()),
-                    populated: if draft.skipped { Populated::Ok } else { Populated::New },
+                    collection_type: output_collection_type(
+                        run.tool,
+                        output,
+                        &draft.params,
+                        &draft.views,
+                    )
+                    .unwrap_or_else(|| "list".into()),
+                    populated: if draft.skipped {
+                        Populated::Ok
+                    } else {
+                        Populated::New
+                    },
                     elements: Vec::new(),
                 };
                 writes.collections.push(NewCollection {
@@ -676,18 +856,28 @@ fn make_job(
                         job_id: Some(job_id),
                         implicit_collection_jobs_id: None,
                     });
-                    known.hdcas.insert(id, Hdca {
+                    known.hdcas.insert(
                         id,
-                        hid,
-                        name: changed.name,
-                        deleted: false,
-                        collection: collection.clone(),
-                        unfinished_job: (!draft.skipped).then_some(job_id),
-                    });
+                        Hdca {
+                            id,
+                            hid,
+                            name: changed.name,
+                            deleted: false,
+                            collection: collection.clone(),
+                            unfinished_job: (!draft.skipped).then_some(job_id),
+                        },
+                    );
                     id
                 });
-                job.output_collections.push((output.name.clone(), hdca_id, collection.id));
-                made.push((output.name.clone(), Made::Collection { hdca_id, collection }));
+                job.output_collections
+                    .push((output.name.clone(), hdca_id, collection.id));
+                made.push((
+                    output.name.clone(),
+                    Made::Collection {
+                        hdca_id,
+                        collection,
+                    },
+                ));
             }
         }
     }
@@ -718,8 +908,8 @@ impl Tree {
     ) -> Tree {
         let inner = match &output.kind {
             OutputKind::Collection(_) => {
-                let known_type =
-                    draft.and_then(|d| output_collection_type(run.tool, output, &d.params, &d.views));
+                let known_type = draft
+                    .and_then(|d| output_collection_type(run.tool, output, &d.params, &d.views));
                 format!(":{}", known_type.as_deref().unwrap_or("list"))
             }
             _ => String::new(),
@@ -776,10 +966,20 @@ impl Tree {
         let mut at = &mut self.root;
         for (index, identifier) in outer {
             if at.elements.len() <= *index {
-                let inner = at.collection_type.split_once(':').map_or("list", |(_, t)| t);
+                let inner = at
+                    .collection_type
+                    .split_once(':')
+                    .map_or("list", |(_, t)| t);
                 let child = new_collection(ids, inner.to_owned());
                 created.push((child.id, child.collection_type.clone()));
-                push_element(at, *index, identifier, ElementObject::Collection(child), ids, writes);
+                push_element(
+                    at,
+                    *index,
+                    identifier,
+                    ElementObject::Collection(child),
+                    ids,
+                    writes,
+                );
             }
             let ElementObject::Collection(child) = &mut at.elements[*index].object else {
                 return;
@@ -861,5 +1061,9 @@ fn push_element(
         hda_id,
         child_collection_id: child,
     });
-    parent.elements.push(Element { id, identifier: identifier.to_owned(), object });
+    parent.elements.push(Element {
+        id,
+        identifier: identifier.to_owned(),
+        object,
+    });
 }

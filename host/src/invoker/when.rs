@@ -48,7 +48,11 @@ fn collection_value(
             false => drop(named.insert(element.identifier.clone(), value)),
         }
     }
-    Ok(if is_list { Value::Array(listed) } else { Value::Object(named) })
+    Ok(if is_list {
+        Value::Array(listed)
+    } else {
+        Value::Object(named)
+    })
 }
 
 fn hda_value(id: i64, known: &Known, workflow_step_id: i64) -> Result<Value, Stop> {

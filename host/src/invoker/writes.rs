@@ -262,7 +262,10 @@ mod tests {
     #[test]
     fn many_inputs_are_summed_up() {
         let hids: Vec<Hid> = (1..6).map(Hid::Given).collect();
-        assert_eq!(on_string(&hids, Kind::Data, 0), "data 1, data 2, and others");
+        assert_eq!(
+            on_string(&hids, Kind::Data, 0),
+            "data 1, data 2, and others"
+        );
         assert_eq!(on_string(&hids[..1], Kind::Collection, 0), "collection 1");
     }
 }

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 /// Checks a value against the step's state; the error is one sentence.
 pub fn check(state: &Value, value: &Value) -> Result<(), String> {
-    let optional = state.get("optional").is_some_and(|o| o == &Value::Bool(true) || o == "true");
+    let optional = state
+        .get("optional")
+        .is_some_and(|o| o == &Value::Bool(true) || o == "true");
     if value.is_null() {
         return match optional {
             true => Ok(()),
@@ -20,23 +22,34 @@ pub fn check(state: &Value, value: &Value) -> Result<(), String> {
 }
 
 fn check_one(state: &Value, value: &Value) -> Result<(), String> {
-    let kind = state.get("parameter_type").and_then(Value::as_str).unwrap_or("text");
+    let kind = state
+        .get("parameter_type")
+        .and_then(Value::as_str)
+        .unwrap_or("text");
     match kind {
         "integer" if !is_integer(value) => return Err(format!("{value} is not an integer.")),
         "float" if number(value).is_none() => return Err(format!("{value} is not a number.")),
         "boolean" if !is_boolean(value) => return Err(format!("{value} is not a boolean.")),
-        "color" if !is_color(value) => return Err(format!("{value} is not a colour such as #aabbcc.")),
+        "color" if !is_color(value) => {
+            return Err(format!("{value} is not a colour such as #aabbcc."));
+        }
         "text" | "directory_uri" if value.is_object() || value.is_array() => {
             return Err("A text is needed here.".into());
         }
         _ => {}
     }
     restrictions(state, value)?;
-    for validator in state.get("validators").and_then(Value::as_array).into_iter().flatten() {
+    for validator in state
+        .get("validators")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         validate(validator, value)?;
     }
     for (key, low) in [("min", true), ("max", false)] {
-        if let (Some(bound), Some(found)) = (state.get(key).and_then(Value::as_f64), number(value)) {
+        if let (Some(bound), Some(found)) = (state.get(key).and_then(Value::as_f64), number(value))
+        {
             if (low && found < bound) || (!low && found > bound) {
                 let than = if low { "at least" } else { "at most" };
                 return Err(format!("{value} must be {than} {bound}."));
@@ -47,11 +60,23 @@ fn check_one(state: &Value, value: &Value) -> Result<(), String> {
 }
 
 fn restrictions(state: &Value, value: &Value) -> Result<(), String> {
-    let Some(allowed) = state.get("restrictions").and_then(Value::as_array).filter(|a| !a.is_empty()) else {
+    let Some(allowed) = state
+        .get("restrictions")
+        .and_then(Value::as_array)
+        .filter(|a| !a.is_empty())
+    else {
         return Ok(());
     };
-    let named = |option: &Value| option.get("value").cloned().unwrap_or_else(|| option.clone());
-    match allowed.iter().any(|option| text(&named(option)) == text(value)) {
+    let named = |option: &Value| {
+        option
+            .get("value")
+            .cloned()
+            .unwrap_or_else(|| option.clone())
+    };
+    match allowed
+        .iter()
+        .any(|option| text(&named(option)) == text(value))
+    {
         true => Ok(()),
         false => {
             let options: Vec<String> = allowed.iter().map(|o| text(&named(o))).collect();
@@ -64,20 +89,31 @@ fn validate(validator: &Value, value: &Value) -> Result<(), String> {
     let negate = validator.get("negate") == Some(&Value::Bool(true));
     let holds = match validator.get("type").and_then(Value::as_str) {
         Some("regex") => {
-            let pattern = validator.get("expression").and_then(Value::as_str).unwrap_or_default();
+            let pattern = validator
+                .get("expression")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             // Galaxy matches at the beginning of the text.
-            let compiled = regex::RegexBuilder::new(&format!("^(?:{pattern})")).size_limit(1 << 20).build();
-            compiled.map_err(|_| format!("The step's regular expression {pattern:?} is not valid."))?.is_match(&text(value))
+            let compiled = regex::RegexBuilder::new(&format!("^(?:{pattern})"))
+                .size_limit(1 << 20)
+                .build();
+            compiled
+                .map_err(|_| format!("The step's regular expression {pattern:?} is not valid."))?
+                .is_match(&text(value))
         }
         Some("in_range") => {
             let bound = |key: &str| validator.get(key).and_then(number);
-            let Some(found) = number(value) else { return Err(format!("{value} is not a number.")) };
-            bound("min").is_none_or(|min| found >= min) && bound("max").is_none_or(|max| found <= max)
+            let Some(found) = number(value) else {
+                return Err(format!("{value} is not a number."));
+            };
+            bound("min").is_none_or(|min| found >= min)
+                && bound("max").is_none_or(|max| found <= max)
         }
         Some("length") => {
             let bound = |key: &str| validator.get(key).and_then(number);
             let count = text(value).chars().count() as f64;
-            bound("min").is_none_or(|min| count >= min) && bound("max").is_none_or(|max| count <= max)
+            bound("min").is_none_or(|min| count >= min)
+                && bound("max").is_none_or(|max| count <= max)
         }
         Some("empty_field") => !text(value).is_empty(),
         _ => return Ok(()),
@@ -85,8 +121,14 @@ fn validate(validator: &Value, value: &Value) -> Result<(), String> {
     if holds != negate {
         return Ok(());
     }
-    let message = validator.get("message").and_then(Value::as_str).filter(|m| !m.is_empty());
-    Err(message.map_or_else(|| format!("{value} does not satisfy the step's conditions."), str::to_owned))
+    let message = validator
+        .get("message")
+        .and_then(Value::as_str)
+        .filter(|m| !m.is_empty());
+    Err(message.map_or_else(
+        || format!("{value} does not satisfy the step's conditions."),
+        str::to_owned,
+    ))
 }
 
 fn text(value: &Value) -> String {
@@ -121,7 +163,10 @@ fn is_boolean(value: &Value) -> bool {
 }
 
 fn is_color(value: &Value) -> bool {
-    let digits = value.as_str().and_then(|t| t.strip_prefix('#')).unwrap_or_default();
+    let digits = value
+        .as_str()
+        .and_then(|t| t.strip_prefix('#'))
+        .unwrap_or_default();
     digits.len() == 6 && digits.chars().all(|c| c.is_ascii_hexdigit())
 }
 
@@ -143,12 +188,36 @@ mod tests {
             (json!({"parameter_type": "color"}), json!("#aabbcc"), true),
             (json!({"parameter_type": "text"}), json!({"a": 1}), false),
             (json!({"parameter_type": "text"}), json!(null), false),
-            (json!({"parameter_type": "text", "optional": true}), json!(null), true),
-            (json!({"parameter_type": "text", "restrictions": ["a", "b"]}), json!("c"), false),
-            (json!({"parameter_type": "text", "multiple": true, "restrictions": ["a", "b"]}), json!(["a", "b"]), true),
-            (json!({"parameter_type": "integer", "validators": [{"type": "in_range", "min": 1, "max": 5}]}), json!(6), false),
-            (json!({"parameter_type": "text", "validators": [{"type": "regex", "expression": "[a-z]+$"}]}), json!("abc"), true),
-            (json!({"parameter_type": "text", "validators": [{"type": "regex", "expression": "[a-z]+$"}]}), json!("a1"), false),
+            (
+                json!({"parameter_type": "text", "optional": true}),
+                json!(null),
+                true,
+            ),
+            (
+                json!({"parameter_type": "text", "restrictions": ["a", "b"]}),
+                json!("c"),
+                false,
+            ),
+            (
+                json!({"parameter_type": "text", "multiple": true, "restrictions": ["a", "b"]}),
+                json!(["a", "b"]),
+                true,
+            ),
+            (
+                json!({"parameter_type": "integer", "validators": [{"type": "in_range", "min": 1, "max": 5}]}),
+                json!(6),
+                false,
+            ),
+            (
+                json!({"parameter_type": "text", "validators": [{"type": "regex", "expression": "[a-z]+$"}]}),
+                json!("abc"),
+                true,
+            ),
+            (
+                json!({"parameter_type": "text", "validators": [{"type": "regex", "expression": "[a-z]+$"}]}),
+                json!("a1"),
+                false,
+            ),
         ];
         for (state, value, good) in cases {
             assert_eq!(check(&state, &value).is_ok(), good, "{state} {value}");
@@ -157,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_validators_own_message_is_told() {
-        let state = json!({"validators": [{"type": "regex", "expression": "x", "message": "must be x"}]});
+        let state =
+            json!({"validators": [{"type": "regex", "expression": "x", "message": "must be x"}]});
         assert_eq!(check(&state, &json!("y")), Err("must be x".into()));
     }
 }

@@ -43,6 +43,51 @@ impl DataDir {
         self.root.join("jobs")
     }
 
+    /// The directory of one job.
+    pub fn job(&self, job_id: i64) -> PathBuf {
+        let mut path = self.jobs();
+        path.push(format!("{:03}", job_id / 1000));
+        path.push(job_id.to_string());
+        path
+    }
+
+    /// Makes a job's directory with an empty `working` in it; what an earlier attempt left is removed. Blocks.
+    pub fn make_job_directory(&self, job_id: i64) -> io::Result<()> {
+        let directory = self.job(job_id);
+        let working = directory.join("working");
+        match std::fs::create_dir(&directory) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(&directory)?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_dir_all(&directory)?;
+                std::fs::create_dir_all(&directory)?;
+            }
+            Err(e) => return Err(e),
+        }
+        std::fs::create_dir(working)
+    }
+
+    /// Moves a job's result to the place of dataset `dataset_id`, without waiting for the disk. Blocks.
+    pub fn move_in(&self, finished: &Path, dataset_id: i64) -> io::Result<()> {
+        let target = self.dataset(dataset_id);
+        match std::fs::rename(finished, &target) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(
+                    target.parent().expect("a dataset's file is in a directory"),
+                )?;
+                std::fs::rename(finished, &target)
+            }
+            done => done,
+        }
+    }
+
+    /// Writes a small dataset that no job makes. Blocks.
+    pub fn write_dataset(&self, dataset_id: i64, content: &[u8]) -> io::Result<()> {
+        let target = self.dataset(dataset_id);
+        std::fs::create_dir_all(target.parent().expect("a dataset's file is in a directory"))?;
+        std::fs::write(target, content)
+    }
+
     /// Forces a finished file to the disk and moves it to the place of dataset `dataset_id`. Blocks.
     pub fn place(&self, finished: &Path, dataset_id: i64) -> io::Result<()> {
         let target = self.dataset(dataset_id);

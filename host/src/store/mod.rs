@@ -11,6 +11,7 @@ pub mod histories;
 pub mod ids;
 pub mod invocations;
 pub mod jobs;
+pub mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod provenance;

@@ -17,6 +17,9 @@ use std::time::SystemTime;
 ///   those that ask to end, and the subshell has them at their defaults again.
 /// * The exit code is appended to the record in a single write.
 ///
+/// `$$` in the script is the wrapper, so a script cannot end itself with `kill $$`: the wrapper
+/// catches that. One that must can begin with `exec /bin/sh other-script`.
+///
 /// One file for start and end, because making a file costs more than everything else here. Who
 /// sees that the process has ended links the record to where the exit code is wanted. The process
 /// is found again by the token among its arguments, which (unlike a number in a file) cannot come

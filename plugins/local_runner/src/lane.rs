@@ -79,9 +79,6 @@ impl Lane {
                     self.end(job);
                 }
             }
-            if self.shared.is_stopped() {
-                return;
-            }
             self.timers();
             // Start before reporting: the processors should not wait for the host.
             while let Some(spec) = self.shared.next_job() {
@@ -89,6 +86,9 @@ impl Lane {
             }
             if !self.reports.is_empty() {
                 self.host.report_jobs(std::mem::take(&mut self.reports));
+            }
+            if self.shared.is_stopped() {
+                return;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Runs jobs as processes of this machine.
 //!
-//! Each job is a process group led by a shell that runs [`job::WRAPPER`]. The shell records start
-//! and exit code in a file, so a job survives the server and is found again by [`recover`]. One thread (a [`lane`]) starts the processes and waits for their ends with epoll.
+//! Each job is a process group led by a shell that runs `job::WRAPPER`. The shell records start
+//! and exit code in a file, so a job survives the server and is found again by `recover`. One thread (a `lane`) starts the processes and waits for their ends with epoll.
 //!
 //! A descendant that moves to a session of its own (`setsid`) leaves the process group and is
 //! neither waited for nor killed.

@@ -36,8 +36,14 @@ fn sources(workflow: &WorkflowDescription, step: usize) -> Vec<(&str, Vec<(usize
 fn a_file_is_recognised_by_class_yaml_content_or_graph() {
     assert_eq!(detect(&json!({"class": "GalaxyWorkflow"})), Format::Format2);
     assert_eq!(detect(&json!({"$graph": []})), Format::Format2);
-    assert_eq!(detect(&json!({"class": "x", "yaml_content": ""})), Format::Format2Wrapped);
-    assert_eq!(detect(&json!({"a_galaxy_workflow": "true", "class": "x"})), Format::Native);
+    assert_eq!(
+        detect(&json!({"class": "x", "yaml_content": ""})),
+        Format::Format2Wrapped
+    );
+    assert_eq!(
+        detect(&json!({"a_galaxy_workflow": "true", "class": "x"})),
+        Format::Native
+    );
     assert_eq!(detect(&json!({})), Format::Native);
 
     let text = "class: GalaxyWorkflow\nlabel: w\ninputs: {a: data}\n";
@@ -84,12 +90,25 @@ fn every_input_type_becomes_its_step() {
         check(collection, "data_collection_input", json!({}));
     }
     for (written, native) in [
-        ("text", "text"), ("string", "text"), ("int", "integer"), ("integer", "integer"),
-        ("float", "float"), ("boolean", "boolean"), ("color", "color"),
+        ("text", "text"),
+        ("string", "text"),
+        ("int", "integer"),
+        ("integer", "integer"),
+        ("float", "float"),
+        ("boolean", "boolean"),
+        ("color", "color"),
     ] {
-        check(written, "parameter_input", json!({"parameter_type": native}));
+        check(
+            written,
+            "parameter_input",
+            json!({"parameter_type": native}),
+        );
     }
-    check("[string]", "parameter_input", json!({"parameter_type": "text", "multiple": true}));
+    check(
+        "[string]",
+        "parameter_input",
+        json!({"parameter_type": "text", "multiple": true}),
+    );
     check(
         "{type: int, min: 1, default: 3, optional: yes}",
         "parameter_input",
@@ -125,9 +144,19 @@ fn inputs_are_numbered_first_and_steps_take_their_labels_from_keys() {
         "steps:\n  s: {tool_id: t}\n  '7': {tool_id: t}\n  _unlabeled_step_2: {tool_id: t}\n  \
          k: {tool_id: t, label: l}\ninputs:\n- id: i\n- {type: text}\n- {id: _unlabeled_input_9}\n",
     );
-    let labels: Vec<_> = workflow.steps.iter().map(|step| step.label.as_deref()).collect();
-    assert_eq!(labels, [Some("i"), None, None, Some("s"), None, None, Some("l")]);
-    assert_eq!(workflow.steps[3].position, Some(json!({"left": 30, "top": 30})));
+    let labels: Vec<_> = workflow
+        .steps
+        .iter()
+        .map(|step| step.label.as_deref())
+        .collect();
+    assert_eq!(
+        labels,
+        [Some("i"), None, None, Some("s"), None, None, Some("l")]
+    );
+    assert_eq!(
+        workflow.steps[3].position,
+        Some(json!({"left": 30, "top": 30}))
+    );
 }
 
 #[test]
@@ -148,14 +177,24 @@ fn sources_are_labels_numbers_and_outputs() {
             ("only", vec![]),
         ],
     );
-    assert_eq!(workflow.steps[3].input("full").unwrap().default_value, Some(json!(3)));
+    assert_eq!(
+        workflow.steps[3].input("full").unwrap().default_value,
+        Some(json!(3))
+    );
     assert!(workflow.steps[3].input("only").unwrap().default_value_set);
     assert_eq!(
         sources(&workflow, 4),
-        [("x", vec![(3, "o")]), (NO_INPUT_OUTPUT_NAME, vec![(3, NO_INPUT_OUTPUT_NAME)])],
+        [
+            ("x", vec![(3, "o")]),
+            (NO_INPUT_OUTPUT_NAME, vec![(3, NO_INPUT_OUTPUT_NAME)])
+        ],
     );
     assert_eq!(sources(&workflow, 5), [("x", vec![(3, "o")])]);
-    refused("steps: {s: {tool_id: t, in: {x: nowhere}}}\n", 400_013, &["step \"s\"", "nowhere"]);
+    refused(
+        "steps: {s: {tool_id: t, in: {x: nowhere}}}\n",
+        400_013,
+        &["step \"s\"", "nowhere"],
+    );
 }
 
 #[test]
@@ -202,9 +241,15 @@ fn step_types_follow_run_and_type() {
     );
     let step = |label| workflow.step_by_label(label).unwrap();
     assert_eq!(step("p").tool_inputs, json!({"name": "p"}));
-    assert_eq!(step("v").tool_inputs, json!({"mode": "first_or_skip", "num_inputs": 3}));
+    assert_eq!(
+        step("v").tool_inputs,
+        json!({"mode": "first_or_skip", "num_inputs": 3})
+    );
     assert_eq!(step("u").step_type, "tool");
-    assert_eq!(step("u").tool_representation, Some(json!({"class": "GalaxyUserTool", "name": "N"})));
+    assert_eq!(
+        step("u").tool_representation,
+        Some(json!({"class": "GalaxyUserTool", "name": "N"}))
+    );
     assert_eq!(step("q").step_type, "review_by_mail");
     refused("steps: [{doc: nothing}]\n", 400_008, &["tool_id"]);
     refused("steps: [{type: subworkflow}]\n", 400_008, &["run"]);
@@ -222,11 +267,22 @@ fn a_subworkflow_is_inline_or_in_the_graph() {
         "inputs: {{a: data}}\nsteps:\n  s: {{run: {{{inner}}}, in: {{x: a}}}}\n  u: {{tool_id: t, in: {{i: s/1:o}}}}\n",
     ));
     assert_eq!(graph, inline);
-    assert_eq!(graph.steps[1].inputs[0].connections[0].input_subworkflow_step, Some(0));
+    assert_eq!(
+        graph.steps[1].inputs[0].connections[0].input_subworkflow_step,
+        Some(0)
+    );
     for elsewhere in ["'#other'", "https://example.org/w", "{'@import': w.yml}"] {
-        refused(&format!("steps: {{s: {{run: {elsewhere}}}}}\n"), 400_008, &["not fetched"]);
+        refused(
+            &format!("steps: {{s: {{run: {elsewhere}}}}}\n"),
+            400_008,
+            &["not fetched"],
+        );
     }
-    refused(&format!("inputs: {{a: data}}\nsteps: {{s: {{run: {{{inner}}}, in: {{z: a}}}}}}\n"), 0, &["\"z\""]);
+    refused(
+        &format!("inputs: {{a: data}}\nsteps: {{s: {{run: {{{inner}}}, in: {{z: a}}}}}}\n"),
+        0,
+        &["\"z\""],
+    );
 }
 
 #[test]
@@ -237,15 +293,31 @@ fn outputs_of_the_workflow_are_marked_on_their_steps() {
     );
     let outputs = workflow.outputs();
     let outputs: Vec<_> = outputs
-        .map(|(step, out)| (step.order_index, out.output_name.as_str(), out.label.as_deref()))
+        .map(|(step, out)| {
+            (
+                step.order_index,
+                out.output_name.as_str(),
+                out.label.as_deref(),
+            )
+        })
         .collect();
     assert_eq!(
         outputs,
-        [(0, "output", Some("Three")), (1, "o", Some("one")), (1, "p", None), (1, "q", None)],
+        [
+            (0, "output", Some("Three")),
+            (1, "o", Some("one")),
+            (1, "p", None),
+            (1, "q", None)
+        ],
     );
-    let twice = "steps: {s: {tool_id: t}}\noutputs: {a: {outputSource: s/o}, b: {outputSource: s/o}}\n";
+    let twice =
+        "steps: {s: {tool_id: t}}\noutputs: {a: {outputSource: s/o}, b: {outputSource: s/o}}\n";
     refused(twice, 400_004, &["\"s\"", "\"o\""]);
-    refused("outputs: {a: {}}\n", 400_005, &["output \"a\"", "outputSource"]);
+    refused(
+        "outputs: {a: {}}\n",
+        400_005,
+        &["output \"a\"", "outputSource"],
+    );
 }
 
 #[test]
@@ -254,11 +326,18 @@ fn comments_are_flat_and_name_what_they_contain() {
         "inputs: {i: data}\nsteps: {s: {tool_id: t}}\ncomments:\n- {type: text, text: T, text_size: 2, bold: true, label: L}\n\
          - {type: frame, title: F, contains_steps: [s, 0], contains_comments: [L]}\n",
     );
-    assert_eq!(workflow.comments[0].data, json!({"text": "T", "size": 2, "bold": true}));
+    assert_eq!(
+        workflow.comments[0].data,
+        json!({"text": "T", "size": 2, "bold": true})
+    );
     assert_eq!(workflow.comments[1].child_steps, [1, 0]);
     assert_eq!(workflow.comments[1].child_comments, [0]);
     assert_eq!(imported(&yaml_of(&workflow)), workflow);
-    refused("comments: [{type: frame, contains_steps: [x]}]\n", 400_013, &["\"x\""]);
+    refused(
+        "comments: [{type: frame, contains_steps: [x]}]\n",
+        400_013,
+        &["\"x\""],
+    );
 }
 
 #[test]

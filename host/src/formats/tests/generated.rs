@@ -36,7 +36,11 @@ fn any_state() -> impl Strategy<Value = Value> {
 }
 
 fn any_text() -> impl Strategy<Value = Option<String>> {
-    prop::option::of(prop_oneof!["[a-z/: -]{1,12}", "\\PC{1,20}", Just("yes".to_owned())])
+    prop::option::of(prop_oneof![
+        "[a-z/: -]{1,12}",
+        "\\PC{1,20}",
+        Just("yes".to_owned())
+    ])
 }
 
 fn any_v4() -> impl Strategy<Value = Option<Uuid>> {
@@ -52,9 +56,14 @@ fn any_action() -> impl Strategy<Value = PostJobAction> {
         Just(json!({"newtype": "txt"})),
     ];
     let kind = prop_oneof![
-        Just("HideDatasetAction"), Just("RenameDatasetAction"), Just("TagDatasetAction"),
-        Just("RemoveTagDatasetAction"), Just("ChangeDatatypeAction"), Just("EmailAction"),
-        Just("DeleteIntermediatesAction"), Just("ColumnSetAction"),
+        Just("HideDatasetAction"),
+        Just("RenameDatasetAction"),
+        Just("TagDatasetAction"),
+        Just("RemoveTagDatasetAction"),
+        Just("ChangeDatatypeAction"),
+        Just("EmailAction"),
+        Just("DeleteIntermediatesAction"),
+        Just("ColumnSetAction"),
     ];
     (kind, prop::option::of("[a-z]{1,2}"), arguments).prop_map(|(kind, output_name, arguments)| {
         PostJobAction {
@@ -82,7 +91,14 @@ struct Seed {
 }
 
 fn any_seed() -> impl Strategy<Value = Seed> {
-    let looks = (0..7_usize, any_state(), any::<bool>(), any_text(), any_text(), any_v4());
+    let looks = (
+        0..7_usize,
+        any_state(),
+        any::<bool>(),
+        any_text(),
+        any_text(),
+        any_v4(),
+    );
     let links = (
         prop::option::of(any_json()),
         prop::collection::vec((any::<usize>(), any::<bool>()), 0..4),
@@ -93,42 +109,69 @@ fn any_seed() -> impl Strategy<Value = Seed> {
     (looks, links).prop_map(|(looks, links)| {
         let (kind, state, label, annotation, when, uuid) = looks;
         let (default, picks, outputs, actions, place) = links;
-        Seed { kind, state, label, annotation, when, uuid, default, picks, outputs, actions, place }
+        Seed {
+            kind,
+            state,
+            label,
+            annotation,
+            when,
+            uuid,
+            default,
+            picks,
+            outputs,
+            actions,
+            place,
+        }
     })
 }
 
 fn any_workflow(depth: usize) -> BoxedStrategy<WorkflowDescription> {
-    let top = (any_text(), any_text(), any_text(), prop::collection::vec("[a-z]{1,4}", 0..3), any_v4());
+    let top = (
+        any_text(),
+        any_text(),
+        any_text(),
+        prop::collection::vec("[a-z]{1,4}", 0..3),
+        any_v4(),
+    );
+    let mostly = prop::bool::weighted(0.8);
     let inner = match depth {
         0 => Just(WorkflowDescription::default()).boxed(),
         _ => any_workflow(depth - 1),
     };
     let steps = prop::collection::vec((any_seed(), inner), 0..6);
-    (top, steps, any::<bool>())
-        .prop_map(move |((name, annotation, license, tags, uuid), seeds, positioned)| {
-            let mut workflow = WorkflowDescription {
-                name: name.unwrap_or_default() + "w",
-                annotation,
-                license,
-                tags,
-                uuid,
-                report: Some(json!({"markdown": "# Report\n\ntext\n"})),
-                comments: vec![Comment {
-                    comment_type: "text".into(),
-                    position: Some(json!([0, 0])),
-                    size: Some(json!([10, 20])),
-                    color: Some("none".into()),
-                    data: json!({"text": "t", "size": 1}),
+    (top, steps, mostly)
+        .prop_map(
+            move |((name, annotation, license, tags, uuid), seeds, positioned)| {
+                let mut workflow = WorkflowDescription {
+                    name: name.unwrap_or_default() + "w",
+                    annotation,
+                    license,
+                    tags,
+                    uuid,
+                    report: Some(json!({"markdown": "# Report\n\ntext\n"})),
+                    comments: vec![Comment {
+                        comment_type: "text".into(),
+                        position: Some(json!([0, 0])),
+                        size: Some(json!([10, 20])),
+                        color: Some("none".into()),
+                        data: json!({"text": "t", "size": 1}),
+                        ..Default::default()
+                    }],
                     ..Default::default()
-                }],
-                ..Default::default()
-            };
-            for (index, (seed, inner)) in seeds.into_iter().enumerate() {
-                let step = step(index, seed, (depth > 0).then_some(inner), positioned, &workflow);
-                workflow.steps.push(step);
-            }
-            workflow
-        })
+                };
+                for (index, (seed, inner)) in seeds.into_iter().enumerate() {
+                    let step = step(
+                        index,
+                        seed,
+                        (depth > 0).then_some(inner),
+                        positioned,
+                        &workflow,
+                    );
+                    workflow.steps.push(step);
+                }
+                workflow
+            },
+        )
         .boxed()
 }
 
@@ -139,7 +182,14 @@ fn step(
     positioned: bool,
     before: &WorkflowDescription,
 ) -> StepDescription {
-    let kinds = ["data_input", "data_collection_input", "parameter_input", "tool", "pause", "review"];
+    let kinds = [
+        "data_input",
+        "data_collection_input",
+        "parameter_input",
+        "tool",
+        "pause",
+        "review",
+    ];
     let step_type = match kinds.get(seed.kind) {
         Some(kind) => *kind,
         None if inner.is_some() => "subworkflow",
@@ -152,7 +202,7 @@ fn step(
         state = json!({"plain": true});
     }
     if is_input {
-        state = json!({"optional": index % 2 == 0, "tag": null});
+        state = json!({"optional": index.is_multiple_of(2), "tag": null});
     }
     if step_type == "parameter_input" {
         state["parameter_type"] = json!(["text", "integer", "boolean"][index % 3]);
@@ -165,14 +215,23 @@ fn step(
         tool_version: (step_type == "tool").then(|| "1.0+galaxy0".to_owned()),
         name: Some(step_type.to_owned()),
         tool_inputs: state,
-        position: positioned.then(|| json!({"left": seed.place.0, "top": f64::from(seed.place.1) + 0.25})),
+        position: positioned
+            .then(|| json!({"left": seed.place.0, "top": f64::from(seed.place.1) + 0.25})),
         // Some labels look like a reference to another's output.
-        label: seed.label.then(|| format!("s{}{}", index / 2, ["", "/o"][index % 2])),
+        label: seed
+            .label
+            .then(|| format!("s{}{}", index / 2, ["", "/o"][index % 2])),
         uuid: seed.uuid,
         annotation: seed.annotation,
         when_expression: seed.when.filter(|_| !is_input),
-        declared_inputs: vec![DeclaredInput { name: "n".into(), description: "d".into() }],
-        declared_outputs: vec![DeclaredOutput { name: "o".into(), output_type: "txt".into() }],
+        declared_inputs: vec![DeclaredInput {
+            name: "n".into(),
+            description: "d".into(),
+        }],
+        declared_outputs: vec![DeclaredOutput {
+            name: "o".into(),
+            output_type: "txt".into(),
+        }],
         post_job_actions: seed.actions,
         ..Default::default()
     };
@@ -208,7 +267,11 @@ fn connections(
     before: &WorkflowDescription,
 ) -> Vec<StepInput> {
     let mut inputs = Vec::new();
-    for (place, (pick, non_data)) in picks.iter().enumerate().filter(|_| !before.steps.is_empty()) {
+    for (place, (pick, non_data)) in picks
+        .iter()
+        .enumerate()
+        .filter(|_| !before.steps.is_empty())
+    {
         let connect = |output_name: &str, inside: Option<usize>| Connection {
             output_step: pick % before.steps.len(),
             output_name: output_name.to_owned(),
@@ -230,7 +293,9 @@ fn connections(
                 inputs.push(named(format!("c|r_{place}|i"), both));
             }
             Some(inner) => {
-                let Some(input) = inner.input_steps().nth(place) else { continue };
+                let Some(input) = inner.input_steps().nth(place) else {
+                    continue;
+                };
                 let index = input.order_index;
                 let plain = || format!("{index}:Input dataset");
                 let name = input.label.clone().unwrap_or_else(plain);
@@ -256,13 +321,27 @@ fn settled(mut workflow: WorkflowDescription) -> WorkflowDescription {
     workflow
 }
 
-/// Where there were no positions, an import from format2 makes some and numbers inputs first.
-fn without_positions(mut workflow: WorkflowDescription) -> WorkflowDescription {
-    for step in &mut workflow.steps {
-        step.position = None;
-        step.subworkflow = step.subworkflow.take().map(|inner| Box::new(without_positions(*inner)));
-    }
-    workflow
+/// Format2 numbers inputs first and then has only positions to order by.
+fn all_positioned(workflow: &WorkflowDescription) -> bool {
+    workflow.steps.iter().all(|step| {
+        let inner = step.subworkflow.as_deref();
+        step.position.is_some() && inner.is_none_or(all_positioned)
+    })
+}
+
+/// Ties in distance are broken by the numbering of the file, which puts inputs first.
+fn has_ties(workflow: &WorkflowDescription) -> bool {
+    let distance = |step: &StepDescription| {
+        let position = step.position.as_ref().unwrap_or(&Value::Null);
+        let [left, top] = ["left", "top"].map(|side| position[side].as_f64().unwrap_or(0.0));
+        left.hypot(top).to_bits()
+    };
+    let distances: std::collections::HashSet<u64> = workflow.steps.iter().map(distance).collect();
+    let inners = workflow
+        .steps
+        .iter()
+        .filter_map(|step| step.subworkflow.as_deref());
+    distances.len() < workflow.steps.len() || inners.into_iter().any(has_ties)
 }
 
 proptest! {
@@ -279,29 +358,16 @@ proptest! {
     fn a_description_survives_format2(workflow in any_workflow(2)) {
         let workflow = settled(workflow);
         let text = yaml_of(&workflow);
-        let mut again = import_text(&text);
-        // Without positions the order may differ at first, never again after.
-        let positioned = again.as_ref().is_ok_and(|again| {
-            let same = |(left, right): (&StepDescription, &StepDescription)| left.position == right.position;
-            again.steps.iter().zip(&workflow.steps).all(same)
-        });
-        if let (true, Ok(again)) = (positioned, &again) {
-            let (left, right) = (as_format2_keeps(again), as_format2_keeps(&workflow));
-            let ordered = workflow.steps.iter().all(|step| match &step.subworkflow {
-                Some(inner) => inner.steps.iter().all(|step| step.position.is_some()),
-                None => true,
-            });
-            if ordered {
-                prop_assert_eq!(without_positions(left), without_positions(right), "{}", text);
-            }
-        }
-        if let Ok(first) = &again {
-            let second = import_text(&yaml_of(first));
-            prop_assert_eq!(second.as_ref().map(as_format2_keeps), Ok(as_format2_keeps(first)));
-            again = second;
-        }
+        let again = import_text(&text);
         prop_assert!(again.is_ok(), "{:?}\n{}", again, text);
-        prop_assert_eq!(again.unwrap().total_steps(), workflow.total_steps());
+        let again = again.unwrap();
+        prop_assert_eq!(again.total_steps(), workflow.total_steps());
+        if all_positioned(&workflow) && !has_ties(&workflow) {
+            prop_assert_eq!(as_format2_keeps(&again), as_format2_keeps(&workflow), "{}", text);
+        }
+        // Whatever it settled on the first time, it stays at.
+        let twice = import_text(&yaml_of(&again));
+        prop_assert_eq!(twice.as_ref().map(as_format2_keeps), Ok(as_format2_keeps(&again)));
     }
 
     #[test]

@@ -7,7 +7,8 @@ fn native(steps: Value) -> Value {
     let mut steps = steps;
     for (key, step) in steps.as_object_mut().unwrap() {
         let step = step.as_object_mut().unwrap();
-        step.entry("id").or_insert_with(|| json!(key.parse::<u64>().unwrap()));
+        step.entry("id")
+            .or_insert_with(|| json!(key.parse::<u64>().unwrap()));
         if step.entry("type").or_insert(json!("tool")) == "tool" {
             step.entry("tool_id").or_insert(json!("t"));
         }
@@ -51,7 +52,11 @@ fn a_step_needs_an_id_and_ids_are_unique() {
 
 #[test]
 fn a_tool_step_names_its_tool_in_one_way_or_another() {
-    steps_refused(json!({"0": {"tool_id": null}}), 400_008, &["step 0", "tool_id"]);
+    steps_refused(
+        json!({"0": {"tool_id": null}}),
+        400_008,
+        &["step 0", "tool_id"],
+    );
     let by_content = imported(json!({"0": {"tool_id": null, "content_id": "cat1"}}));
     assert_eq!(by_content.steps[0].tool_id.as_deref(), Some("cat1"));
     let embedded = json!({"class": "GalaxyUserTool"});
@@ -61,19 +66,39 @@ fn a_tool_step_names_its_tool_in_one_way_or_another() {
 #[test]
 fn step_uuids_are_version_4_and_unique() {
     let v4 = "5dd0ac3f-0aff-4d5b-b9d9-3f4b2e41f6a4";
-    steps_refused(json!({"0": {"uuid": "nonsense"}}), 400_004, &["step 0", "uuid"]);
+    steps_refused(
+        json!({"0": {"uuid": "nonsense"}}),
+        400_004,
+        &["step 0", "uuid"],
+    );
     let v1 = "5dd0ac3f-0aff-1d5b-b9d9-3f4b2e41f6a4";
     steps_refused(json!({"0": {"uuid": v1}}), 400_004, &["version 4"]);
-    steps_refused(json!({"0": {"uuid": v4}, "1": {"uuid": v4}}), 400_011, &["uuid"]);
+    steps_refused(
+        json!({"0": {"uuid": v4}, "1": {"uuid": v4}}),
+        400_011,
+        &["uuid"],
+    );
     let none = imported(json!({"0": {"uuid": "None"}, "1": {"uuid": null}}));
     assert!(none.steps.iter().all(|step| step.uuid.is_none()));
 }
 
 #[test]
 fn labels_are_unique_and_fit_their_column() {
-    steps_refused(json!({"0": {"label": "a"}, "1": {"label": "a"}}), 400_011, &["label \"a\""]);
-    steps_refused(json!({"0": {"label": "a".repeat(256)}}), 400_004, &["label", "255"]);
-    steps_refused(json!({"0": {"type": "a".repeat(65)}}), 400_004, &["type", "64"]);
+    steps_refused(
+        json!({"0": {"label": "a"}, "1": {"label": "a"}}),
+        400_011,
+        &["label \"a\""],
+    );
+    steps_refused(
+        json!({"0": {"label": "a".repeat(256)}}),
+        400_004,
+        &["label", "255"],
+    );
+    steps_refused(
+        json!({"0": {"type": "a".repeat(65)}}),
+        400_004,
+        &["type", "64"],
+    );
     assert_eq!(imported(json!({"0": {"label": ""}})).steps[0].label, None);
 }
 
@@ -84,11 +109,23 @@ fn workflow_outputs_are_objects_or_old_names_and_named_once() {
         "1": {"workflow_outputs": {"c": {"label": "C"}}},
     }));
     let outputs = workflow.outputs();
-    let outputs: Vec<_> =
-        outputs.map(|(_, out)| (out.output_name.as_str(), out.label.as_deref())).collect();
-    assert_eq!(outputs, [("out_file1", None), ("b", Some("B")), ("c", Some("C"))]);
-    steps_refused(json!({"0": {"workflow_outputs": ["a", "a"]}}), 400_004, &["step 0", "\"a\""]);
-    steps_refused(json!({"0": {"workflow_outputs": [{"label": "x"}]}}), 400_004, &["name"]);
+    let outputs: Vec<_> = outputs
+        .map(|(_, out)| (out.output_name.as_str(), out.label.as_deref()))
+        .collect();
+    assert_eq!(
+        outputs,
+        [("out_file1", None), ("b", Some("B")), ("c", Some("C"))]
+    );
+    steps_refused(
+        json!({"0": {"workflow_outputs": ["a", "a"]}}),
+        400_004,
+        &["step 0", "\"a\""],
+    );
+    steps_refused(
+        json!({"0": {"workflow_outputs": [{"label": "x"}]}}),
+        400_004,
+        &["name"],
+    );
 }
 
 #[test]
@@ -104,12 +141,27 @@ fn connections_come_single_or_listed_and_must_lead_somewhere() {
     let inputs = workflow.steps[2].inputs.iter();
     let from = |input: &crate::model::workflow::StepInput| {
         let ends = input.connections.iter();
-        (input.name.clone(), ends.map(|end| end.output_step).collect::<Vec<_>>())
+        (
+            input.name.clone(),
+            ends.map(|end| end.output_step).collect::<Vec<_>>(),
+        )
     };
     let inputs: Vec<_> = inputs.map(from).collect();
-    assert_eq!(inputs, [("one".to_owned(), vec![0]), ("two".to_owned(), vec![1, 0])]);
-    for bad in [json!({"id": 9, "output_name": "o"}), json!({"id": 0}), json!("x"), json!([[]])] {
-        steps_refused(json!({"0": {"input_connections": {"i": bad}}}), 400_013, &["step 0", "\"i\""]);
+    assert_eq!(
+        inputs,
+        [("one".to_owned(), vec![0]), ("two".to_owned(), vec![1, 0])]
+    );
+    for bad in [
+        json!({"id": 9, "output_name": "o"}),
+        json!({"id": 0}),
+        json!("x"),
+        json!([[]]),
+    ] {
+        steps_refused(
+            json!({"0": {"input_connections": {"i": bad}}}),
+            400_013,
+            &["step 0", "\"i\""],
+        );
     }
 }
 
@@ -119,7 +171,10 @@ fn defaults_of_inputs_are_read_from_in() {
         "0": {"type": "data_input", "in": {"default": {"default": {"class": "File"}}}},
         "1": {"in": {"p": {"default": null}, "q": {}}},
     }));
-    assert_eq!(workflow.steps[0].input_default(), Some(&json!({"class": "File"})));
+    assert_eq!(
+        workflow.steps[0].input_default(),
+        Some(&json!({"class": "File"}))
+    );
     let input = |name| workflow.steps[1].input(name).unwrap();
     assert!(input("p").default_value_set && input("p").default_value == Some(Value::Null));
     assert!(!input("q").default_value_set);
@@ -127,14 +182,19 @@ fn defaults_of_inputs_are_read_from_in() {
 
 #[test]
 fn old_data_inputs_are_labelled_by_their_state_unless_the_name_is_stock_or_taken() {
-    let input = |name: &str| json!({"type": "data_input", "tool_state": json!({"name": name}).to_string()});
+    let input =
+        |name: &str| json!({"type": "data_input", "tool_state": json!({"name": name}).to_string()});
     let mut labelled = input("old");
     labelled["label"] = json!("Taken");
     let workflow = imported(json!({
         "0": input("Input 1"), "1": input("Input Dataset"), "2": labelled, "3": input("Taken"),
         "4": {"type": "pause", "tool_state": "{\"name\": \"Pause for Dataset Review\"}"},
     }));
-    let labels: Vec<_> = workflow.steps.iter().map(|step| step.label.as_deref()).collect();
+    let labels: Vec<_> = workflow
+        .steps
+        .iter()
+        .map(|step| step.label.as_deref())
+        .collect();
     assert_eq!(labels, [Some("Input 1"), None, Some("Taken"), None, None]);
 }
 
@@ -143,18 +203,27 @@ fn a_subworkflow_is_embedded_or_listed_but_not_both_nor_elsewhere() {
     let inner = native(json!({"0": {"type": "data_input", "label": "x"}}));
     let step = |fields: Value| {
         let mut step = json!({"type": "subworkflow"});
-        step.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        step.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         native(json!({"0": step}))
     };
     refused(&step(json!({})), 400_008, &["step 0"]);
-    refused(&step(json!({"subworkflow": inner, "content_id": "#a"})), 400_008, &["both"]);
+    refused(
+        &step(json!({"subworkflow": inner, "content_id": "#a"})),
+        400_008,
+        &["both"],
+    );
     refused(&step(json!({"content_id": "#a"})), 400_008, &["#a"]);
     let remote = json!({"content_id": "https://example.org/w.ga", "content_source": "url"});
     refused(&step(remote), 400_008, &["not fetched"]);
     let mut listed = step(json!({"content_id": "#a"}));
     listed["subworkflows"] = json!({ "a": inner });
     let listed = import(&listed).unwrap();
-    assert_eq!(import(&step(json!({"subworkflow": inner}))).unwrap(), listed);
+    assert_eq!(
+        import(&step(json!({"subworkflow": inner}))).unwrap(),
+        listed
+    );
 }
 
 #[test]
@@ -174,10 +243,22 @@ fn inputs_of_a_subworkflow_are_found_by_id_label_or_number() {
     let inputs = import(&outer).unwrap().steps.remove(1).inputs;
     let found: Vec<_> = inputs
         .iter()
-        .map(|input| (input.name.as_str(), input.connections[0].input_subworkflow_step))
+        .map(|input| {
+            (
+                input.name.as_str(),
+                input.connections[0].input_subworkflow_step,
+            )
+        })
         .collect();
     // The inner steps changed places.
-    assert_eq!(found, [("by id", Some(1)), ("a", Some(1)), ("0:Input dataset", Some(0))]);
+    assert_eq!(
+        found,
+        [
+            ("by id", Some(1)),
+            ("a", Some(1)),
+            ("0:Input dataset", Some(0))
+        ]
+    );
 
     outer["steps"]["1"]["input_connections"]["when"] = json!({"id": 0, "output_name": "output"});
     refused(&outer, 0, &["step 1", "when"]);
@@ -198,8 +279,14 @@ fn unlabelled_outputs_of_a_subworkflow_keep_meaning_the_same_step() {
     }));
     assert_eq!(workflow.steps[0].workflow_outputs[0].output_name, "1:o");
     assert_eq!(workflow.steps[0].workflow_outputs[1].output_name, "L");
-    assert_eq!(workflow.steps[0].post_job_actions[0].output_name.as_deref(), Some("1:o"));
-    assert_eq!(workflow.steps[1].inputs[0].connections[0].output_name, "1:o");
+    assert_eq!(
+        workflow.steps[0].post_job_actions[0].output_name.as_deref(),
+        Some("1:o")
+    );
+    assert_eq!(
+        workflow.steps[1].inputs[0].connections[0].output_name,
+        "1:o"
+    );
     assert_eq!(workflow.steps[1].inputs[1].connections[0].output_name, "L");
 }
 
@@ -218,13 +305,26 @@ fn steps_are_ordered_by_position_then_by_what_they_need() {
         {"id": 8, "type": "freehand", "position": [0, 0], "data": {"line": []}},
     ]);
     let workflow = import(&value).unwrap();
-    let labels: Vec<_> = workflow.steps.iter().map(|step| step.label.as_deref().unwrap()).collect();
+    let labels: Vec<_> = workflow
+        .steps
+        .iter()
+        .map(|step| step.label.as_deref().unwrap())
+        .collect();
     assert_eq!(labels, ["near", "far", "after far"]);
-    assert_eq!(workflow.steps[1].position, Some(json!({"left": 120, "top": 10})));
-    assert_eq!(workflow.steps[0].position, Some(json!({"left": 0, "top": 10.5})));
+    assert_eq!(
+        workflow.steps[1].position,
+        Some(json!({"left": 120, "top": 10}))
+    );
+    assert_eq!(
+        workflow.steps[0].position,
+        Some(json!({"left": 0, "top": 10.5}))
+    );
     assert_eq!(workflow.steps[2].inputs[0].connections[0].output_step, 1);
     let frame = &workflow.comments[0];
-    assert_eq!((&frame.child_steps, &frame.child_comments), (&vec![1], &vec![1]));
+    assert_eq!(
+        (&frame.child_steps, &frame.child_comments),
+        (&vec![1], &vec![1])
+    );
     assert_eq!(frame.position, Some(json!([0, 0])));
     assert_eq!(workflow.comments[1].position, Some(json!([-10, -30])));
     assert!(!workflow.has_cycles);
@@ -236,9 +336,16 @@ fn without_all_positions_the_file_order_counts_keys_being_numbers() {
         "10": {"label": "ten"}, "9": {"label": "nine", "position": {"left": 5, "top": 5}},
         "2": {"label": "two", "input_connections": {"i": {"id": 10, "output_name": "o"}}},
     }));
-    let labels: Vec<_> = workflow.steps.iter().map(|step| step.label.as_deref().unwrap()).collect();
+    let labels: Vec<_> = workflow
+        .steps
+        .iter()
+        .map(|step| step.label.as_deref().unwrap())
+        .collect();
     assert_eq!(labels, ["nine", "ten", "two"]);
-    assert_eq!(workflow.steps[0].position, Some(json!({"left": 5, "top": 5})));
+    assert_eq!(
+        workflow.steps[0].position,
+        Some(json!({"left": 5, "top": 5}))
+    );
 }
 
 #[test]
@@ -286,12 +393,20 @@ fn deep_documents_are_refused_before_anything_recurses() {
     for _ in 0..200 {
         deep = json!({ "a": deep });
     }
-    refused(&json!({"name": "w", "steps": {}, "x": deep}), 400_013, &["deep"]);
+    refused(
+        &json!({"name": "w", "steps": {}, "x": deep}),
+        400_013,
+        &["deep"],
+    );
     let mut state = json!(1);
     for _ in 0..60 {
         state = json!({ "a": state });
     }
-    steps_refused(json!({"0": {"tool_state": state.to_string()}}), 400_013, &["tool_state"]);
+    steps_refused(
+        json!({"0": {"tool_state": state.to_string()}}),
+        400_013,
+        &["tool_state"],
+    );
 }
 
 #[test]
@@ -300,10 +415,13 @@ fn a_workflow_of_twenty_thousand_steps_imports_quickly() {
     for id in 0..20_000_u64 {
         let connections = match id {
             0 => json!({}),
-            _ => json!({"i": {"id": id - 1, "output_name": "o"}, "j": {"id": 0, "output_name": "o"}}),
+            _ => {
+                json!({"i": {"id": id - 1, "output_name": "o"}, "j": {"id": 0, "output_name": "o"}})
+            }
         };
         let position = json!({"left": id % 100, "top": id / 100});
-        let step = json!({"input_connections": connections, "position": position, "tool_state": "{}"});
+        let step =
+            json!({"input_connections": connections, "position": position, "tool_state": "{}"});
         steps.insert(id.to_string(), step);
     }
     let value = native(Value::Object(steps));
@@ -333,18 +451,37 @@ fn the_export_has_galaxys_keys() {
     let tool = &written["steps"]["2"];
     assert_eq!(tool["content_id"], "cat1");
     assert_eq!(tool["tool_id"], "cat1");
-    assert_eq!(tool["tool_state"], "{\"q\":{\"__class__\":\"RuntimeValue\"}}");
-    assert_eq!(tool["input_connections"], json!({"i": {"id": 0, "output_name": "output"}}));
-    assert_eq!(tool["inputs"], json!([{"name": "q", "description": "runtime parameter for tool Cat"}]));
-    let action = json!({"action_type": "HideDatasetAction", "output_name": "o", "action_arguments": {}});
-    assert_eq!(tool["post_job_actions"], json!({"HideDatasetActiono": action}));
-    assert_eq!(written["steps"]["0"]["inputs"], json!([{"name": "in", "description": "read me"}]));
+    assert_eq!(
+        tool["tool_state"],
+        "{\"q\":{\"__class__\":\"RuntimeValue\"}}"
+    );
+    assert_eq!(
+        tool["input_connections"],
+        json!({"i": {"id": 0, "output_name": "output"}})
+    );
+    assert_eq!(
+        tool["inputs"],
+        json!([{"name": "q", "description": "runtime parameter for tool Cat"}])
+    );
+    let action =
+        json!({"action_type": "HideDatasetAction", "output_name": "o", "action_arguments": {}});
+    assert_eq!(
+        tool["post_job_actions"],
+        json!({"HideDatasetActiono": action})
+    );
+    assert_eq!(
+        written["steps"]["0"]["inputs"],
+        json!([{"name": "in", "description": "read me"}])
+    );
     assert_eq!(written["steps"]["1"]["subworkflow"]["name"], "w");
     assert!(written["steps"]["1"].get("content_id").is_none());
     let Exported::Json(editor) = export(&workflow, Style::Editor) else {
         panic!("the editor style is JSON");
     };
-    assert_eq!(editor["steps"]["2"]["tool_state"], json!({"q": {"__class__": "RuntimeValue"}}));
+    assert_eq!(
+        editor["steps"]["2"]["tool_state"],
+        json!({"q": {"__class__": "RuntimeValue"}})
+    );
 }
 
 #[test]
@@ -356,9 +493,22 @@ fn an_imported_name_gets_its_suffix_once() {
 
 #[test]
 fn styles_go_by_galaxys_names() {
-    let names = ["ga", "export", "editor", "format2", "format2_wrapped_yaml", "run"];
+    let names = [
+        "ga",
+        "export",
+        "editor",
+        "format2",
+        "format2_wrapped_yaml",
+        "run",
+    ];
     let found = names.map(Style::by_name);
-    let styles = [Style::Native, Style::Native, Style::Editor, Style::Format2, Style::Format2Wrapped];
+    let styles = [
+        Style::Native,
+        Style::Native,
+        Style::Editor,
+        Style::Format2,
+        Style::Format2Wrapped,
+    ];
     assert_eq!(found[..5], styles.map(Some));
     assert_eq!(found[5], None);
 }

@@ -1,0 +1,28 @@
+//! All dynamic loading: which plugins an operator declares, where their files are, whether they
+//! fit, and how they are called.
+//!
+//! ```text
+//! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge
+//! ```
+
+mod bridge;
+mod check;
+mod config;
+mod fault;
+mod inspect;
+mod load;
+mod locate;
+mod options;
+mod registry;
+mod services;
+mod stats;
+
+pub use bridge::{ModuleInstance, PluginCallError, RunnerInstance, SchedulerInstance};
+pub use check::check_plan;
+pub use config::{Entry, Handlers, PluginsConfig};
+pub use fault::Fault;
+pub use inspect::{InspectError, inspect_bytes, inspect_file};
+pub use load::{LoadError, Loaded, load};
+pub use registry::{ListedPlugin, PluginStatus, Plugins};
+pub use services::Wiring;
+pub use stats::{BUCKET_BOUNDS_US, MethodStats};

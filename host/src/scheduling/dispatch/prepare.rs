@@ -1,0 +1,362 @@
+//! From a stored job to a directory that a runner can work in: the command is rendered, its files are written.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use barycenter_plugin_api::{Attr, JobSpec};
+use uuid::Uuid;
+
+use super::outcome::failed;
+use crate::invoker::known::{Collection, ElementObject, Known};
+use crate::scheduling::engine::{EngineSettings, Services};
+use crate::store::StoreError;
+use crate::store::db::Query;
+use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
+use crate::store::scheduling::known;
+use crate::store::scheduling::settle::JobEnd;
+use crate::tools::Tool;
+use crate::tools::command::{RenderInputs, render};
+use crate::tools::inputs_json::{
+    CollectionView, DataRef, DataSource, DataView, DataViews, DatasetView, ElementView, data_refs,
+};
+
+/// A job that only needs a runner.
+pub(super) struct Prepared {
+    pub dispatch: Dispatch,
+    pub tool: Arc<Tool>,
+    pub views: DataViews,
+    pub directory: PathBuf,
+    pub command_line: String,
+    pub cores: u32,
+    pub memory_mb: u64,
+}
+
+impl Prepared {
+    /// Its declared output datasets.
+    pub fn dataset_ids(&self) -> Vec<i64> {
+        self.dispatch
+            .outputs
+            .iter()
+            .map(|output| output.dataset_id)
+            .collect()
+    }
+
+    pub fn working_directory(&self) -> PathBuf {
+        self.directory.join("working")
+    }
+
+    /// What the runner is told.
+    pub fn spec(&self, job_id: i64, token: Uuid, settings: &EngineSettings) -> JobSpec {
+        let path = |name: &str| self.directory.join(name).to_string_lossy().into_owned();
+        let own = self
+            .tool
+            .requirements
+            .time_limit
+            .map(|limit| limit.as_millis() as u64);
+        let general = settings
+            .job_time_limit_seconds
+            .map(|seconds| seconds * 1000);
+        let working = path("working");
+        JobSpec {
+            job_id: job_id as u64,
+            token: token.to_string().into(),
+            working_directory: working.as_str().into(),
+            job_directory: self.directory.to_string_lossy().into_owned().into(),
+            script_path: path("script.sh").into(),
+            shell: settings.shell.as_str().into(),
+            environment: environment(&working, self.cores, self.memory_mb).into(),
+            stdout_path: path("stdout").into(),
+            stderr_path: path("stderr").into(),
+            exit_code_path: path("exit_code").into(),
+            cores: self.cores,
+            memory_mb: self.memory_mb,
+            time_limit_ms: own.or(general).unwrap_or(0),
+            log_limit_bytes: settings.job_log_limit_bytes,
+            ..Default::default()
+        }
+    }
+}
+
+/// A job's whole environment: nothing of the server's own gets through but the search path.
+fn environment(working: &str, cores: u32, memory_mb: u64) -> Vec<Attr> {
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".into());
+    [
+        ("PATH", path),
+        ("HOME", working.to_owned()),
+        ("TMPDIR", working.to_owned()),
+        ("LC_ALL", "C.UTF-8".to_owned()),
+        ("GALAXY_SLOTS", cores.to_string()),
+        ("GALAXY_MEMORY_MB", memory_mb.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| Attr {
+        name: name.into(),
+        value: value.into(),
+    })
+    .collect()
+}
+
+/// Jobs with the datasets and collections they read.
+pub(super) struct Loaded {
+    pub jobs: HashMap<i64, Dispatch>,
+    known: Known,
+    elements: HashMap<i64, ElementObject>,
+    /// The user-defined tools among their tools.
+    dynamic: HashMap<i64, Uuid>,
+}
+
+/// Reads everything that `ids` need: a fixed number of statements.
+pub(super) async fn load(
+    q: &mut impl Query,
+    _services: &Services,
+    ids: &[i64],
+) -> Result<Loaded, StoreError> {
+    let jobs = jobs::load(q, ids).await?;
+    let mut hdas: Vec<i64> = Vec::new();
+    let (mut hdcas, mut dces) = (Vec::new(), Vec::new());
+    for job in &jobs {
+        hdas.extend(job.inputs.iter().map(|input| input.hda_id));
+        for reference in data_refs(&job.params) {
+            match reference.src {
+                DataSource::Hda => hdas.push(reference.id),
+                DataSource::Hdca => hdcas.push(reference.id),
+                DataSource::Dce => dces.push(reference.id),
+                DataSource::Ldda => {}
+            }
+        }
+    }
+    let mut known = Known::default();
+    known::load(q, &mut known, hdas, hdcas).await?;
+    let elements = known::load_elements(q, &mut known, &dces).await?;
+    let dynamic_ids: Vec<i64> = jobs.iter().filter_map(|job| job.dynamic_tool_id).collect();
+    let dynamic = known::dynamic_tool_uuids(q, &dynamic_ids).await?;
+    Ok(Loaded {
+        jobs: jobs.into_iter().map(|job| (job.id, job)).collect(),
+        known,
+        elements,
+        dynamic,
+    })
+}
+
+type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
+
+/// Writes the chosen jobs' directories. Blocks. A job whose command cannot be written, or that its scheduler rejects,
+/// ends here.
+pub(super) fn write_all(
+    services: &Services,
+    chosen: Vec<(ReadyJob, Result<String, String>)>,
+    mut loaded: Loaded,
+) -> Written {
+    let now = services.clock.now_ms();
+    let (mut prepared, mut broken) = (Vec::new(), Vec::new());
+    for (ready, runner) in chosen {
+        let Some(dispatch) = loaded.jobs.remove(&ready.id) else {
+            continue;
+        };
+        let runner = match runner {
+            Ok(runner) => runner,
+            Err(text) => {
+                broken.push(failed(
+                    &dispatch,
+                    &format!("The scheduler rejected this job: {text}"),
+                    now,
+                ));
+                continue;
+            }
+        };
+        match prepare(services, &loaded, dispatch, &ready) {
+            Ok(job) => match write(services, &job) {
+                Ok(job_line) => prepared.push((
+                    ready,
+                    runner,
+                    Prepared {
+                        command_line: job_line,
+                        ..job
+                    },
+                )),
+                Err(text) => broken.push(failed(&job.dispatch, &text, now)),
+            },
+            Err((dispatch, text)) => broken.push(failed(&dispatch, &text, now)),
+        }
+    }
+    (prepared, broken)
+}
+
+/// Puts a job's parts together without touching the disk.
+pub(super) fn prepare(
+    services: &Services,
+    loaded: &Loaded,
+    dispatch: Dispatch,
+    ready: &ReadyJob,
+) -> Result<Prepared, (Box<Dispatch>, String)> {
+    let dynamic = dispatch
+        .dynamic_tool_id
+        .and_then(|id| loaded.dynamic.get(&id));
+    let tool = match dynamic {
+        Some(uuid) => services.toolbox.get_dynamic(uuid),
+        None => services
+            .toolbox
+            .get(&dispatch.tool_id, dispatch.tool_version.as_deref())
+            .map(|found| found.tool),
+    };
+    let Some(tool) = tool else {
+        let text = format!("The tool {} is not installed any more.", dispatch.tool_id);
+        return Err((Box::new(dispatch), text));
+    };
+    Ok(Prepared {
+        views: views(services, loaded, &dispatch),
+        directory: services.data.job(dispatch.id),
+        command_line: String::new(),
+        cores: ready.cores.clamp(1, 100_000) as u32,
+        memory_mb: ready.memory_mb.max(0) as u64,
+        tool,
+        dispatch,
+    })
+}
+
+/// Renders the command and writes the directory; the command as people see it.
+fn write(services: &Services, job: &Prepared) -> Result<String, String> {
+    let working = job.working_directory();
+    let outdir = working.to_string_lossy();
+    let inputs = RenderInputs {
+        params: &job.dispatch.params,
+        data: &job.views,
+        cores: job.cores,
+        outdir: &outdir,
+        tmpdir: &outdir,
+    };
+    let rendered = render(&job.tool, &inputs).map_err(|e| e.to_string())?;
+    let written = || -> io::Result<()> {
+        services.data.make_job_directory(job.dispatch.id)?;
+        for (name, content) in &rendered.files {
+            let path = working.join(name);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(path, content)?;
+        }
+        std::fs::write(job.directory.join("script.sh"), &rendered.script)
+    };
+    written().map_err(|e| format!("The job's directory could not be written: {e}"))?;
+    Ok(rendered.command_line)
+}
+
+/// Removes what a job left, but for logs that are longer than the database keeps.
+pub(super) fn clean_up(directory: &Path) {
+    let long_logs = ["stdout", "stderr"].iter().any(|name| {
+        std::fs::metadata(directory.join(name))
+            .is_ok_and(|m| m.len() > super::collect::LOG_KEPT as u64)
+    });
+    let removed = match long_logs {
+        false => std::fs::remove_dir_all(directory),
+        true => std::fs::remove_dir_all(directory.join("working")),
+    };
+    if let Err(error) = removed {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!("the directory of a finished job could not be removed: {error}");
+        }
+    }
+}
+
+fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch) -> DataViews {
+    let mut identifiers: HashMap<i64, &str> = HashMap::new();
+    for input in &dispatch.inputs {
+        if let Some(identifier) = &input.element_identifier {
+            identifiers.insert(input.hda_id, identifier);
+        }
+    }
+    let mut views = DataViews::new();
+    for reference in data_refs(&dispatch.params) {
+        let view = match reference.src {
+            DataSource::Hda => {
+                let identifier = identifiers.get(&reference.id).map(|i| (*i).to_owned());
+                dataset_view(services, loaded, reference.id, identifier).map(DataView::Dataset)
+            }
+            DataSource::Hdca => loaded.known.hdcas.get(&reference.id).map(|hdca| {
+                let mut view = collection_view(services, loaded, &hdca.collection, &hdca.name);
+                if let crate::invoker::known::Hid::Given(hid) = hdca.hid {
+                    view.hid = Some(hid);
+                }
+                DataView::Collection(view)
+            }),
+            DataSource::Dce => loaded
+                .elements
+                .get(&reference.id)
+                .and_then(|object| match object {
+                    ElementObject::Hda(id) => {
+                        dataset_view(services, loaded, *id, None).map(DataView::Dataset)
+                    }
+                    ElementObject::Collection(collection) => Some(DataView::Collection(
+                        collection_view(services, loaded, collection, ""),
+                    )),
+                }),
+            DataSource::Ldda => None,
+        };
+        if let Some(view) = view {
+            views.insert(DataRef::new(reference.src, reference.id), view);
+        }
+    }
+    views
+}
+
+fn dataset_view(
+    services: &Services,
+    loaded: &Loaded,
+    hda_id: i64,
+    identifier: Option<String>,
+) -> Option<DatasetView> {
+    let hda = loaded.known.hdas.get(&hda_id)?;
+    Some(DatasetView {
+        path: services
+            .data
+            .dataset(hda.dataset_id)
+            .to_string_lossy()
+            .into_owned(),
+        ext: hda.extension.clone(),
+        name: hda.name.clone(),
+        element_identifier: identifier,
+        size: hda.size.and_then(|size| u64::try_from(size).ok()),
+        hid: match hda.hid {
+            crate::invoker::known::Hid::Given(hid) => Some(hid),
+            crate::invoker::known::Hid::New(_) => None,
+        },
+        content: None,
+    })
+}
+
+fn collection_view(
+    services: &Services,
+    loaded: &Loaded,
+    collection: &Collection,
+    name: &str,
+) -> CollectionView {
+    let elements = collection.elements.iter().filter_map(|element| {
+        let object = match &element.object {
+            ElementObject::Hda(id) => DataView::Dataset(dataset_view(
+                services,
+                loaded,
+                *id,
+                Some(element.identifier.clone()),
+            )?),
+            ElementObject::Collection(child) => DataView::Collection(collection_view(
+                services,
+                loaded,
+                child,
+                &element.identifier,
+            )),
+        };
+        Some(ElementView {
+            identifier: element.identifier.clone(),
+            object,
+        })
+    });
+    CollectionView {
+        name: name.to_owned(),
+        collection_type: collection.collection_type.clone(),
+        tags: Vec::new(),
+        hid: None,
+        elements: elements.collect(),
+    }
+}

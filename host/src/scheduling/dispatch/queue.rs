@@ -1,0 +1,239 @@
+//! Ready jobs in memory: per scheduler and user, oldest first. A bounded window on the database.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tokio::sync::mpsc;
+
+use crate::store::scheduling::jobs::ReadyJob;
+
+/// Where whoever stores a ready job tells the loop. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    sender: mpsc::UnboundedSender<Vec<ReadyJob>>,
+}
+
+impl Queue {
+    pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Vec<ReadyJob>>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Queue { sender }, receiver)
+    }
+
+    /// These jobs are stored as ready.
+    pub fn ready(&self, jobs: Vec<ReadyJob>) {
+        if !jobs.is_empty() {
+            // With the loop gone the next start finds them in the database.
+            let _ = self.sender.send(jobs);
+        }
+    }
+}
+
+type Key = (i64, i64);
+
+/// The window.
+#[derive(Debug)]
+pub(super) struct ReadyQueue {
+    /// By scheduler (empty: the default), user, time and id.
+    lanes: BTreeMap<String, BTreeMap<i64, BTreeMap<Key, ReadyJob>>>,
+    ids: HashSet<i64>,
+    /// Jobs a scheduler holds, until this instant (0: until something changes).
+    held: BTreeMap<i64, i64>,
+    kept: usize,
+    /// The database has more than fits.
+    overflow: bool,
+}
+
+impl ReadyQueue {
+    pub fn new(kept: usize) -> ReadyQueue {
+        ReadyQueue {
+            lanes: BTreeMap::new(),
+            ids: HashSet::new(),
+            held: BTreeMap::new(),
+            kept,
+            overflow: false,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Takes jobs in as far as there is room.
+    pub fn push(&mut self, jobs: Vec<ReadyJob>) {
+        for job in jobs {
+            if self.ids.len() >= self.kept {
+                self.overflow = true;
+                return;
+            }
+            if self.ids.insert(job.id) {
+                let scheduler = job.scheduler.as_deref().unwrap_or_default().to_owned();
+                let lane = self
+                    .lanes
+                    .entry(scheduler)
+                    .or_default()
+                    .entry(job.user_id)
+                    .or_default();
+                lane.insert((job.ready_time, job.id), job);
+            }
+        }
+    }
+
+    /// Whether the window ran low while the database has more.
+    pub fn wants_more(&self) -> bool {
+        self.overflow && self.ids.len() < self.kept / 4
+    }
+
+    /// Takes in a fresh reading of the database's oldest; `handed_over` tells those a runner has by now.
+    pub fn refill(&mut self, found: Vec<ReadyJob>, handed_over: impl Fn(i64) -> bool) {
+        self.overflow = found.len() >= self.kept;
+        self.push(
+            found
+                .into_iter()
+                .filter(|job| !handed_over(job.id))
+                .collect(),
+        );
+    }
+
+    pub fn remove(&mut self, job: &ReadyJob) {
+        self.ids.remove(&job.id);
+        self.held.remove(&job.id);
+        let scheduler = job.scheduler.as_deref().unwrap_or_default();
+        if let Some(users) = self.lanes.get_mut(scheduler) {
+            if let Some(lane) = users.get_mut(&job.user_id) {
+                lane.remove(&(job.ready_time, job.id));
+                if lane.is_empty() {
+                    users.remove(&job.user_id);
+                }
+            }
+            if users.is_empty() {
+                self.lanes.remove(scheduler);
+            }
+        }
+    }
+
+    /// A scheduler does not want this one now.
+    pub fn hold(&mut self, job: &ReadyJob, until_ms: i64) {
+        self.held.insert(job.id, until_ms);
+    }
+
+    /// For each scheduler the oldest of every user, oldest first: at most `count` of each user.
+    pub fn offer(&mut self, default: &str, count: usize, now: i64) -> Vec<(String, Vec<ReadyJob>)> {
+        // A job held without an instant is offered again whenever something changed, which is now.
+        self.held.retain(|_, until| *until > now);
+        let held = &self.held;
+        let mut merged: BTreeMap<&str, Vec<ReadyJob>> = BTreeMap::new();
+        for (scheduler, users) in &self.lanes {
+            let name = if scheduler.is_empty() {
+                default
+            } else {
+                scheduler
+            };
+            let jobs = merged.entry(name).or_default();
+            for lane in users.values() {
+                jobs.extend(
+                    lane.values()
+                        .filter(|job| !held.contains_key(&job.id))
+                        .take(count)
+                        .cloned(),
+                );
+            }
+        }
+        merged
+            .into_iter()
+            .filter(|(_, jobs)| !jobs.is_empty())
+            .map(|(scheduler, mut jobs)| {
+                jobs.sort_by_key(|job| (job.ready_time, job.id));
+                (scheduler.to_owned(), jobs)
+            })
+            .collect()
+    }
+
+    /// How many are waiting, by user.
+    pub fn waiting(&self) -> BTreeMap<i64, usize> {
+        let mut counts = BTreeMap::new();
+        for users in self.lanes.values() {
+            for (user, lane) in users {
+                *counts.entry(*user).or_default() += lane.len();
+            }
+        }
+        counts
+    }
+}
+
+/// A ready job as a scheduler sees it.
+pub(super) fn offer(job: &ReadyJob) -> barycenter_plugin_api::ReadyJob {
+    barycenter_plugin_api::ReadyJob {
+        id: job.id as u64,
+        invocation_id: job.invocation_id.unwrap_or(0) as u64,
+        user_id: job.user_id as u64,
+        history_id: job.history_id as u64,
+        tool_id: job.tool_id.as_ref().into(),
+        cores: job.cores.clamp(0, u32::MAX.into()) as u32,
+        memory_mb: job.memory_mb.max(0) as u64,
+        ready_since_ms: job.ready_time,
+        create_time_ms: job.create_time,
+        attempts: job.attempt.clamp(0, u32::MAX.into()) as u32,
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: i64, user: i64, time: i64) -> ReadyJob {
+        ReadyJob {
+            id,
+            token: uuid::Uuid::nil(),
+            user_id: user,
+            history_id: 1,
+            invocation_id: None,
+            scheduler: None,
+            tool_id: "t".into(),
+            cores: 1,
+            memory_mb: 0,
+            ready_time: time,
+            create_time: time,
+            attempt: 0,
+        }
+    }
+
+    fn ids(offer: &[(String, Vec<ReadyJob>)]) -> Vec<i64> {
+        offer
+            .iter()
+            .flat_map(|(_, jobs)| jobs.iter().map(|j| j.id))
+            .collect()
+    }
+
+    #[test]
+    fn every_user_is_offered_and_the_oldest_come_first() {
+        let mut queue = ReadyQueue::new(100);
+        queue.push((1..=5).map(|id| job(id, 1, id)).collect());
+        queue.push(vec![job(10, 2, 3)]);
+        assert_eq!(ids(&queue.offer("default", 2, 0)), [1, 2, 10]);
+        queue.remove(&job(1, 1, 1));
+        assert_eq!(ids(&queue.offer("default", 2, 0)), [2, 3, 10]);
+    }
+
+    #[test]
+    fn a_held_job_is_offered_again_when_its_time_has_come() {
+        let mut queue = ReadyQueue::new(100);
+        queue.push(vec![job(1, 1, 1)]);
+        queue.hold(&job(1, 1, 1), 500);
+        assert!(queue.offer("default", 9, 499).is_empty());
+        assert_eq!(ids(&queue.offer("default", 9, 500)), [1]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_read_again_when_there_is_room() {
+        let mut queue = ReadyQueue::new(4);
+        queue.push((1..=9).map(|id| job(id, 1, id)).collect());
+        assert!(!queue.wants_more());
+        for id in 1..=4 {
+            queue.remove(&job(id, 1, id));
+        }
+        assert!(queue.wants_more());
+        queue.refill((5..=7).map(|id| job(id, 1, id)).collect(), |id| id == 5);
+        assert_eq!(ids(&queue.offer("default", 9, 0)), [6, 7]);
+        assert!(!queue.wants_more());
+    }
+}

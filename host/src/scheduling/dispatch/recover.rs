@@ -1,0 +1,166 @@
+//! At start: what became of the jobs that runners had when the last server ended. Each is found running and taken over
+//! again, found finished and settled, found never started and handed over once more, or found lost and failed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use barycenter_plugin_api::{JobReport, RecoverRequest, RecoverStatus};
+
+use super::Dispatcher;
+use super::outcome::failed;
+use super::prepare::{self, Prepared};
+use super::runners::Held;
+use crate::store::StoreError;
+use crate::store::scheduling::jobs::{self, Active, ReadyJob};
+
+impl Dispatcher {
+    /// Asks every runner about the jobs it had.
+    pub async fn recover(&mut self) -> Result<(), StoreError> {
+        let services = self.services.clone();
+        let mut reader = services.store.reader();
+        let active = jobs::active(
+            &mut reader,
+            &services.settings.handler,
+            "'queued', 'running', 'deleting', 'stop'",
+        )
+        .await?;
+        if active.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            job.count = active.len(),
+            "asking the runners about {} jobs of the last server",
+            active.len()
+        );
+        let ids: Vec<i64> = active.iter().map(|job| job.id).collect();
+        let mut loaded = prepare::load(&mut reader, &services, &ids).await?;
+        let mut by_runner: BTreeMap<String, Vec<(Active, Prepared)>> = BTreeMap::new();
+        let mut ends = Vec::new();
+        let now = services.clock.now_ms();
+        for job in active {
+            let Some(dispatch) = loaded.jobs.remove(&job.id) else {
+                continue;
+            };
+            let ready = as_ready(&job, &dispatch.tool_id);
+            match prepare::prepare(&services, &loaded, dispatch, &ready) {
+                Ok(prepared) => {
+                    let runner = job.runner.clone().unwrap_or_default();
+                    by_runner.entry(runner).or_default().push((job, prepared));
+                }
+                Err((dispatch, text)) => ends.push(failed(&dispatch, &text, now)),
+            }
+        }
+        let mut reports = Vec::new();
+        for (runner, jobs) in by_runner {
+            self.recover_from(&runner, jobs, &mut reports);
+        }
+        if !ends.is_empty() {
+            self.store_ends(ends).await?;
+        }
+        self.take_reports(reports).await
+    }
+
+    fn recover_from(
+        &mut self,
+        runner: &str,
+        jobs: Vec<(Active, Prepared)>,
+        reports: &mut Vec<JobReport>,
+    ) {
+        let Some(instance) = self.runners.instance(runner).cloned() else {
+            let count = jobs.len();
+            tracing::error!(
+                "{count} jobs belong to the job runner {runner}, which is not loaded; they wait until it is"
+            );
+            return;
+        };
+        let settings = &self.services.settings;
+        let requests: Vec<RecoverRequest> = jobs
+            .iter()
+            .map(|(job, prepared)| RecoverRequest {
+                spec: prepared.spec(job.id, job.token, settings),
+                external_id: job.external_id.clone().unwrap_or_default().into(),
+                started_ms: job.started_ms.unwrap_or(0),
+                ..Default::default()
+            })
+            .collect();
+        let mut found: HashMap<u64, _> = match instance.recover(&requests) {
+            Ok(found) => found
+                .into_iter()
+                .map(|result| (result.job_id, result))
+                .collect(),
+            Err(error) => {
+                tracing::error!(
+                    plugin = runner,
+                    "a runner could not say what became of its jobs: {error}"
+                );
+                HashMap::new()
+            }
+        };
+        let mut again = Vec::new();
+        for (job, prepared) in jobs {
+            let ready = as_ready(&job, &prepared.dispatch.tool_id);
+            let result = found.remove(&(job.id as u64));
+            let status = result.as_ref().map_or(RecoverStatus::LOST, |r| r.status);
+            tracing::info!(
+                job.id = job.id,
+                "a job of the last server: {}",
+                status_word(status)
+            );
+            if status == RecoverStatus::NOT_STARTED {
+                again.push((ready, prepared));
+                continue;
+            }
+            let held = Held {
+                id: job.id,
+                token: job.token,
+                user_id: job.user_id,
+                cores: job.cores.max(1) as u64,
+                external_id: job.external_id.clone(),
+                prepared,
+            };
+            self.runners.add(runner, held);
+            if status != RecoverStatus::RUNNING {
+                let mut report = result.map(|r| r.report).unwrap_or_default();
+                report.job_id = job.id as u64;
+                report.token = job.token.to_string().into();
+                reports.push(report);
+            }
+        }
+        let (refused, later) = self
+            .runners
+            .submit(runner, again, &self.services.settings.clone());
+        for (dispatch, text) in refused {
+            tracing::error!(
+                job.id = dispatch.id,
+                "a job of the last server was refused: {text}"
+            );
+        }
+        // More than the runner holds at once: they are looked at again from the start.
+        self.unplaced.extend(later);
+    }
+}
+
+fn status_word(status: RecoverStatus) -> &'static str {
+    match status {
+        RecoverStatus::RUNNING => "still running",
+        RecoverStatus::FINISHED => "finished meanwhile",
+        RecoverStatus::NOT_STARTED => "was never started",
+        _ => "lost",
+    }
+}
+
+fn as_ready(job: &Active, tool_id: &str) -> ReadyJob {
+    ReadyJob {
+        id: job.id,
+        token: job.token,
+        user_id: job.user_id,
+        history_id: 0,
+        invocation_id: None,
+        scheduler: None,
+        tool_id: tool_id.into(),
+        cores: job.cores,
+        memory_mb: job.memory_mb,
+        ready_time: 0,
+        create_time: 0,
+        attempt: 1,
+    }
+}

@@ -1,0 +1,242 @@
+//! The runners and what each has of ours.
+
+use std::collections::{BTreeMap, HashMap};
+
+use barycenter_plugin_api::{JobRef, JobReport, List, RunnerOffer, UserLoad};
+use uuid::Uuid;
+
+use super::prepare::Prepared;
+use super::queue::ReadyQueue;
+use crate::plugins::{Plugins, RunnerInstance};
+use crate::scheduling::engine::EngineSettings;
+use crate::store::scheduling::jobs::{Dispatch, ReadyJob};
+
+/// A job that a runner has.
+pub(super) struct Held {
+    pub id: i64,
+    pub token: Uuid,
+    pub user_id: i64,
+    pub cores: u64,
+    pub external_id: Option<String>,
+    pub prepared: Prepared,
+}
+
+pub(super) struct Runner {
+    pub instance: RunnerInstance,
+    slots: u64,
+    queue_depth: u64,
+    /// Slots asked for by the jobs it has.
+    used: u64,
+    jobs: HashMap<i64, Held>,
+}
+
+impl Runner {
+    pub fn refs(&self) -> Vec<JobRef> {
+        self.jobs.values().map(reference).collect()
+    }
+
+    /// How many more it takes now.
+    fn accepts(&self) -> u64 {
+        (self.slots + self.queue_depth).saturating_sub(self.used)
+    }
+}
+
+fn reference(held: &Held) -> JobRef {
+    JobRef {
+        job_id: held.id as u64,
+        token: held.token.to_string().into(),
+        external_id: held.external_id.clone().unwrap_or_default().into(),
+        ..Default::default()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Runners {
+    runners: BTreeMap<String, Runner>,
+    /// Which runner has a job.
+    of_job: HashMap<i64, String>,
+}
+
+impl Runners {
+    pub fn new(plugins: &Plugins) -> Runners {
+        let mut runners = Runners::default();
+        for instance in plugins.runners() {
+            match instance.capacity() {
+                Ok(capacity) => {
+                    let runner = Runner {
+                        instance: instance.clone(),
+                        slots: capacity.slots_total,
+                        queue_depth: capacity.queue_depth,
+                        used: 0,
+                        jobs: HashMap::new(),
+                    };
+                    runners.runners.insert(instance.id().to_owned(), runner);
+                }
+                Err(error) => {
+                    tracing::error!(plugin = instance.id(), "a runner is not used: {error}")
+                }
+            }
+        }
+        runners
+    }
+
+    pub fn instance(&self, id: &str) -> Option<&RunnerInstance> {
+        self.runners.get(id).map(|runner| &runner.instance)
+    }
+
+    pub fn has(&self, job_id: i64) -> bool {
+        self.of_job.contains_key(&job_id)
+    }
+
+    pub fn get(&self, job_id: i64) -> Option<&Held> {
+        self.runners
+            .get(self.of_job.get(&job_id)?)?
+            .jobs
+            .get(&job_id)
+    }
+
+    pub fn get_mut(&mut self, job_id: i64) -> Option<&mut Held> {
+        self.runners
+            .get_mut(self.of_job.get(&job_id)?)?
+            .jobs
+            .get_mut(&job_id)
+    }
+
+    /// The runner has this job.
+    pub fn add(&mut self, runner: &str, held: Held) {
+        if let Some(found) = self.runners.get_mut(runner) {
+            found.used += held.cores;
+            self.of_job.insert(held.id, runner.to_owned());
+            found.jobs.insert(held.id, held);
+        }
+    }
+
+    pub fn remove(&mut self, job_id: i64) -> Option<Held> {
+        let runner = self.runners.get_mut(&self.of_job.remove(&job_id)?)?;
+        let held = runner.jobs.remove(&job_id)?;
+        runner.used = runner.used.saturating_sub(held.cores);
+        Some(held)
+    }
+
+    /// Jobs that all runners together take now.
+    pub fn accepts(&self) -> usize {
+        self.runners.values().map(|r| r.accepts() as usize).sum()
+    }
+
+    pub fn offers(&self) -> List<RunnerOffer> {
+        let offers = self.runners.values().map(|runner| RunnerOffer {
+            id: runner.instance.id().into(),
+            slots_total: runner.slots,
+            slots_free: runner.slots.saturating_sub(runner.used),
+            accepts: runner.accepts(),
+            ..Default::default()
+        });
+        offers.collect()
+    }
+
+    /// What each user has at the runners and waiting.
+    pub fn load(&self, ready: &ReadyQueue) -> List<UserLoad> {
+        let mut running: BTreeMap<i64, u64> = BTreeMap::new();
+        for held in self.runners.values().flat_map(|r| r.jobs.values()) {
+            *running.entry(held.user_id).or_default() += 1;
+        }
+        let mut waiting = ready.waiting();
+        for user in running.keys() {
+            waiting.entry(*user).or_default();
+        }
+        let loads = waiting.into_iter().map(|(user, queued)| UserLoad {
+            user_id: user as u64,
+            running: running.get(&user).copied().unwrap_or(0),
+            queued: queued as u64,
+            ..Default::default()
+        });
+        loads.collect()
+    }
+
+    /// Hands jobs over. Returns those refused for good, with the reason, and the ids of those refused for now.
+    pub fn submit(
+        &mut self,
+        runner: &str,
+        jobs: Vec<(ReadyJob, Prepared)>,
+        settings: &EngineSettings,
+    ) -> (Vec<(Dispatch, String)>, Vec<i64>) {
+        let Some(instance) = self.instance(runner).cloned() else {
+            let gone = format!("There is no job runner {runner}.");
+            return (
+                jobs.into_iter()
+                    .map(|(_, job)| (job.dispatch, gone.clone()))
+                    .collect(),
+                Vec::new(),
+            );
+        };
+        let specs: Vec<_> = jobs
+            .iter()
+            .map(|(ready, job)| job.spec(ready.id, ready.token, settings))
+            .collect();
+        let mut answers: HashMap<u64, _> = match instance.submit(&specs) {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| (answer.job_id, answer))
+                .collect(),
+            Err(error) => {
+                tracing::error!(plugin = runner, "jobs could not be handed over: {error}");
+                HashMap::new()
+            }
+        };
+        let (mut refused, mut later) = (Vec::new(), Vec::new());
+        for (ready, prepared) in jobs {
+            match answers.remove(&(ready.id as u64)) {
+                Some(answer) if answer.accepted => {
+                    let external_id =
+                        (!answer.external_id.is_empty()).then(|| answer.external_id.to_string());
+                    let held = Held {
+                        id: ready.id,
+                        token: ready.token,
+                        user_id: ready.user_id,
+                        cores: ready.cores.max(1) as u64,
+                        external_id,
+                        prepared,
+                    };
+                    self.add(runner, held);
+                }
+                Some(answer) if !answer.retryable => {
+                    refused.push((prepared.dispatch, answer.message.to_string()))
+                }
+                _ => later.push(ready.id),
+            }
+        }
+        (refused, later)
+    }
+
+    /// Asks the runner that has the job to stop it: whether it knows the job. None when no runner has it.
+    pub fn cancel(&self, job_id: i64) -> Option<bool> {
+        let runner = self.runners.get(self.of_job.get(&job_id)?)?;
+        let held = runner.jobs.get(&job_id)?;
+        match runner.instance.cancel(&[reference(held)]) {
+            Ok(answers) => Some(answers.first().is_some_and(|answer| answer.known)),
+            Err(error) => {
+                tracing::error!(
+                    plugin = runner.instance.id(),
+                    job.id = job_id,
+                    "a job could not be stopped: {error}"
+                );
+                Some(true)
+            }
+        }
+    }
+
+    /// Asks every runner about its jobs, for those that cannot tell by themselves.
+    pub fn poll(&self) -> Vec<JobReport> {
+        let mut news = Vec::new();
+        for runner in self.runners.values().filter(|r| !r.jobs.is_empty()) {
+            match runner.instance.poll(&runner.refs()) {
+                Ok(reports) => news.extend(reports),
+                Err(error) => tracing::warn!(
+                    plugin = runner.instance.id(),
+                    "a runner could not be polled: {error}"
+                ),
+            }
+        }
+        news
+    }
+}

@@ -1,0 +1,165 @@
+//! Between the invoker's step types and the plugins that supply them: values out, values in. A plugin sees datasets as
+//! opaque tokens and can only hand back what it was given.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use barycenter_plugin_api::{
+    NamedValue, StepContext, StepInputValue, StepOutcome, StepStatus, ValueKind, ValueRef,
+};
+use serde_json::Value;
+
+use crate::clock::Clock;
+use crate::invoker::iteration::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
+use crate::invoker::known::StepValue;
+use crate::invoker::stop::Wait;
+use crate::plugins::Plugins;
+
+/// The step types of the loaded plugins.
+pub struct PluginModules {
+    pub plugins: Arc<Plugins>,
+    pub clock: Clock,
+}
+
+impl Modules for PluginModules {
+    fn execute(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+        let context = context(call, self.clock.now_ms());
+        let module = self.plugins.module(&call.step.step_type)?;
+        outcome(module.execute(&context).map_err(|e| e.to_string())?, call)
+    }
+
+    fn recover_mapping(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+        let context = context(call, self.clock.now_ms());
+        let module = self.plugins.module(&call.step.step_type)?;
+        outcome(
+            module
+                .recover_mapping(&context)
+                .map_err(|e| e.to_string())?,
+            call,
+        )
+    }
+}
+
+/// What a plugin is told of a step.
+pub fn context(call: &ModuleCall<'_>, now_ms: i64) -> StepContext {
+    StepContext {
+        invocation_uuid: call.invocation_uuid.to_string().into(),
+        order_index: call.step.order_index as u32,
+        label: call.step.label.clone().unwrap_or_default().into(),
+        state_json: call.step.tool_inputs.to_string().into(),
+        runtime_state_json: call.runtime_state.to_string().into(),
+        action_json: call
+            .action
+            .clone()
+            .unwrap_or(Value::Null)
+            .to_string()
+            .into(),
+        now_ms,
+        inputs: call
+            .inputs
+            .iter()
+            .map(|(name, input)| StepInputValue {
+                name: name.as_str().into(),
+                value: value_ref(input),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn value_ref(input: &ModuleInput) -> ValueRef {
+    let of = |kind, token: String| ValueRef {
+        kind,
+        token: token.into(),
+        ..Default::default()
+    };
+    match input {
+        ModuleInput::Unconnected => ValueRef::default(),
+        ModuleInput::Delayed => ValueRef::delayed(),
+        ModuleInput::Value(StepValue::Hda(id)) => of(ValueKind::HDA, format!("hda:{id}")),
+        ModuleInput::Value(StepValue::Hdca(id)) => of(ValueKind::HDCA, format!("hdca:{id}")),
+        ModuleInput::Value(StepValue::Json(value)) => ValueRef::json(value),
+        ModuleInput::Value(StepValue::NoReplacement) => {
+            of(ValueKind::NO_REPLACEMENT, String::new())
+        }
+    }
+}
+
+fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+    let (reason, text) = (answer.reason.to_string(), answer.text.to_string());
+    Ok(match answer.status {
+        StepStatus::SCHEDULED => {
+            // A delayed input that is handed on delays whoever needs the output.
+            if answer
+                .outputs
+                .iter()
+                .any(|o| o.value.kind == ValueKind::DELAYED)
+            {
+                return Ok(ModuleOutcome::OutputsDelayed { wait: Wait::Step });
+            }
+            ModuleOutcome::Scheduled(outputs(&answer.outputs, call)?)
+        }
+        StepStatus::SCHEDULED_OUTPUTS_DELAYED => ModuleOutcome::OutputsDelayed {
+            wait: wait(&answer, call),
+        },
+        StepStatus::FAIL => ModuleOutcome::Fail { reason, text },
+        StepStatus::CANCEL => ModuleOutcome::Cancel { reason, text },
+        // An unknown status is a delay, as the contract says.
+        _ => ModuleOutcome::Delayed {
+            why: text,
+            wait: wait(&answer, call),
+        },
+    })
+}
+
+/// What a delay waits for: an instant the plugin named, the step's own delayed input, or a person.
+fn wait(answer: &StepOutcome, call: &ModuleCall<'_>) -> Wait {
+    if answer.wake_at_ms > 0 {
+        return Wait::Until(answer.wake_at_ms);
+    }
+    let decided = call.action.as_ref().is_some_and(|action| !action.is_null());
+    let upstream = call
+        .inputs
+        .iter()
+        .any(|(_, input)| *input == ModuleInput::Delayed);
+    if decided && upstream {
+        Wait::Step
+    } else {
+        Wait::Review
+    }
+}
+
+fn outputs(
+    named: &[NamedValue],
+    call: &ModuleCall<'_>,
+) -> Result<HashMap<String, StepValue>, String> {
+    named
+        .iter()
+        .map(|output| Ok((output.name.to_string(), step_value(&output.value, call)?)))
+        .collect()
+}
+
+fn step_value(value: &ValueRef, call: &ModuleCall<'_>) -> Result<StepValue, String> {
+    let step_type = &call.step.step_type;
+    match value.kind {
+        ValueKind::JSON => serde_json::from_str(&value.json)
+            .map(StepValue::Json)
+            .map_err(|_| {
+                format!("The workflow module {step_type} answered with a value that is not JSON.")
+            }),
+        ValueKind::NO_REPLACEMENT | ValueKind::UNCONNECTED => Ok(StepValue::NoReplacement),
+        _ => call
+            .inputs
+            .iter()
+            .find_map(|(_, input)| match input {
+                ModuleInput::Value(given) if value_ref(input).token == value.token => {
+                    Some(given.clone())
+                }
+                _ => None,
+            })
+            .ok_or_else(|| {
+                format!("The workflow module {step_type} answered with a dataset it was not given.")
+            }),
+    }
+}

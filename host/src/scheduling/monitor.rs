@@ -1,0 +1,195 @@
+//! The loop that advances invocations (Galaxy's WorkflowRequestMonitor). Its work list is the invocations whose signal
+//! was raised since they were last looked at; with none of them it sleeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::watch;
+
+use super::dispatch::Queue;
+use super::engine::Services;
+use super::iteration::{self, Loaded};
+use crate::model::state::InvocationState;
+use crate::store::StoreError;
+use crate::store::scheduling::invocations;
+use crate::store::scheduling::progress::{self, Head};
+
+/// Invocations looked at together: one question to each scheduler, commits grouped.
+const BATCH: usize = 16;
+/// How many of them are loaded or stored at the same time.
+const PARALLEL: usize = 4;
+/// After a fault, an invocation is tried again no sooner than this.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The loop's state.
+pub struct Monitor {
+    services: Arc<Services>,
+    jobs: Queue,
+    /// Invocations whose last look ended in a fault, and when they may be tried again.
+    faulty: HashMap<i64, Instant>,
+}
+
+impl Monitor {
+    pub fn new(services: Arc<Services>, jobs: Queue) -> Monitor {
+        Monitor {
+            services,
+            jobs,
+            faulty: HashMap::new(),
+        }
+    }
+
+    /// Runs until `stop` turns true.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
+        while !*stop.borrow() {
+            let idle = match self.round().await {
+                Ok(idle) => idle,
+                Err(error) => {
+                    tracing::error!(
+                        "invocations could not be looked at: {}",
+                        crate::errors::chain(&error)
+                    );
+                    Idle::For(RETRY)
+                }
+            };
+            let pause = match idle {
+                Idle::No => continue,
+                Idle::For(pause) => pause.min(poll),
+                Idle::UntilSignal => poll,
+            };
+            tokio::select! {
+                () = self.services.signals.next_invocation_change() => {}
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// Looks at one batch.
+    async fn round(&mut self) -> Result<Idle, StoreError> {
+        let services = self.services.clone();
+        let now = services.clock.now_ms();
+        let (_, next_wake) = invocations::wake_due(&services.store, now).await?;
+        self.faulty.retain(|_, until| *until > Instant::now());
+        let mut found = Vec::new();
+        let mut after = 0;
+        while found.len() < BATCH {
+            let mut reader = services.store.reader();
+            let page =
+                invocations::signalled(&mut reader, &services.settings.handler, after, BATCH)
+                    .await?;
+            let Some(last) = page.last().copied() else {
+                break;
+            };
+            after = last;
+            found.extend(page.into_iter().filter(|id| !self.faulty.contains_key(id)));
+        }
+        if found.is_empty() {
+            let wake = next_wake.map(|at| Duration::from_millis((at - now).max(1) as u64));
+            let retry = (!self.faulty.is_empty()).then_some(RETRY);
+            return Ok(match wake.into_iter().chain(retry).min() {
+                Some(pause) => Idle::For(pause),
+                None => Idle::UntilSignal,
+            });
+        }
+        self.look_at(found).await;
+        Ok(Idle::No)
+    }
+
+    async fn look_at(&mut self, ids: Vec<i64>) {
+        let services = &self.services;
+        let looks = ids
+            .into_iter()
+            .map(|id| async move { (id, look(services, id).await) });
+        let looks: Vec<_> = stream::iter(looks)
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        let mut loaded = Vec::new();
+        for (id, look) in looks {
+            match look {
+                Ok(Look::Done) => {}
+                Ok(Look::Stops) => self.services.signals.jobs_changed(),
+                Ok(Look::Advance(one)) => loaded.push(*one),
+                Err(error) => self.note_fault(id, &crate::errors::chain(&error)),
+            }
+        }
+        if loaded.is_empty() {
+            return;
+        }
+        for (id, fault) in iteration::advance(&self.services, &self.jobs, loaded).await {
+            self.note_fault(id, &fault);
+        }
+    }
+
+    fn note_fault(&mut self, id: i64, fault: &str) {
+        tracing::error!(
+            invocation.id = id,
+            "an invocation could not be advanced and will be tried again: {fault}"
+        );
+        self.faulty.insert(id, Instant::now() + RETRY);
+    }
+}
+
+enum Idle {
+    No,
+    For(Duration),
+    UntilSignal,
+}
+
+enum Look {
+    Done,
+    /// Runners have jobs to stop.
+    Stops,
+    Advance(Box<Loaded>),
+}
+
+/// Reads one invocation and does what needs no scheduler.
+async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
+    let mut reader = services.store.reader();
+    let Some(head) = progress::head(&mut reader, id).await? else {
+        return Ok(Look::Done);
+    };
+    let now = services.clock.now_ms();
+    match head.state {
+        InvocationState::New | InvocationState::Ready => {}
+        InvocationState::Scheduled => {
+            invocations::complete(&services.store, &head, now).await?;
+            return Ok(Look::Done);
+        }
+        InvocationState::Cancelling => {
+            let stops = invocations::finish_cancellation(&services.store, &head, now).await?;
+            return Ok(if stops { Look::Stops } else { Look::Done });
+        }
+        _ => {
+            crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
+            return Ok(Look::Done);
+        }
+    }
+    if is_too_old(
+        &head,
+        services.settings.maximum_workflow_invocation_duration,
+        now,
+    ) {
+        invocations::fail_for_age(&services.store, &head, now).await?;
+        return Ok(Look::Done);
+    }
+    if services.settings.history_local_serial_workflow_scheduling
+        && invocations::has_older_active(&mut reader, &head).await?
+    {
+        // The older one raises our signal when it is through.
+        crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
+        return Ok(Look::Done);
+    }
+    match progress::load(&mut reader, &services.revisions, &head).await? {
+        Some(progress) => Ok(Look::Advance(Box::new(Loaded { head, progress }))),
+        None => Ok(Look::Done),
+    }
+}
+
+/// Galaxy's maximum_workflow_invocation_duration, counted from the creation.
+fn is_too_old(head: &Head, seconds: i64, now_ms: i64) -> bool {
+    seconds > 0 && now_ms - head.create_time > seconds.saturating_mul(1000)
+}

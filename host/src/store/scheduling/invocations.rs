@@ -1,0 +1,236 @@
+//! Which invocations a handler has to look at, their completion and their cancellation.
+
+use serde_json::{Map, Value};
+
+use super::commit::insert_message;
+use super::progress::Head;
+use crate::args;
+use crate::model::message::{InvocationMessage, reason};
+use crate::model::state::InvocationState;
+use crate::store::Store;
+use crate::store::db::{Durability, Query, StoreError, Tx};
+
+/// Job states in which an invocation is still at work.
+pub const UNFINISHED: &str =
+    "'new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'stop', 'deleting'";
+
+/// Invocations of a handler that have a signal it has not looked at, lowest id first. Children come with their root.
+pub async fn signalled(
+    q: &mut impl Query,
+    handler: &str,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<i64>, StoreError> {
+    let rows = q
+        .all(
+            "SELECT id FROM workflow_invocation WHERE handler = $1 AND signal_count > signal_seen AND id > $2 ORDER BY id LIMIT $3",
+            args![handler, after, limit],
+        )
+        .await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Raises the signal of those whose time has come; the next time after `now`, if there is one.
+pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), StoreError> {
+    let mut reader = store.reader();
+    let row = reader
+        .maybe(
+            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
+            vec![],
+        )
+        .await?;
+    let next: Option<i64> = row.map(|r| r.get(0)).transpose()?.flatten();
+    match next {
+        Some(at) if at <= now => {}
+        next => return Ok((false, next)),
+    }
+    let mut tx = store.begin().await?;
+    tx.run(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL WHERE wake_time <= $1",
+        args![now],
+    )
+    .await?;
+    tx.commit(Durability::Progress, "invocation.wake").await?;
+    let row = reader
+        .maybe(
+            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
+            vec![],
+        )
+        .await?;
+    Ok((true, row.map(|r| r.get(0)).transpose()?.flatten()))
+}
+
+/// Whether an older invocation of the same history is still being scheduled.
+pub async fn has_older_active(q: &mut impl Query, head: &Head) -> Result<bool, StoreError> {
+    let row = q
+        .maybe(
+            "SELECT 1 FROM workflow_invocation WHERE history_id = $1 AND id < $2 AND parent_invocation_id IS NULL
+               AND state IN ('new', 'requires_materialization', 'ready', 'cancelling') LIMIT 1",
+            args![head.history_id, head.id],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Marks a scheduled invocation completed if all its jobs and children are. True if it is now.
+pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let sql = format!(
+        "UPDATE workflow_invocation SET state = 'completed', signal_seen = $1, update_time = $2, wake_time = NULL, blocked_on = NULL
+         WHERE id = $3 AND state = 'scheduled'
+           AND NOT EXISTS (SELECT 1 FROM job j WHERE j.workflow_invocation_id = workflow_invocation.id AND j.state IN ({UNFINISHED}))
+           AND NOT EXISTS (SELECT 1 FROM workflow_invocation c WHERE c.parent_invocation_id = workflow_invocation.id AND c.state <> 'completed')"
+    );
+    let touched = tx.run(sql, args![head.signal_count, now, head.id]).await?;
+    if touched == 0 {
+        tx.run(
+            "UPDATE workflow_invocation SET signal_seen = $1 WHERE id = $2 AND signal_seen < $1",
+            args![head.signal_count, head.id],
+        )
+        .await?;
+        tx.commit(Durability::Progress, "invocation.look").await?;
+        return Ok(false);
+    }
+    let summary = job_state_summary(&mut tx, head.id).await?;
+    tx.run(
+        "INSERT INTO workflow_invocation_completion (workflow_invocation_id, completion_time, job_state_summary) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING",
+        args![head.id, now, &summary],
+    )
+    .await?;
+    if let Some(parent) = head.parent_invocation_id {
+        signal(&mut tx, parent).await?;
+    }
+    tx.commit(Durability::Progress, "invocation.complete")
+        .await?;
+    Ok(true)
+}
+
+/// Counts by state over the invocation and all below it.
+async fn job_state_summary(tx: &mut Tx, id: i64) -> Result<Value, StoreError> {
+    let rows = tx
+        .all(
+            "WITH RECURSIVE family (id) AS (
+                SELECT CAST($1 AS BIGINT) UNION ALL
+                SELECT i.id FROM workflow_invocation i JOIN family f ON i.parent_invocation_id = f.id)
+             SELECT j.state, COUNT(*) FROM job j JOIN family f ON j.workflow_invocation_id = f.id GROUP BY j.state",
+            args![id],
+        )
+        .await?;
+    let mut summary = Map::new();
+    for row in rows {
+        summary.insert(row.get(0)?, row.get::<i64>(1)?.into());
+    }
+    Ok(Value::Object(summary))
+}
+
+/// Adds one to an invocation's signal.
+pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
+    tx.run(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id = $1",
+        args![id],
+    )
+    .await
+    .map(|_| ())
+}
+
+/// Finishes a cancellation: waiting jobs end here, running ones are marked for their runner, and so with every
+/// invocation below. True where a runner has to stop something.
+pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let family: Vec<i64> = tx
+        .all(
+            "WITH RECURSIVE family (id) AS (
+                SELECT CAST($1 AS BIGINT) UNION ALL
+                SELECT i.id FROM workflow_invocation i JOIN family f ON i.parent_invocation_id = f.id)
+             SELECT id FROM family",
+            args![head.id],
+        )
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    let mut stops = false;
+    for id in family {
+        stops |= cancel_jobs_of(&mut tx, id, now).await?;
+        let touched = tx
+            .run(
+                "UPDATE workflow_invocation SET state = $1, signal_seen = signal_count, wake_time = NULL, blocked_on = NULL, update_time = $2
+                 WHERE id = $3 AND state NOT IN ('cancelled', 'completed', 'failed')",
+                args![InvocationState::Cancelled.code(), now, id],
+            )
+            .await?;
+        tx.run(
+            "DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1",
+            args![id],
+        )
+        .await?;
+        if id != head.id && touched == 1 {
+            let message = InvocationMessage {
+                reason: reason::USER_REQUEST,
+                ..Default::default()
+            };
+            insert_message(&mut tx, id, &message, now).await?;
+        }
+    }
+    tx.commit(Durability::Progress, "invocation.cancelled")
+        .await?;
+    Ok(stops)
+}
+
+async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<bool, StoreError> {
+    // No runner has these yet: they are gone at once, and so are their outputs.
+    let gone: Vec<i64> = tx
+        .all(
+            "UPDATE job SET state = 'deleted', ready_time = NULL, end_time = $1, update_time = $1
+             WHERE workflow_invocation_id = $2 AND state IN ('new', 'resubmitted', 'waiting', 'paused', 'upload') RETURNING id",
+            args![now, invocation_id],
+        )
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    super::settle::discard_outputs(tx, &gone, now).await?;
+    let history = gone
+        .iter()
+        .map(|id| args![*id, "deleted", None::<String>, now])
+        .collect();
+    super::commit::insert_state_history(tx, history).await?;
+    let marked = tx
+        .run(
+            "UPDATE job SET state = 'deleting', update_time = $1 WHERE workflow_invocation_id = $2 AND state IN ('queued', 'running', 'stop')",
+            args![now, invocation_id],
+        )
+        .await?;
+    Ok(marked > 0)
+}
+
+/// Fails an invocation for its age, without a message, as Galaxy does.
+pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    tx.run(
+        "UPDATE workflow_invocation SET state = 'failed', signal_seen = signal_count, wake_time = NULL, blocked_on = NULL, update_time = $1
+         WHERE id = $2 AND state IN ('new', 'ready')",
+        args![now, head.id],
+    )
+    .await?;
+    tx.run(
+        "DELETE FROM workflow_invocation_wait WHERE workflow_invocation_id = $1",
+        args![head.id],
+    )
+    .await?;
+    tx.commit(Durability::Progress, "invocation.age").await
+}
+
+/// How many invocations there are in each state that is not final; for status and metrics.
+pub async fn counts(q: &mut impl Query) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = q
+        .all(
+            "SELECT state, COUNT(*) FROM workflow_invocation GROUP BY state",
+            vec![],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .collect()
+}

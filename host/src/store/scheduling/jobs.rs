@@ -1,0 +1,387 @@
+//! The queue of ready jobs, and what is recorded when they are handed to a runner.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::commit::{Owner, insert_state_history};
+use super::known::ids;
+use crate::args;
+use crate::invoker::writes::NewJob;
+use crate::model::state::JobState;
+use crate::store::Store;
+use crate::store::db::{Durability, Query, Row, StoreError, blocks, placeholders};
+
+/// A job whose inputs are there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyJob {
+    pub id: i64,
+    /// What a runner knows it by.
+    pub token: Uuid,
+    pub user_id: i64,
+    pub history_id: i64,
+    pub invocation_id: Option<i64>,
+    /// None: the default scheduler's.
+    pub scheduler: Option<Arc<str>>,
+    pub tool_id: Arc<str>,
+    pub cores: i64,
+    pub memory_mb: i64,
+    pub ready_time: i64,
+    pub create_time: i64,
+    /// How often it was handed to a runner already.
+    pub attempt: i64,
+}
+
+/// The columns of [`ReadyJob`], in order.
+const READY: &str = "id, uuid, user_id, COALESCE(history_id, 0), workflow_invocation_id, scheduler, tool_id, cores, memory_mb,
+    ready_time, create_time, attempt";
+
+impl ReadyJob {
+    /// A job that is being stored by this transaction.
+    pub fn of_new(job: &NewJob, owner: &Owner, now: i64) -> ReadyJob {
+        ReadyJob {
+            id: job.id,
+            token: job.uuid,
+            user_id: owner.user_id,
+            history_id: owner.history_id,
+            invocation_id: owner.invocation_id,
+            scheduler: owner.scheduler.as_deref().map(Arc::from),
+            tool_id: job.tool_id.as_str().into(),
+            cores: job.cores,
+            memory_mb: job.memory_mb,
+            ready_time: now,
+            create_time: now,
+            attempt: 0,
+        }
+    }
+
+    pub(super) fn read(row: &Row) -> Result<ReadyJob, StoreError> {
+        Ok(ReadyJob {
+            id: row.get(0)?,
+            token: Uuid::parse_str(&row.get::<String>(1)?).unwrap_or_default(),
+            user_id: row.get(2)?,
+            history_id: row.get(3)?,
+            invocation_id: row.get(4)?,
+            scheduler: row.get::<Option<String>>(5)?.map(Arc::from),
+            tool_id: row.get::<String>(6)?.into(),
+            cores: row.get(7)?,
+            memory_mb: row.get(8)?,
+            ready_time: row.get::<Option<i64>>(9)?.unwrap_or(0),
+            create_time: row.get(10)?,
+            attempt: row.get(11)?,
+        })
+    }
+}
+
+/// The oldest ready jobs of a handler.
+pub async fn ready(
+    q: &mut impl Query,
+    handler: &str,
+    limit: usize,
+) -> Result<Vec<ReadyJob>, StoreError> {
+    let sql = format!(
+        "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL
+         ORDER BY ready_time, id LIMIT $2"
+    );
+    q.all(sql, args![handler, limit])
+        .await?
+        .iter()
+        .map(ReadyJob::read)
+        .collect()
+}
+
+/// Marks jobs as ready that wait for nothing any more, out of `candidates`.
+pub async fn release(
+    tx: &mut crate::store::Tx,
+    candidates: &[i64],
+    now: i64,
+) -> Result<Vec<ReadyJob>, StoreError> {
+    let mut found = Vec::new();
+    for block in blocks(candidates) {
+        let sql = format!(
+            "UPDATE job SET ready_time = $1, update_time = $1
+             WHERE id IN ({}) AND state = 'new' AND ready_time IS NULL
+               AND NOT EXISTS (SELECT 1 FROM job_wait w WHERE w.job_id = job.id)
+             RETURNING {READY}",
+            placeholders(2, block.len())
+        );
+        let mut arguments = args![now];
+        arguments.extend(ids(block));
+        for row in tx.all(sql, arguments).await? {
+            found.push(ReadyJob::read(&row)?);
+        }
+    }
+    found.sort_by_key(|job| job.id);
+    Ok(found)
+}
+
+/// A job with all that its command is made from.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    pub id: i64,
+    pub state: JobState,
+    pub tool_id: String,
+    pub tool_version: Option<String>,
+    pub dynamic_tool_id: Option<i64>,
+    pub params: Value,
+    /// In the order in which they were linked.
+    pub inputs: Vec<InputSlot>,
+    pub outputs: Vec<OutputSlot>,
+    pub output_collections: Vec<OutputCollectionSlot>,
+}
+
+/// A dataset that a job reads.
+#[derive(Debug, Clone)]
+pub struct InputSlot {
+    pub name: String,
+    pub hda_id: i64,
+    pub element_identifier: Option<String>,
+}
+
+/// A dataset that a job writes.
+#[derive(Debug, Clone)]
+pub struct OutputSlot {
+    pub name: String,
+    pub hda_id: i64,
+    pub dataset_id: i64,
+    pub extension: String,
+    pub hda_name: String,
+    pub visible: bool,
+    /// JSON text, as stored.
+    pub metadata: String,
+}
+
+/// A collection whose elements a job finds out.
+#[derive(Debug, Clone)]
+pub struct OutputCollectionSlot {
+    pub name: String,
+    pub collection_id: i64,
+    pub hdca_id: Option<i64>,
+    pub collection_type: String,
+}
+
+/// Everything about some jobs, in the order asked for; jobs that are gone are left out.
+pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, StoreError> {
+    let mut found: HashMap<i64, Dispatch> = HashMap::with_capacity(job_ids.len());
+    for block in blocks(job_ids) {
+        let list = placeholders(1, block.len());
+        let sql = format!(
+            "SELECT id, state, tool_id, tool_version, dynamic_tool_id FROM job WHERE id IN ({list})"
+        );
+        for row in q.all(sql, ids(block)).await? {
+            let id = row.get(0)?;
+            let job = Dispatch {
+                id,
+                state: super::progress::job_state(row.get(1)?)?,
+                tool_id: row.get(2)?,
+                tool_version: row.get(3)?,
+                dynamic_tool_id: row.get(4)?,
+                params: Value::Object(Map::new()),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                output_collections: Vec::new(),
+            };
+            found.insert(id, job);
+        }
+        let sql = format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({list})");
+        for row in q.all(sql, ids(block)).await? {
+            if let Some(Value::Object(params)) = found
+                .get_mut(&row.get::<i64>(0)?)
+                .map(|job| &mut job.params)
+            {
+                params.insert(row.get(1)?, row.json(2)?);
+            }
+        }
+        let sql = format!(
+            "SELECT job_id, name, hda_id, element_identifier FROM job_to_input_dataset WHERE job_id IN ({list}) ORDER BY job_id, id"
+        );
+        for row in q.all(sql, ids(block)).await? {
+            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
+                job.inputs.push(InputSlot {
+                    name: row.get(1)?,
+                    hda_id: row.get(2)?,
+                    element_identifier: row.get(3)?,
+                });
+            }
+        }
+        let sql = format!(
+            "SELECT o.job_id, o.name, a.id, a.dataset_id, a.extension, a.name, a.visible, a.metadata
+             FROM job_to_output_dataset o
+             JOIN history_dataset_association a ON a.id = o.hda_id WHERE o.job_id IN ({list}) ORDER BY o.job_id, o.id"
+        );
+        for row in q.all(sql, ids(block)).await? {
+            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
+                job.outputs.push(OutputSlot {
+                    name: row.get(1)?,
+                    hda_id: row.get(2)?,
+                    dataset_id: row.get(3)?,
+                    extension: row.get(4)?,
+                    hda_name: row.get(5)?,
+                    visible: row.get(6)?,
+                    metadata: row.get(7)?,
+                });
+            }
+        }
+        let sql = format!(
+            "SELECT o.job_id, o.name, o.collection_id, o.hdca_id, c.collection_type FROM job_to_output_dataset_collection o
+             JOIN dataset_collection c ON c.id = o.collection_id WHERE o.job_id IN ({list}) ORDER BY o.job_id, o.id"
+        );
+        for row in q.all(sql, ids(block)).await? {
+            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
+                job.output_collections.push(OutputCollectionSlot {
+                    name: row.get(1)?,
+                    collection_id: row.get(2)?,
+                    hdca_id: row.get(3)?,
+                    collection_type: row.get(4)?,
+                });
+            }
+        }
+    }
+    Ok(job_ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// A job that is about to be handed to a runner.
+#[derive(Debug, Clone)]
+pub struct HandOver {
+    pub job_id: i64,
+    pub runner: String,
+    pub command_line: String,
+    /// Its output datasets.
+    pub dataset_ids: Vec<i64>,
+}
+
+/// Records the hand-over before it happens, so that a job the runner has is always known to be there. Returns the
+/// jobs that were still to be started: others were cancelled meanwhile.
+pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec<i64>, StoreError> {
+    let mut tx = store.begin().await?;
+    let mut taken = Vec::with_capacity(jobs.len());
+    let mut datasets = Vec::new();
+    for job in jobs {
+        let touched = tx
+            .run(
+                "UPDATE job SET state = 'queued', job_runner_name = $1, command_line = $2, attempt = attempt + 1, update_time = $3
+                 WHERE id = $4 AND state = 'new'",
+                args![job.runner.as_str(), job.command_line.as_str(), now, job.job_id],
+            )
+            .await?;
+        if touched == 1 {
+            taken.push(job.job_id);
+            datasets.extend(&job.dataset_ids);
+        }
+    }
+    set_dataset_states(&mut tx, &datasets, "queued", now).await?;
+    let history = taken
+        .iter()
+        .map(|id| args![*id, "queued", None::<String>, now])
+        .collect();
+    insert_state_history(&mut tx, history).await?;
+    tx.commit(Durability::Progress, "job.dispatch").await?;
+    Ok(taken)
+}
+
+/// Sets the state of datasets that are not finished.
+pub async fn set_dataset_states(
+    tx: &mut crate::store::Tx,
+    datasets: &[i64],
+    state: &'static str,
+    now: i64,
+) -> Result<(), StoreError> {
+    for block in blocks(datasets) {
+        let sql = format!(
+            "UPDATE dataset SET state = $1, update_time = $2 WHERE id IN ({})",
+            placeholders(3, block.len())
+        );
+        let mut arguments = args![state, now];
+        arguments.extend(ids(block));
+        tx.run(sql, arguments).await?;
+    }
+    Ok(())
+}
+
+/// A job that runs: what the runner calls it and since when.
+#[derive(Debug, Clone)]
+pub struct Started {
+    pub job_id: i64,
+    pub external_id: String,
+    pub started_ms: i64,
+    pub dataset_ids: Vec<i64>,
+}
+
+/// Records that jobs run.
+pub async fn started(store: &Store, jobs: &[Started], now: i64) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let (mut history, mut datasets) = (Vec::new(), Vec::new());
+    for job in jobs {
+        let touched = tx
+            .run(
+                "UPDATE job SET state = 'running', job_runner_external_id = $1, start_time = $2, update_time = $3
+                 WHERE id = $4 AND state = 'queued'",
+                args![job.external_id.as_str(), job.started_ms, now, job.job_id],
+            )
+            .await?;
+        if touched == 1 {
+            history.push(args![job.job_id, "running", None::<String>, job.started_ms]);
+            datasets.extend(&job.dataset_ids);
+        }
+    }
+    set_dataset_states(&mut tx, &datasets, "running", now).await?;
+    insert_state_history(&mut tx, history).await?;
+    tx.commit(Durability::Progress, "job.started").await
+}
+
+/// Puts jobs back that a runner would not take just now.
+pub async fn put_back(store: &Store, job_ids: &[i64], now: i64) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    for id in job_ids {
+        tx.run(
+            "UPDATE job SET state = 'new', ready_time = $1, update_time = $1 WHERE id = $2 AND state = 'queued'",
+            args![now, *id],
+        )
+        .await?;
+    }
+    tx.commit(Durability::Progress, "job.put_back").await
+}
+
+/// A job that some runner has, or had when the server stopped.
+#[derive(Debug, Clone)]
+pub struct Active {
+    pub id: i64,
+    pub token: Uuid,
+    pub state: JobState,
+    pub runner: Option<String>,
+    pub external_id: Option<String>,
+    pub started_ms: Option<i64>,
+    pub cores: i64,
+    pub memory_mb: i64,
+    pub user_id: i64,
+}
+
+/// The jobs of a handler that runners have, and those that are to be stopped.
+pub async fn active(
+    q: &mut impl Query,
+    handler: &str,
+    states: &'static str,
+) -> Result<Vec<Active>, StoreError> {
+    let sql = format!(
+        "SELECT id, uuid, state, job_runner_name, job_runner_external_id, start_time, cores, memory_mb, user_id FROM job
+         WHERE handler = $1 AND state IN ({states}) ORDER BY id"
+    );
+    let rows = q.all(sql, args![handler]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Active {
+                id: row.get(0)?,
+                token: Uuid::parse_str(&row.get::<String>(1)?).unwrap_or_default(),
+                state: super::progress::job_state(row.get(2)?)?,
+                runner: row.get(3)?,
+                external_id: row.get(4)?,
+                started_ms: row.get(5)?,
+                cores: row.get(6)?,
+                memory_mb: row.get(7)?,
+                user_id: row.get(8)?,
+            })
+        })
+        .collect()
+}

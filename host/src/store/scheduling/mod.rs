@@ -1,0 +1,10 @@
+//! What the scheduling loops read and write: an invocation's progress, the outcome of an iteration, the queue of
+//! ready jobs, the end of jobs. Each write is one transaction, and each is safe to be cut off anywhere.
+
+pub mod commit;
+pub mod invocations;
+pub mod jobs;
+pub mod known;
+pub mod progress;
+pub mod readiness;
+pub mod settle;
