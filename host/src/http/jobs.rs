@@ -2,6 +2,8 @@
 
 mod again;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -89,27 +91,39 @@ async fn list(
         false => {
             let own = caller.user_id()?;
             if asked.is_some_and(|user| user != own) {
-                return Err(ApiError::admin_required("Only administrators may list others' jobs."));
+                return Err(ApiError::admin_required(
+                    "Only administrators may list others' jobs.",
+                ));
             }
             Some(own)
         }
     };
     let states = params.list("state").into_iter().map(|state| {
-        state.parse().map_err(|_| ApiError::invalid(format!("There is no job state {state:?}.")))
+        state
+            .parse()
+            .map_err(|_| ApiError::invalid(format!("There is no job state {state:?}.")))
     });
     let date = |name: &str| match params.text(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => parse_iso(text)
-            .map(Some)
-            .ok_or_else(|| ApiError::invalid(format!("{name} must be a date, such as 2026-01-31."))),
+        Some(text) => parse_iso(text).map(Some).ok_or_else(|| {
+            ApiError::invalid(format!("{name} must be a date, such as 2026-01-31."))
+        }),
     };
     let page = params.page(500, app.settings.page_max)?;
     let query = ListQuery {
         user_id,
         states: states.collect::<Result<_, _>>()?,
         // Ids of tools may hold commas and blanks.
-        tool_ids: params.all("tool_id").filter(|t| !t.is_empty()).map(str::to_owned).collect(),
-        tool_ids_like: params.all("tool_id_like").filter(|t| !t.is_empty()).map(str::to_owned).collect(),
+        tool_ids: params
+            .all("tool_id")
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        tool_ids_like: params
+            .all("tool_id_like")
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned)
+            .collect(),
         history_id: id("history_id")?,
         workflow_id: id("workflow_id")?,
         invocation_id: id("invocation_id")?,
@@ -120,41 +134,50 @@ async fn list(
         order_by_create_time: match params.text("order_by") {
             None | Some("" | "update_time") => false,
             Some("create_time") => true,
-            Some(_) => return Err(ApiError::invalid("order_by takes update_time and create_time.")),
+            Some(_) => {
+                return Err(ApiError::invalid(
+                    "order_by takes update_time and create_time.",
+                ));
+            }
         },
         limit: page.limit,
         offset: page.offset,
     };
     let mut q = app.store.reader();
     let found = jobs::list(&mut q, &query).await?;
-    let mut shapes: Vec<Value> = found.iter().map(|job| summary(&app, job, caller.is_admin)).collect();
+    let mut shapes: Vec<Value> = found
+        .iter()
+        .map(|job| summary(&app, job, caller.is_admin))
+        .collect();
     if detailed {
-        let mut emails = std::collections::HashMap::new();
+        let owners: BTreeSet<i64> = found.iter().map(|job| job.user_id).collect();
+        let mut emails = BTreeMap::new();
+        for owner in owners {
+            let user = users::by_id(&mut q, owner).await?;
+            emails.insert(owner, user.map(|user| user.email));
+        }
         for (job, shape) in found.iter().zip(&mut shapes) {
-            if !emails.contains_key(&job.user_id) {
-                let user = users::by_id(&mut q, job.user_id).await?;
-                emails.insert(job.user_id, user.map(|user| user.email));
-            }
-            shape["user_email"] = json!(emails[&job.user_id]);
+            shape["user_email"] = json!(emails.get(&job.user_id));
         }
     }
     Ok(Json(Value::Array(shapes)))
 }
 
 /// The job behind an encoded id, if the caller owns it. 403 403002 for others', 404 if there is none.
-async fn find(
-    app: &App,
-    q: &mut impl Query,
-    caller: &Caller,
-    id: &str,
-) -> Result<Job, ApiError> {
+async fn find(app: &App, q: &mut impl Query, caller: &Caller, id: &str) -> Result<Job, ApiError> {
     let id = app.decode(id)?;
-    let owner = if caller.is_admin { None } else { Some(caller.user_id()?) };
+    let owner = if caller.is_admin {
+        None
+    } else {
+        Some(caller.user_id()?)
+    };
     if let Some(job) = jobs::by_id(q, id, owner).await? {
         return Ok(job);
     }
     match jobs::by_id(q, id, None).await? {
-        Some(_) => Err(ApiError::not_accessible("Job is not accessible by the current user.")),
+        Some(_) => Err(ApiError::not_accessible(
+            "Job is not accessible by the current user.",
+        )),
         None => Err(ApiError::not_found("Job not found.")),
     }
 }
@@ -175,7 +198,9 @@ async fn show(
     let inputs = jobs::inputs(&mut q, job.id).await?;
     let outputs = jobs::outputs(&mut q, job.id).await?;
     let mut shape = summary(&app, &job, caller.is_admin);
-    let parameters = parameters.into_iter().map(|(name, value)| (name, value.into()));
+    let parameters = parameters
+        .into_iter()
+        .map(|(name, value)| (name, value.into()));
     shape["params"] = Value::Object(parameters.collect());
     shape["inputs"] = by_name(&app, &inputs, |_| true);
     shape["outputs"] = by_name(&app, &outputs, |item| item.src == "hda");
@@ -243,7 +268,10 @@ async fn inputs(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let job = find(&app, &mut q, &caller, &id).await?;
-    Ok(Json(associations(&app, &jobs::inputs(&mut q, job.id).await?)))
+    Ok(Json(associations(
+        &app,
+        &jobs::inputs(&mut q, job.id).await?,
+    )))
 }
 
 /// What a job makes.
@@ -256,7 +284,10 @@ async fn outputs(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let job = find(&app, &mut q, &caller, &id).await?;
-    Ok(Json(associations(&app, &jobs::outputs(&mut q, job.id).await?)))
+    Ok(Json(associations(
+        &app,
+        &jobs::outputs(&mut q, job.id).await?,
+    )))
 }
 
 fn plain(text: Option<String>) -> Response {
@@ -304,7 +335,13 @@ async fn console_output(
         let count = |what: &str| params.count(&format!("{stream}_{what}"));
         let skip = count("position")?.unwrap_or(0) as usize;
         let take = count("length")?.map_or(usize::MAX, |n| n as usize);
-        Ok(text.as_deref().unwrap_or("").chars().skip(skip).take(take).collect())
+        Ok(text
+            .as_deref()
+            .unwrap_or("")
+            .chars()
+            .skip(skip)
+            .take(take)
+            .collect())
     };
     Ok(Json(json!({
         "state": job.state.code(),
@@ -328,11 +365,21 @@ async fn metrics(
     };
     let mut found = vec![
         metric("Cores Allocated", "galaxy_slots", job.cores, ""),
-        metric("Memory Allocated (MB)", "galaxy_memory_mb", job.memory_mb, ""),
+        metric(
+            "Memory Allocated (MB)",
+            "galaxy_memory_mb",
+            job.memory_mb,
+            "",
+        ),
     ];
     if let (Some(start), Some(end)) = (job.start_time, job.end_time) {
         let seconds = (end - start).max(0) / 1000;
-        found.push(metric("Job Runtime (Wall Clock)", "runtime_seconds", seconds, " seconds"));
+        found.push(metric(
+            "Job Runtime (Wall Clock)",
+            "runtime_seconds",
+            seconds,
+            " seconds",
+        ));
     }
     Ok(Json(Value::Array(found)))
 }
@@ -348,10 +395,16 @@ async fn common_problems(
     let mut q = app.store.reader();
     let job = find(&app, &mut q, &caller, &id).await?;
     let inputs = jobs::inputs(&mut q, job.id).await?;
-    let hdas: Vec<i64> = inputs.iter().filter(|i| i.src == "hda").map(|i| i.id).collect();
+    let hdas: Vec<i64> = inputs
+        .iter()
+        .filter(|i| i.src == "hda")
+        .map(|i| i.id)
+        .collect();
     let known = crate::store::datasets::by_ids(&mut q, &hdas).await?;
     let empty = known.values().any(|hda| hda.file_size == Some(0));
-    Ok(Json(json!({"has_empty_inputs": empty, "has_duplicate_inputs": known.len() < hdas.len()})))
+    Ok(Json(
+        json!({"has_empty_inputs": empty, "has_duplicate_inputs": known.len() < hdas.len()}),
+    ))
 }
 
 /// Stops a job; false when it had already ended.
@@ -364,7 +417,10 @@ async fn cancel(
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let job = find(&app, &mut app.store.reader(), &caller, &id).await?;
-    let message = body.get("message").and_then(Value::as_str).map(str::to_owned);
+    let message = body
+        .get("message")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     let stopped = app.seams().job_commands.cancel(job.id, message).await?;
     Ok(Json(Value::Bool(stopped)))
 }
@@ -380,5 +436,8 @@ async fn resume(
     let mut q = app.store.reader();
     let job = find(&app, &mut q, &caller, &id).await?;
     app.seams().job_commands.resume(job.id).await?;
-    Ok(Json(associations(&app, &jobs::outputs(&mut q, job.id).await?)))
+    Ok(Json(associations(
+        &app,
+        &jobs::outputs(&mut q, job.id).await?,
+    )))
 }

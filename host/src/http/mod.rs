@@ -28,7 +28,6 @@ pub mod shapes;
 pub mod time;
 pub mod tools;
 pub mod workflows;
-mod users;
 pub mod upload;
 pub mod users;
 

@@ -8,10 +8,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::app::App;
-use super::auth::Caller;
 use super::error::ApiError;
-use super::payload::Payload;
 use crate::invocation_request::tool_request::ToolInputs;
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
@@ -29,7 +26,6 @@ pub struct Seams {
     pub step_actions: Arc<dyn StepActions>,
     pub job_commands: Arc<dyn JobCommands>,
     pub tool_runs: Arc<dyn ToolRuns>,
-    pub uploads: Arc<dyn Uploads>,
     pub progress: Progress,
     pub workflows: WorkflowSettings,
 }
@@ -103,8 +99,7 @@ impl Seams {
             handlers: nothing.clone(),
             step_actions: nothing.clone(),
             job_commands: nothing.clone(),
-            tool_runs: nothing.clone(),
-            uploads: nothing,
+            tool_runs: nothing,
             progress: Progress::default(),
             workflows: WorkflowSettings::default(),
         }
@@ -126,7 +121,8 @@ pub trait StepActions: Send + Sync {
 /// Orders to jobs. Each stores what it does and signals.
 pub trait JobCommands: Send + Sync {
     /// Stops a job. False when it had already ended.
-    fn cancel(&self, job_id: i64, message: Option<String>) -> BoxFuture<'_, Result<bool, ApiError>>;
+    fn cancel(&self, job_id: i64, message: Option<String>)
+    -> BoxFuture<'_, Result<bool, ApiError>>;
     /// Puts a paused job, and the paused ones that depend on it, back to new.
     fn resume(&self, job_id: i64) -> BoxFuture<'_, Result<(), ApiError>>;
 }
@@ -135,17 +131,6 @@ pub trait JobCommands: Send + Sync {
 pub trait ToolRuns: Send + Sync {
     /// Makes the jobs and what they will write, commits, and signals.
     fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>>;
-}
-
-/// The tool `upload1`, which makes datasets of what came with the request.
-pub trait Uploads: Send + Sync {
-    /// Answers as `POST /api/tools` does.
-    fn upload(
-        &self,
-        app: App,
-        caller: Caller,
-        payload: Payload,
-    ) -> BoxFuture<'static, Result<Value, ApiError>>;
 }
 
 /// A tool to run, checked.
@@ -197,7 +182,10 @@ impl Handlers for Nothing {
 
 impl StepActions for Nothing {
     fn check(&self, step: &StepDescription, _: &Value) -> Result<Value, String> {
-        Err(format!("A step of type {} takes no actions.", step.step_type))
+        Err(format!(
+            "A step of type {} takes no actions.",
+            step.step_type
+        ))
     }
 }
 
@@ -213,16 +201,5 @@ impl JobCommands for Nothing {
 impl ToolRuns for Nothing {
     fn run(&self, _: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
         Box::pin(async { Err(ApiError::not_implemented("This server runs no jobs.")) })
-    }
-}
-
-impl Uploads for Nothing {
-    fn upload(
-        &self,
-        _: App,
-        _: Caller,
-        _: Payload,
-    ) -> BoxFuture<'static, Result<Value, ApiError>> {
-        Box::pin(async { Err(ApiError::not_implemented("This server takes no uploads.")) })
     }
 }

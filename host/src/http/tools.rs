@@ -48,13 +48,20 @@ async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>, Api
     if let Some(words) = params.text("q") {
         let found = tools.iter().filter(|tool| {
             let text = format!("{} {} {}", tool.id, tool.name, tool.description).to_lowercase();
-            words.to_lowercase().split_whitespace().all(|word| text.contains(word))
+            words
+                .to_lowercase()
+                .split_whitespace()
+                .all(|word| text.contains(word))
         });
         return Ok(Json(found.map(|tool| json!(tool.id)).collect()));
     }
     let wanted = params.text("tool_id").filter(|id| !id.is_empty());
     let of_id = |tool: &&Arc<Tool>| wanted.is_none_or(|id| id == tool.id);
-    let summaries: Vec<Value> = tools.iter().filter(of_id).map(|t| describe::summary(t)).collect();
+    let summaries: Vec<Value> = tools
+        .iter()
+        .filter(of_id)
+        .map(|t| describe::summary(t))
+        .collect();
     if params.flag("in_panel")?.unwrap_or(true) && wanted.is_none() {
         return Ok(Json(json!([{
             "model_class": "ToolSection",
@@ -118,7 +125,9 @@ async fn show(
             let citations = citations.map(|c| json!({"format": c.kind, "content": c.content}));
             Json(citations.collect::<Value>()).into_response()
         }
-        Part::Whole if params.is("io_details")? => Json(describe::io_details(&tool)).into_response(),
+        Part::Whole if params.is("io_details")? => {
+            Json(describe::io_details(&tool)).into_response()
+        }
         Part::Whole => Json(describe::summary(&tool)).into_response(),
     })
 }
@@ -162,7 +171,9 @@ async fn find(
         }
     }
     let shown: String = id.chars().take(200).collect();
-    Err(ApiError::not_found(format!("Could not find tool with id '{shown}'.")))
+    Err(ApiError::not_found(format!(
+        "Could not find tool with id '{shown}'."
+    )))
 }
 
 /// Looks through the tool directories again. For administrators.

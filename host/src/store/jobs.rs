@@ -271,7 +271,8 @@ pub async fn parameters_of(
     let mut found: HashMap<i64, Vec<(String, String)>> = HashMap::new();
     for block in blocks(job_ids) {
         let inside = placeholders(1, block.len());
-        let sql = format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({inside})");
+        let sql =
+            format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({inside})");
         let args = block.iter().map(|id| Val::from(*id)).collect();
         for row in q.all(sql, args).await? {
             let value: Option<String> = row.get("value")?;

@@ -102,9 +102,15 @@ pub async fn invoke(
     let mut made = Vec::with_capacity(prepared.runs.len());
     let mut tx = app.store.begin().await?;
     for run in &prepared.runs {
-        let name = &found.stored.name;
-        let history_id =
-            target::history(app, &mut tx, existing, user_id, payload, name, &known, run).await?;
+        let history_id = match existing {
+            Some(id) => id,
+            None => {
+                let id = app.store.ids.history();
+                let name = target::history_name(payload, &found.stored.name, &known, run);
+                histories::create(&mut tx, id, user_id, &name, now_ms).await?;
+                id
+            }
+        };
         let inputs = match payload.no_add_to_history {
             true => others.clone(),
             false => {
@@ -121,7 +127,8 @@ pub async fn invoke(
         made.push(invocations::create(&mut tx, &app.store.ids, &new, now_ms).await?);
         histories::touch(&mut tx, history_id, now_ms).await?;
     }
-    tx.commit(Durability::Acknowledged, "invocation.create").await?;
+    tx.commit(Durability::Acknowledged, "invocation.create")
+        .await?;
     app.signals.invocations_changed();
     Ok(made)
 }

@@ -112,7 +112,11 @@ async fn page(
         None | Some("" | "None") => None,
         Some("create_time") => Some(SortBy::CreateTime),
         Some("update_time") => Some(SortBy::UpdateTime),
-        Some(_) => return Err(ApiError::invalid("sort_by takes create_time and update_time.")),
+        Some(_) => {
+            return Err(ApiError::invalid(
+                "sort_by takes create_time and update_time.",
+            ));
+        }
     };
     let asked_user = id("user_id")?;
     let own = caller.user.as_ref().map(|user| user.id);

@@ -31,8 +31,15 @@ pub async fn request(
     let revision = workflows::find::revision(&app, &mut q, invocation.workflow_id).await?;
     let stored = load_request(&mut q, invocation.id).await?;
     let mut inputs = Map::new();
-    let index = |step_id: i64| revision.order_index_of(step_id).map(|index| index.to_string());
-    for (list, src) in [(&stored.input_datasets, "hda"), (&stored.input_collections, "hdca")] {
+    let index = |step_id: i64| {
+        revision
+            .order_index_of(step_id)
+            .map(|index| index.to_string())
+    };
+    for (list, src) in [
+        (&stored.input_datasets, "hda"),
+        (&stored.input_collections, "hdca"),
+    ] {
         for input in list {
             if let Some(index) = index(input.step_id) {
                 let value = match &input.request {
@@ -49,7 +56,9 @@ pub async fn request(
         }
     }
     let texts = |kind: Kind| -> Value {
-        let pairs = stored.of_kind(kind).map(|(k, v)| (k.to_owned(), Value::from(v)));
+        let pairs = stored
+            .of_kind(kind)
+            .map(|(k, v)| (k.to_owned(), Value::from(v)));
         Value::Object(pairs.collect())
     };
     let is = |name: &str| stored.meta(name) == Some("true");
@@ -101,9 +110,10 @@ async fn parameters(
                     of_step.insert(format!("{prefix}{name}"), value);
                 }
             }
-            if let (Some(inner), Some(child)) =
-                (revision.subrevisions.get(&index), stored.children.get(step_id))
-            {
+            if let (Some(inner), Some(child)) = (
+                revision.subrevisions.get(&index),
+                stored.children.get(step_id),
+            ) {
                 let request = load_request(q, *child).await?;
                 waiting.push((Some((outermost, prefix)), inner.as_ref().clone(), request));
             }

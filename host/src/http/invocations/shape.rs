@@ -141,7 +141,10 @@ fn message(app: &App, row: &MessageRow) -> Value {
     add("details", row.details.clone().map(Value::from));
     add("output_name", row.output_name.clone().map(Value::from));
     add("workflow_step_id", row.order_index.map(Value::from));
-    add("dependent_workflow_step_id", row.dependent_order_index.map(Value::from));
+    add(
+        "dependent_workflow_step_id",
+        row.dependent_order_index.map(Value::from),
+    );
     add("job_id", row.job_id.map(|id| app.encode(id).into()));
     add("hda_id", row.hda_id.map(|id| app.encode(id).into()));
     add("hdca_id", row.hdca_id.map(|id| app.encode(id).into()));
@@ -182,7 +185,11 @@ pub fn step_view(app: &App, step: &Step, details: Option<&StepDetails>) -> Value
         shape["outputs"] = Value::Object(outputs);
         shape["output_collections"] = Value::Object(collections);
         shape["output_values"] = Value::Object(details.output_values.iter().cloned().collect());
-        shape["jobs"] = details.jobs.iter().map(|job| job_summary(app, job, false)).collect();
+        shape["jobs"] = details
+            .jobs
+            .iter()
+            .map(|job| job_summary(app, job, false))
+            .collect();
     }
     shape
 }
@@ -225,17 +232,15 @@ pub async fn views(
     let nothing = Details::default();
     let shapes = page.iter().map(|invocation| {
         let details = details.get(&invocation.id).unwrap_or(&nothing);
-        element_view(app, invocation, details, view, &|id| of_steps.get(&id).cloned())
+        element_view(app, invocation, details, view, &|id| {
+            of_steps.get(&id).cloned()
+        })
     });
     Ok(shapes.collect())
 }
 
 /// The invocations with these ids, in this order.
-pub async fn by_ids(
-    _: &App,
-    q: &mut impl Query,
-    ids: &[i64],
-) -> Result<Vec<Invocation>, ApiError> {
+pub async fn by_ids(_: &App, q: &mut impl Query, ids: &[i64]) -> Result<Vec<Invocation>, ApiError> {
     let mut found = Vec::with_capacity(ids.len());
     for id in ids {
         found.extend(invocations::by_id(q, *id).await?);

@@ -90,7 +90,8 @@ pub async fn cancel(
     let invocation = find(&app, &mut q, &caller, &id, Wish::Change).await?;
     let mut tx = app.store.begin().await?;
     if invocations::request_cancel(&mut tx, invocation.id, app.now_ms()).await? {
-        tx.commit(Durability::Acknowledged, "invocation.cancel").await?;
+        tx.commit(Durability::Acknowledged, "invocation.cancel")
+            .await?;
         app.signals.invocations_changed();
     }
     show(State(app), caller, Path(id), params).await
@@ -123,7 +124,9 @@ pub async fn step_jobs_summary(
     let mut q = app.store.reader();
     let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
     let summaries = invocations::step_jobs_summary(&mut q, invocation.id).await?;
-    Ok(Json(summaries.iter().map(|s| summary_view(&app, s)).collect()))
+    Ok(Json(
+        summaries.iter().map(|s| summary_view(&app, s)).collect(),
+    ))
 }
 
 /// What was measured of an invocation's jobs; this server measures nothing beyond what the jobs themselves say.

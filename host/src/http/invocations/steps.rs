@@ -101,7 +101,8 @@ pub async fn act(
         }
         ActionOutcome::NotActive(state) => return Err(not_active(state)),
     }
-    tx.commit(Durability::Acknowledged, "invocation.action").await?;
+    tx.commit(Durability::Acknowledged, "invocation.action")
+        .await?;
     app.signals.invocations_changed();
     let step = invocations::step_by_id(&mut q, step.id).await?;
     let step = step.ok_or_else(|| ApiError::not_found("No such invocation step found."))?;

@@ -43,7 +43,13 @@ impl Known {
         let mut known = Known::default();
         for (reference, id) in hdas {
             let hda = found_hdas.get(&id).ok_or_else(|| missing(&reference))?;
-            access::check(caller, Wish::Read, hda.user_id, hda.is_shared, "HistoryDatasetAssociation")?;
+            access::check(
+                caller,
+                Wish::Read,
+                hda.user_id,
+                hda.is_shared,
+                "HistoryDatasetAssociation",
+            )?;
             known.hdas.insert(reference, hda.clone());
         }
         for (reference, id) in hdcas {
@@ -73,8 +79,14 @@ impl Known {
         let mut items = self.items();
         let now_ms = app.now_ms();
         let away = |reference: &&&Reference| match reference.src {
-            Src::Hda => self.hdas.get(**reference).is_some_and(|x| x.history_id != history_id),
-            Src::Hdca => self.hdcas.get(**reference).is_some_and(|x| x.history_id != history_id),
+            Src::Hda => self
+                .hdas
+                .get(**reference)
+                .is_some_and(|x| x.history_id != history_id),
+            Src::Hdca => self
+                .hdcas
+                .get(**reference)
+                .is_some_and(|x| x.history_id != history_id),
         };
         let mut away: Vec<&Reference> = wanted.iter().filter(away).copied().collect();
         away.sort();
@@ -135,32 +147,20 @@ impl Known {
 
 fn missing(reference: &Reference) -> ApiError {
     let shown: String = reference.id.chars().take(64).collect();
-    ApiError::not_found(format!("The input {} {shown} was not found.", reference.src.code()))
+    ApiError::not_found(format!(
+        "The input {} {shown} was not found.",
+        reference.src.code()
+    ))
 }
 
-/// The history of a run: the one chosen, or a new one for each run.
-pub async fn history(
-    app: &App,
-    tx: &mut Tx,
-    existing: Option<i64>,
-    user_id: i64,
-    payload: &Payload,
-    workflow_name: &str,
-    known: &Known,
-    run: &Run,
-) -> Result<i64, ApiError> {
-    if let Some(id) = existing {
-        return Ok(id);
-    }
-    let mut name = match &payload.history {
+/// The name of the new history of a run.
+pub fn history_name(payload: &Payload, workflow_name: &str, known: &Known, run: &Run) -> String {
+    let name = match &payload.history {
         HistoryChoice::New(name) if !name.trim().is_empty() => name.clone(),
         _ => format!("History from {workflow_name} workflow"),
     };
-    let numbers = known.numbers(&run.varied);
-    if !numbers.is_empty() {
-        name = format!("{name} on {numbers}");
+    match known.numbers(&run.varied) {
+        numbers if numbers.is_empty() => name,
+        numbers => format!("{name} on {numbers}"),
     }
-    let id = app.store.ids.history();
-    histories::create(tx, id, user_id, &name, app.now_ms()).await?;
-    Ok(id)
 }

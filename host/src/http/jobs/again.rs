@@ -38,7 +38,10 @@ pub async fn build_for_rerun(
         None => tool_by_id(&app, &job.tool_id, job.tool_version.as_deref()),
     };
     let tool = tool.ok_or_else(|| {
-        ApiError::tool_missing(format!("The tool {} of this job is not installed.", job.tool_id))
+        ApiError::tool_missing(format!(
+            "The tool {} of this job is not installed.",
+            job.tool_id
+        ))
     })?;
     let mut shape = encoded(&describe::build(&tool, &state), &|id| app.encode(id));
     shape["state_inputs"] = encoded(&state, &|id| app.encode(id));
@@ -85,7 +88,10 @@ pub async fn search(
     let mut q = app.store.reader();
     let items = look_up(&app, &mut q, &caller, payload.references()?).await?;
     let wanted = runs(&tool, &payload, &items)?;
-    let wanted: Vec<BTreeMap<String, Value>> = wanted.into_iter().map(|run| comparable(run.state)).collect();
+    let wanted: Vec<BTreeMap<String, Value>> = wanted
+        .into_iter()
+        .map(|run| comparable(run.state))
+        .collect();
     let candidates = jobs::candidates(&mut q, user_id, &tool.id, &states, CANDIDATES_MAX).await?;
     let ids: Vec<i64> = candidates.iter().map(|job| job.id).collect();
     let mut parameters = jobs::parameters_of(&mut q, &ids).await?;

@@ -173,7 +173,8 @@ async fn create(
     let mut tx = app.store.begin().await?;
     let id = dynamic_tools::create(&mut tx, &app.store.ids, &new, app.now_ms()).await?;
     let stored = dynamic_tools::by_id(&mut tx, id).await?;
-    tx.commit(Durability::Acknowledged, "dynamic_tool.create").await?;
+    tx.commit(Durability::Acknowledged, "dynamic_tool.create")
+        .await?;
     let stored = stored.ok_or_else(|| ApiError::internal("The tool was not stored."))?;
     Ok(Json(shape(app, &stored)))
 }
@@ -207,7 +208,8 @@ fn missing() -> ApiError {
 async fn deactivate(app: &App, mut tool: DynamicTool) -> Result<Json<Value>, ApiError> {
     let mut tx = app.store.begin().await?;
     dynamic_tools::deactivate(&mut tx, tool.id, app.now_ms()).await?;
-    tx.commit(Durability::Acknowledged, "dynamic_tool.deactivate").await?;
+    tx.commit(Durability::Acknowledged, "dynamic_tool.deactivate")
+        .await?;
     app.seams().toolbox.remove_dynamic(&tool.uuid);
     tool.active = false;
     Ok(Json(shape(app, &tool)))

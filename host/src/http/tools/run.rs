@@ -16,6 +16,7 @@ use crate::http::payload::Payload;
 use crate::http::requests::dynamic_tool;
 use crate::http::seams::{ToolRunAnswer, ToolRunRequest};
 use crate::http::shapes::{hda_detailed, load_hdca};
+use crate::http::upload::upload1;
 use crate::invocation_request::tool_request::{ToolPayload, runs};
 use crate::store::db::Query;
 use crate::store::{collections, datasets, histories, jobs};
@@ -30,8 +31,7 @@ pub async fn run(
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
     if payload.text("tool_id") == Some("upload1") {
-        let uploads = app.seams().uploads.clone();
-        return uploads.upload(app, caller, payload).await.map(Json);
+        return upload1(&app, &caller, payload).await.map(Json);
     }
     let user_id = caller.user_id()?;
     let body = Value::Object(payload.fields);
@@ -39,8 +39,8 @@ pub async fn run(
     let mut q = app.store.reader();
     let (tool, dynamic_tool_id) = match (&payload.tool_uuid, &payload.tool_id) {
         (Some(uuid), _) => {
-            let uuid = Uuid::parse_str(uuid)
-                .map_err(|_| ApiError::invalid("tool_uuid is not a uuid."))?;
+            let uuid =
+                Uuid::parse_str(uuid).map_err(|_| ApiError::invalid("tool_uuid is not a uuid."))?;
             let found = dynamic_tool(&app, &mut q, Some(user_id), uuid).await?;
             let (stored, tool) = found.ok_or_else(|| missing(&uuid.to_string()))?;
             (tool, Some(stored.id))

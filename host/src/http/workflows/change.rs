@@ -35,7 +35,10 @@ pub async fn update(
     let which = Which::of(&params)?;
     let mut found = find::workflow(&app, &mut q, &caller, &id, which, Wish::Change).await?;
     let attributes = attributes_of(&body, &found)?;
-    let name = attributes.name.clone().unwrap_or_else(|| found.stored.name.clone());
+    let name = attributes
+        .name
+        .clone()
+        .unwrap_or_else(|| found.stored.name.clone());
     let mut description = match body.get("workflow").filter(|value| !value.is_null()) {
         Some(value) => {
             let value = match value {
@@ -46,7 +49,10 @@ pub async fn update(
         }
         None if name != found.stored.name => {
             let latest = found.stored.latest_workflow_id;
-            let mut copy = find::revision(&app, &mut q, latest).await?.description.clone();
+            let mut copy = find::revision(&app, &mut q, latest)
+                .await?
+                .description
+                .clone();
             copy.uuid = None;
             Some(copy)
         }
@@ -69,7 +75,8 @@ pub async fn update(
     if !attributes.is_empty() {
         workflows::set_attributes(&mut tx, found.stored.id, &attributes, now_ms).await?;
     }
-    tx.commit(Durability::Acknowledged, "workflow.update").await?;
+    tx.commit(Durability::Acknowledged, "workflow.update")
+        .await?;
     if let Some(stored) = workflows::by_id(&mut q, found.stored.id).await? {
         found.stored = stored;
     }
@@ -84,7 +91,9 @@ fn attributes_of(body: &Value, found: &Found) -> Result<Attributes, ApiError> {
     let text = |name: &str| match get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(ApiError::attribute_invalid(format!("{name} must be a text."))),
+        Some(_) => Err(ApiError::attribute_invalid(format!(
+            "{name} must be a text."
+        ))),
     };
     let flag = |name: &str| match get(name) {
         None => Ok(None),
@@ -92,13 +101,16 @@ fn attributes_of(body: &Value, found: &Found) -> Result<Attributes, ApiError> {
         Some(Value::String(text)) if extract::parse_flag(text).is_some() => {
             Ok(extract::parse_flag(text))
         }
-        Some(_) => Err(ApiError::attribute_invalid(format!("{name} must be true or false."))),
+        Some(_) => Err(ApiError::attribute_invalid(format!(
+            "{name} must be true or false."
+        ))),
     };
     let tags = match get("tags") {
         None => None,
-        Some(list) => Some(serde_json::from_value(list.clone()).map_err(|_| {
-            ApiError::attribute_invalid("tags must be a list of texts.")
-        })?),
+        Some(list) => Some(
+            serde_json::from_value(list.clone())
+                .map_err(|_| ApiError::attribute_invalid("tags must be a list of texts."))?,
+        ),
     };
     let name = text("name")?;
     if name.as_ref().is_some_and(|name| name.trim().is_empty()) {
@@ -121,7 +133,9 @@ fn attributes_of(body: &Value, found: &Found) -> Result<Attributes, ApiError> {
     }
     let published = attributes.published.unwrap_or(found.stored.published);
     if published && attributes.importable == Some(false) {
-        return Err(ApiError::invalid("A published workflow must be importable."));
+        return Err(ApiError::invalid(
+            "A published workflow must be importable.",
+        ));
     }
     Ok(attributes)
 }
@@ -168,7 +182,8 @@ async fn set(
     let found = find::workflow(app, &mut q, caller, id, Which::default(), Wish::Change).await?;
     let mut tx = app.store.begin().await?;
     workflows::set_attributes(&mut tx, found.stored.id, &attributes, app.now_ms()).await?;
-    tx.commit(Durability::Acknowledged, "workflow.attributes").await?;
+    tx.commit(Durability::Acknowledged, "workflow.attributes")
+        .await?;
     Ok(found)
 }
 
@@ -251,7 +266,9 @@ pub async fn share_with_users(
     let mut q = app.store.reader();
     let found = find::workflow(&app, &mut q, &caller, &id, Which::default(), Wish::Change).await?;
     let Some(named) = body.get("user_ids").and_then(Value::as_array) else {
-        return Err(ApiError::missing("user_ids must be a list of ids or e-mail addresses."));
+        return Err(ApiError::missing(
+            "user_ids must be a list of ids or e-mail addresses.",
+        ));
     };
     let mut errors = Vec::new();
     let mut ids = Vec::new();
@@ -267,7 +284,8 @@ pub async fn share_with_users(
     }
     let mut tx = app.store.begin().await?;
     workflows::share_with(&mut tx, found.stored.id, &ids).await?;
-    tx.commit(Durability::Acknowledged, "workflow.share").await?;
+    tx.commit(Durability::Acknowledged, "workflow.share")
+        .await?;
     let mut shape = status(&app, &mut q, found.stored.id).await?;
     shape["errors"] = Value::Array(errors);
     Ok(Json(shape))
@@ -301,7 +319,9 @@ pub async fn set_slug(
         ));
     }
     if workflows::slug_taken(&mut q, found.stored.user_id, slug, found.stored.id).await? {
-        return Err(ApiError::slug_taken("You have another workflow with this slug."));
+        return Err(ApiError::slug_taken(
+            "You have another workflow with this slug.",
+        ));
     }
     let attributes = Attributes {
         slug: Some(slug.to_owned()),

@@ -32,9 +32,15 @@ pub async fn create(
     caller: Caller,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
-    if payload.fields.get("workflow_id").is_some_and(|id| !id.is_null()) {
+    if payload
+        .fields
+        .get("workflow_id")
+        .is_some_and(|id| !id.is_null())
+    {
         let body = Value::Object(payload.fields);
-        return invocations::legacy::run(&app, &caller, body).await.map(Json);
+        return invocations::legacy::run(&app, &caller, body)
+            .await
+            .map(Json);
     }
     import(app, caller, payload).await
 }
@@ -62,7 +68,10 @@ const SOURCES: [&str; 6] = [
 async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value>, ApiError> {
     let user_id = caller.user_id()?;
     let is_given = |name: &&&str| {
-        payload.fields.get(**name).is_some_and(|value| !value.is_null() && value != "")
+        payload
+            .fields
+            .get(**name)
+            .is_some_and(|value| !value.is_null() && value != "")
             || payload.files.contains_key(**name)
     };
     let given: Vec<&&str> = SOURCES.iter().filter(is_given).collect();
@@ -150,22 +159,41 @@ async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value
         importable: importable.then_some(true),
         ..Default::default()
     };
-    let stored = store(&app, &caller, user_id, description, from_path.as_deref(), attributes).await?;
+    let stored = store(
+        &app,
+        &caller,
+        user_id,
+        description,
+        from_path.as_deref(),
+        attributes,
+    )
+    .await?;
     let summary = shape::summary(&app, &stored.0);
     if !is_archive {
         return Ok(Json(Value::Object(summary)));
     }
     let (message, status) = match &stored.1 {
-        d if d.steps.is_empty() => ("Imported, but this workflow has no steps.".to_owned(), "error"),
-        d if d.has_cycles => ("Imported, but this workflow contains cycles.".to_owned(), "error"),
+        d if d.steps.is_empty() => (
+            "Imported, but this workflow has no steps.".to_owned(),
+            "error",
+        ),
+        d if d.has_cycles => (
+            "Imported, but this workflow contains cycles.".to_owned(),
+            "error",
+        ),
         d if d.has_errors => (
             "Imported, but some steps in this workflow have validation errors.".to_owned(),
             "error",
         ),
-        d => (format!("Workflow {:?} imported successfully.", d.name), "success"),
+        d => (
+            format!("Workflow {:?} imported successfully.", d.name),
+            "success",
+        ),
     };
     let id = summary.get("id").cloned().unwrap_or_default();
-    Ok(Json(json!({"message": message, "status": status, "id": id})))
+    Ok(Json(
+        json!({"message": message, "status": status, "id": id}),
+    ))
 }
 
 async fn store(
@@ -188,7 +216,8 @@ async fn store(
         workflows::set_attributes(&mut tx, id, &attributes, now_ms).await?;
     }
     let stored = workflows::by_id(&mut tx, id).await?;
-    tx.commit(Durability::Acknowledged, "workflow.create").await?;
+    tx.commit(Durability::Acknowledged, "workflow.create")
+        .await?;
     let stored = stored.ok_or_else(|| ApiError::internal("The workflow was not stored."))?;
     Ok((stored, description))
 }
@@ -232,7 +261,9 @@ fn adopt(
             }
             let tool = yaml::parse_representation(representation).map_err(|error| {
                 let number = step.order_index + 1;
-                ApiError::message(format!("The tool embedded in step {number} was refused: {error}"))
+                ApiError::message(format!(
+                    "The tool embedded in step {number} was refused: {error}"
+                ))
             })?;
             let uuid = Uuid::new_v4();
             step.tool_uuid = Some(uuid);

@@ -126,7 +126,13 @@ pub(super) async fn shown(
 ) -> Result<Value, ApiError> {
     let revision = find::revision(app, q, found.revision_id).await?;
     let version = version_of(q, found).await?;
-    Ok(shape::detailed(app, &found.stored, &revision, version, legacy))
+    Ok(shape::detailed(
+        app,
+        &found.stored,
+        &revision,
+        version,
+        legacy,
+    ))
 }
 
 async fn version_of(q: &mut impl Query, found: &find::Found) -> Result<usize, ApiError> {
@@ -149,9 +155,9 @@ pub async fn versions(
     let which = Which::of(&params)?;
     let found = find::workflow(&app, &mut q, &caller, &id, which, Wish::Read).await?;
     let versions = workflows::versions(&mut q, found.stored.id).await?;
-    let lines = versions.iter().map(|v| {
-        json!({"version": v.version, "update_time": iso(v.update_time), "steps": v.steps})
-    });
+    let lines = versions.iter().map(
+        |v| json!({"version": v.version, "update_time": iso(v.update_time), "steps": v.steps}),
+    );
     Ok(Json(lines.collect()))
 }
 
@@ -187,12 +193,17 @@ pub async fn download(
     let mut q = app.store.reader();
     let which = Which::of(&params)?;
     let found = find::workflow(&app, &mut q, &caller, &id, which, Wish::Read).await?;
-    let name = params.text("style").filter(|s| !s.is_empty()).unwrap_or("export");
+    let name = params
+        .text("style")
+        .filter(|s| !s.is_empty())
+        .unwrap_or("export");
     if name == "instance" {
         return Ok(Json(shown(&app, &mut q, &found, false).await?).into_response());
     }
     let style = Style::by_name(name).ok_or_else(|| {
-        ApiError::invalid(format!("There is no way to write a workflow called {name:?}."))
+        ApiError::invalid(format!(
+            "There is no way to write a workflow called {name:?}."
+        ))
     })?;
     let revision = find::revision(&app, &mut q, found.revision_id).await?;
     let version = version_of(&mut q, &found).await?;
@@ -209,7 +220,13 @@ pub async fn download(
         }
     };
     if params.text("format") == Some("json-download") {
-        let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let safe = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
         let name: String = description.name.chars().map(safe).take(150).collect();
         let file = format!("attachment; filename=\"Galaxy-Workflow-{name}.ga\"");
         if let Ok(file) = HeaderValue::try_from(file) {
