@@ -134,3 +134,7 @@ pub fn shell_quote(text: &str) -> String {
     }
     format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -277,3 +277,56 @@ fn output(output: &Output) -> Value {
     }
     details
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::Toolbox;
+
+    #[test]
+    fn details_have_the_shape_that_clients_read() {
+        let tool = Toolbox::new(Vec::new())
+            .get("random_lines1", None)
+            .unwrap()
+            .tool;
+        assert_eq!(summary(&tool)["model_class"], "Tool");
+        let details = io_details(&tool);
+        let inputs = details["inputs"].as_array().unwrap();
+        let named: Vec<_> = inputs
+            .iter()
+            .map(|input| (&input["name"], &input["type"]))
+            .collect();
+        assert_eq!(
+            json!(named),
+            json!([
+                ["num_lines", "integer"],
+                ["input", "data"],
+                ["seed_source", "conditional"]
+            ])
+        );
+        assert_eq!(inputs[1]["extensions"], json!(["data"]));
+        let conditional = &inputs[2];
+        assert_eq!(
+            conditional["test_param"]["options"][0],
+            json!(["Don't set seed", "no_seed", true])
+        );
+        assert_eq!(conditional["cases"][1]["value"], "set_seed");
+        assert_eq!(conditional["cases"][1]["inputs"][0]["name"], "seed");
+        assert_eq!(details["outputs"][0]["name"], "out_file1");
+        assert_eq!(details["outputs"][0]["format"], "input");
+    }
+
+    #[test]
+    fn a_form_carries_the_values_of_its_state() {
+        let tool = Toolbox::new(Vec::new())
+            .get("random_lines1", None)
+            .unwrap()
+            .tool;
+        let state = json!({"num_lines": "3", "seed_source|seed_source_selector": "set_seed", "seed_source|seed": "x"});
+        let form = build(&tool, &state);
+        assert_eq!(form["inputs"][0]["value"], 3);
+        assert_eq!(form["inputs"][2]["test_param"]["value"], "set_seed");
+        assert_eq!(form["inputs"][2]["cases"][1]["inputs"][0]["value"], "x");
+        assert_eq!(form["state_inputs"]["seed_source"]["seed"], "x");
+    }
+}

@@ -340,7 +340,8 @@ impl ScalarKind {
 /// How files that nobody named beforehand become datasets.
 #[derive(Debug, Clone)]
 pub struct Discovery {
-    /// Matches a whole file name (or relative path); its named groups describe the dataset.
+    /// Matches a file name (or relative path) from its beginning, as Python's `re.match` does; its
+    /// named groups describe the dataset.
     pub pattern: regex::Regex,
     pub format: Option<String>,
     /// Relative to the working directory; the working directory itself by default.

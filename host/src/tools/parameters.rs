@@ -3,6 +3,7 @@
 //! Paths are Galaxy's: `cond|rep_0|input1`. Normalising is in [`normalise`].
 
 mod normalise;
+mod values;
 
 use serde_json::{Map, Value};
 

@@ -469,6 +469,12 @@ mod tests {
     }
 
     #[test]
+    fn the_toolbox_is_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Toolbox>();
+    }
+
+    #[test]
     fn versions_are_compared_part_by_part() {
         let mut versions = [
             "1.0.1",

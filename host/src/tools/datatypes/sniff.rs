@@ -240,7 +240,7 @@ fn fastq(lines: &[&str]) -> Option<&'static str> {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphabetic() || b".-*".contains(&byte))
     };
-    if records.is_empty() || !records.iter().all(|record| sound(&record)) {
+    if records.is_empty() || !records.iter().all(sound) {
         return None;
     }
     let letters = || records.iter().flat_map(|record| record[3].bytes());

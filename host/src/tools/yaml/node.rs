@@ -118,6 +118,8 @@ impl Node {
                 max_merge_keys: 100,
             },
             with_snippet: false,
+            // `value: N` and `value: no` of a select are the texts that they look like.
+            strict_booleans: true,
         };
         serde_saphyr::from_str_with_options(text, options).map_err(|error| {
             let line = error.location().map_or(0, |location| location.line());
@@ -194,8 +196,10 @@ impl Place {
     }
 
     pub fn boolean(self) -> Result<bool, YamlToolError> {
-        match self.node.kind {
-            Kind::Scalar(Value::Bool(value)) => Ok(value),
+        match &self.node.kind {
+            Kind::Scalar(Value::Bool(value)) => Ok(*value),
+            Kind::Scalar(Value::String(word)) if matches!(word.as_str(), "yes" | "on") => Ok(true),
+            Kind::Scalar(Value::String(word)) if matches!(word.as_str(), "no" | "off") => Ok(false),
             _ => Err(self.fault("this must be true or false")),
         }
     }
