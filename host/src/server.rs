@@ -2,7 +2,7 @@
 
 pub mod lock;
 pub mod machine;
-pub mod surroundings;
+mod seams;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,9 +58,9 @@ impl Server {
         let machine = self.machine;
         let probe = Arc::new(Probe {
             store: machine.app.store.clone(),
-            plugins: machine.surroundings.plugins.clone(),
+            plugins: machine.services.plugins.clone(),
             is_running: machine.engine.running_flag(),
-            handler: machine.handler.clone(),
+            handler: machine.services.settings.handler.clone(),
         });
         let router = http::router(machine.app.clone()).merge(health::routes(probe));
         health::serve(self.listener, router, stop, DOORS_STOP).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::lock::{DirLock, LockError};
-use super::surroundings::Surroundings;
+use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
@@ -20,11 +20,10 @@ use crate::tools::Toolbox;
 
 /// A store, tools, plugins and the loops that move invocations and jobs.
 pub struct Machine {
+    /// What requests are answered with, whether or not there are doors.
     pub app: App,
-    pub surroundings: Surroundings,
-    pub revisions: Arc<RevisionCache>,
+    pub services: Arc<Services>,
     pub engine: Engine,
-    pub handler: String,
     // Last, so that the directory is free only when nothing uses it any more.
     _lock: DirLock,
 }
@@ -86,12 +85,10 @@ impl Machine {
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
-        let plugins = Arc::new(plugins);
         let toolbox = Arc::new(Toolbox::new(config.tool_dirs.clone()));
         for fault in toolbox.faults() {
             tracing::warn!("a tool file cannot be used: {}", fault.message);
         }
-        let revisions = Arc::new(RevisionCache::new(CACHED_STEPS_MAX));
         let app = App::new(
             store.clone(),
             clock.clone(),
@@ -100,27 +97,22 @@ impl Machine {
             config.doors.clone(),
         )
         .await?;
-        let services = Services {
+        let services = Arc::new(Services {
             store,
-            revisions: revisions.clone(),
+            revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
-            toolbox: toolbox.clone(),
-            plugins: plugins.clone(),
-            clock: clock.clone(),
+            toolbox,
+            plugins: Arc::new(plugins),
+            clock,
             signals,
             settings: config.engine.clone(),
-        };
-        let engine = Engine::start(Arc::new(services), reports).await?;
+        });
+        app.wire(seams(&services, &config.workflows));
+        let engine = Engine::start(services.clone(), reports).await?;
         Ok(Machine {
             app,
-            surroundings: Surroundings {
-                plugins,
-                toolbox,
-                clock,
-            },
-            revisions,
+            services,
             engine,
-            handler: config.engine.handler.clone(),
             _lock: lock,
         })
     }
