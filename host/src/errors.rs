@@ -1,17 +1,48 @@
-//! Telling an error with all its causes, once.
+//! Telling people what went wrong: an error and everything behind it, in one line.
 
-/// The error and its causes, joined: "could not read x: permission denied".
-pub fn chain(error: &dyn std::error::Error) -> String {
+use std::error::Error;
+
+/// An error and its causes, joined by `: `. A cause that its predecessor quotes already is left out.
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let part = cause.to_string();
-        // Some libraries repeat the cause in their own text.
-        if !text.ends_with(&part) {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !text.ends_with(&told) {
             text.push_str(": ");
-            text.push_str(&part);
+            text.push_str(&told);
         }
-        source = cause.source();
+        cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Fault {
+        #[error("the disk is full")]
+        Disk,
+        #[error("the file could not be written")]
+        Write(#[source] Box<Fault>),
+        #[error("the job failed: {0}")]
+        Quoting(#[source] Box<Fault>),
+    }
+
+    #[test]
+    fn causes_follow_their_effects() {
+        let error = Fault::Write(Box::new(Fault::Disk));
+        assert_eq!(
+            chain(&error),
+            "the file could not be written: the disk is full"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_told_twice() {
+        let error = Fault::Quoting(Box::new(Fault::Disk));
+        assert_eq!(chain(&error), "the job failed: the disk is full");
+    }
 }

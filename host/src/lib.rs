@@ -1,13 +1,17 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod errors;
 pub mod formats;
 pub mod http;
 pub mod invocation_request;
 pub mod invoker;
+pub mod logging;
 pub mod model;
 pub mod plugins;
 pub mod scheduling;
+pub mod server;
 pub mod store;
 pub mod tools;

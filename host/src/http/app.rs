@@ -2,15 +2,17 @@
 
 use std::io;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
+use super::seams::Seams;
 use crate::clock::Clock;
 use crate::scheduling::signals::Signals;
 pub use crate::store::files::DataDir;
 use crate::store::{Store, StoreError};
+use crate::tools::Toolbox;
 
 /// The server, as handlers see it. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +29,7 @@ pub struct Inner {
     pub data: DataDir,
     pub settings: Settings,
     pub keys: KeyCache,
+    seams: OnceLock<Seams>,
 }
 
 /// What an operator decides about the doors.
@@ -77,8 +80,23 @@ impl App {
                 data,
                 settings,
                 keys: KeyCache::default(),
+                seams: OnceLock::new(),
             }),
         })
+    }
+
+    /// Connects the handlers with the rest of the server. Only the first call counts.
+    pub fn wire(&self, seams: Seams) {
+        if self.inner.seams.set(seams).is_err() {
+            tracing::error!("the server's parts were wired twice; the second time is ignored");
+        }
+    }
+
+    /// The rest of the server; the stock tools alone before [`App::wire`].
+    pub fn seams(&self) -> &Seams {
+        self.inner
+            .seams
+            .get_or_init(|| Seams::unwired(Arc::new(Toolbox::new(Vec::new()))))
     }
 
     pub fn now_ms(&self) -> i64 {

@@ -1,7 +1,8 @@
 //! Ids as clients see them: Galaxy's encoding (Galaxy: `IdEncodingHelper`). The decimal text of the id, padded on
 //! the left with `!` to the next multiple of eight, encrypted with Blowfish (ECB), in lower-case hex.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blowfish::Blowfish;
 use blowfish::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
@@ -22,6 +23,7 @@ pub struct IdCodec {
     // Setting up the key costs over five hundred encryptions, so it is done once.
     cipher: Arc<Blowfish>,
     secret: Arc<str>,
+    kinds: Arc<Mutex<HashMap<String, IdCodec>>>,
 }
 
 impl IdCodec {
@@ -30,6 +32,7 @@ impl IdCodec {
         IdCodec {
             cipher: Arc::new(expand(secret.as_bytes())),
             secret: secret.into(),
+            kinds: Arc::default(),
         }
     }
 
@@ -56,10 +59,14 @@ impl IdCodec {
         Ok(IdCodec::new(&secret))
     }
 
-    /// The codec for ids of one kind (WES objects, for instance), which no id of another kind can be mistaken for.
+    /// The codec for ids of one kind (WES objects, for instance), which no id of another kind can be mistaken for. Kinds are
+    /// named in the code, so there are few, and each codec is kept.
     pub fn kind(&self, kind: &str) -> IdCodec {
-        let secret = format!("{}__{kind}", self.secret);
-        IdCodec::new(&secret)
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kinds
+            .entry(kind.to_owned())
+            .or_insert_with(|| IdCodec::new(&format!("{}__{kind}", self.secret)));
+        known.clone()
     }
 
     /// The id as clients see it.

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+pub use crate::errors::chain;
 use crate::store::StoreError;
 
 /// A refusal or failure, as it is answered.
@@ -158,18 +159,6 @@ impl IntoResponse for ApiError {
         body.extend(self.extra);
         (self.status, axum::Json(Value::Object(body))).into_response()
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// The error of a body that is JSON but not what the operation takes: 400007 if something is missing, else 400008.

@@ -58,3 +58,77 @@ pub fn after_panic(said: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a handler panicked: {said}");
     ApiError::internal("The server could not complete this request.").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    fn request(method: Method) -> Request {
+        let request = Request::builder().method(method).uri("/");
+        request.body(Body::empty()).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_in_the_envelope() {
+        async fn panics() -> &'static str {
+            panic!("private words")
+        }
+        let router = Router::new()
+            .route("/", get(panics).post(panics))
+            .layer(CatchPanicLayer::custom(after_panic))
+            .layer(from_fn(finish_what_was_begun));
+        for method in [Method::GET, Method::POST] {
+            let response = router
+                .clone()
+                .oneshot(request(method))
+                .await
+                .expect("infallible");
+            assert_eq!(response.status(), 500);
+            let body = axum::body::to_bytes(response.into_body(), 1000)
+                .await
+                .expect("a body");
+            let text = String::from_utf8_lossy(&body);
+            assert!(
+                text.contains("500001") && !text.contains("private"),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_does_not_stop_a_change() {
+        let is_done = Arc::new(AtomicBool::new(false));
+        let done = is_done.clone();
+        let (started, starts) = tokio::sync::mpsc::channel::<()>(1);
+        let handler = move || async move {
+            let _ = started.send(()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            done.store(true, Ordering::SeqCst);
+        };
+        let router = Router::new()
+            .route("/", axum::routing::post(handler))
+            .layer(from_fn(finish_what_was_begun));
+        let mut starts = starts;
+        tokio::select! {
+            _ = router.oneshot(request(Method::POST)) => panic!("the client was to leave first"),
+            begun = starts.recv() => begun.expect("it began"),
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while !is_done.load(Ordering::SeqCst) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the change was cut short"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}

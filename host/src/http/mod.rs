@@ -5,18 +5,35 @@
 
 pub mod access;
 pub mod app;
+mod archive;
 pub mod auth;
 pub mod codec;
 pub mod collection_rules;
+pub mod collections;
 mod config;
+mod contents;
+pub mod datasets;
+pub mod display;
 pub mod error;
 pub mod extract;
+pub mod health;
+pub mod invocations;
+pub mod jobs;
+pub mod histories;
 pub mod layers;
+mod lists;
 pub mod payload;
+mod requests;
+pub mod seams;
 pub mod shapes;
 pub mod time;
+pub mod tools;
+pub mod workflows;
 pub mod upload;
 pub mod users;
+
+#[cfg(test)]
+mod tests;
 
 pub use app::{App, DataDir, Settings};
 pub use auth::Caller;
@@ -62,6 +79,16 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document())
         .merge(config::routes())
         .merge(users::routes())
+        .merge(workflows::routes())
+        .merge(invocations::routes())
+        .merge(jobs::routes())
+        .merge(tools::routes())
+        .merge(histories::routes())
+        .merge(contents::routes())
+        .merge(datasets::routes())
+        .merge(display::routes())
+        .merge(collections::routes())
+        .merge(archive::routes())
         .merge(upload::routes())
 }
 

@@ -35,6 +35,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show_information, update_information))
         .routes(routes!(get_key, new_key, delete_key))
         .routes(routes!(get_key_detailed))
+        .routes(routes!(credentials_of))
 }
 
 /// The caller, or null.
@@ -186,7 +187,8 @@ fn taken(error: StoreError) -> ApiError {
     }
 }
 
-fn valid_username(text: &str) -> Result<&str, ApiError> {
+/// The name, if it can be one.
+pub fn valid_username(text: &str) -> Result<&str, ApiError> {
     let fits = (1..=255).contains(&text.chars().count())
         && text
             .chars()
@@ -198,7 +200,8 @@ fn valid_username(text: &str) -> Result<&str, ApiError> {
     })
 }
 
-fn valid_email(text: &str) -> Result<&str, ApiError> {
+/// The address, if it looks like one.
+pub fn valid_email(text: &str) -> Result<&str, ApiError> {
     let fits = text.len() <= 255
         && !text.chars().any(|c| c.is_whitespace() || c.is_control())
         && text.split_once('@').is_some_and(|(name, host)| {
@@ -439,6 +442,19 @@ async fn existing_key(
         Some(key) if super::auth::hash_key(&key) == hash => Existing::Shown { key, create_time },
         _ => Existing::Hidden,
     })
+}
+
+/// The credentials that a user keeps for tools. This server keeps none.
+#[utoipa::path(get, path = "/api/users/{user_id}/credentials", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id, or `current`")),
+    responses((status = 200, description = "An empty list", body = Vec<Value>)))]
+async fn credentials_of(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    addressed(&app, &caller, &user_id).await?;
+    Ok(Json(json!([])))
 }
 
 /// Invalidates the user's keys, those of logins included.

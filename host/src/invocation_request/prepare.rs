@@ -36,15 +36,22 @@ pub enum Given {
     Parameter(Value),
 }
 
+impl Run {
+    /// The datasets and collections that are given to input steps.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.inputs.values().filter_map(|given| match given {
+            Given::Item(reference) => Some(reference),
+            Given::Parameter(_) => None,
+        })
+    }
+}
+
 impl Prepared {
     /// Every dataset and collection that the request names, each once.
     pub fn references(&self) -> BTreeSet<Reference> {
         let mut found = BTreeSet::new();
         for run in &self.runs {
-            found.extend(run.inputs.values().filter_map(|given| match given {
-                Given::Item(reference) => Some(reference.clone()),
-                Given::Parameter(_) => None,
-            }));
+            found.extend(run.references().cloned());
         }
         collect_references(&self.overrides, &mut found);
         found

@@ -21,6 +21,7 @@ pub use bridge::{ModuleInstance, PluginCallError, RunnerInstance, SchedulerInsta
 pub use check::check_plan;
 pub use config::{Entry, Handlers, PluginsConfig};
 pub use fault::Fault;
+pub(crate) use fault::did_you_mean;
 pub use inspect::{InspectError, inspect_bytes, inspect_file};
 pub use load::{LoadError, Loaded, load};
 pub use registry::{ListedPlugin, PluginStatus, Plugins};

@@ -188,6 +188,35 @@ pub async fn forest(query: &mut impl Query, roots: &[i64]) -> Result<Forest, Sto
     Ok(forest)
 }
 
+/// Some collections without their elements.
+pub async fn level(query: &mut impl Query, ids: &[i64]) -> Result<Forest, StoreError> {
+    let mut forest = Forest::default();
+    for block in blocks(ids) {
+        let list = placeholders(1, block.len());
+        let args = block.iter().map(|id| (*id).into()).collect();
+        let sql =
+            format!("SELECT {COLLECTION_COLUMNS} FROM dataset_collection k WHERE k.id IN ({list})");
+        for row in &query.all(sql, args).await? {
+            let collection = collection(row)?;
+            forest.collections.insert(collection.id, collection);
+        }
+    }
+    Ok(forest)
+}
+
+/// Whether a collection is the root itself or somewhere below it.
+pub async fn is_within(query: &mut impl Query, root: i64, id: i64) -> Result<bool, StoreError> {
+    // Upwards: a collection has few parents, but a root may have many children.
+    let row = query
+        .maybe(
+            "WITH RECURSIVE up (id) AS (SELECT $2 UNION SELECT e.dataset_collection_id FROM up u \
+             JOIN dataset_collection_element e ON e.child_collection_id = u.id) SELECT 1 FROM up WHERE id = $1",
+            args![root, id],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
 /// A page of the elements of one collection.
 pub async fn elements_page(
     query: &mut impl Query,

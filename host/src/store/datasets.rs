@@ -281,6 +281,26 @@ pub async fn delete(tx: &mut Tx, hda_ids: &[i64], now_ms: i64) -> Result<(), Sto
     Ok(())
 }
 
+/// Hides those of the HDAs that are in a history.
+pub async fn hide(
+    tx: &mut Tx,
+    hda_ids: &[i64],
+    history_id: i64,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    for block in blocks(hda_ids) {
+        let sql = format!(
+            "UPDATE history_dataset_association SET visible = FALSE, update_time = $1 WHERE history_id = $2 \
+             AND id IN ({})",
+            placeholders(3, block.len())
+        );
+        let mut args = args![now_ms, history_id];
+        args.extend(block.iter().map(|id| super::db::Val::from(*id)));
+        tx.run(sql, args).await?;
+    }
+    Ok(())
+}
+
 /// Marks HDAs as deleted for good. Gives the datasets that no other HDA shows any more: their files may be
 /// removed once this is committed.
 pub async fn purge(tx: &mut Tx, hda_ids: &[i64], now_ms: i64) -> Result<Vec<i64>, StoreError> {

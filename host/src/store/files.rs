@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// The data directory: `files/NNN/dataset_ID.dat`, `tmp/`, `jobs/`. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -17,6 +18,7 @@ impl DataDir {
             std::fs::create_dir_all(root.join(part))?;
         }
         let root = root.canonicalize()?;
+        remove_leftovers(&root.join("tmp"))?;
         Ok(DataDir { root: root.into() })
     }
 
@@ -113,6 +115,23 @@ impl DataDir {
     }
 }
 
+/// What a server that was killed left of uploads is removed once nobody can be writing to it any more: another
+/// process may have the directory open at this moment.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
+
+fn remove_leftovers(tmp: &Path) -> io::Result<()> {
+    let now = SystemTime::now();
+    for entry in std::fs::read_dir(tmp)? {
+        let path = entry?.path();
+        let touched = path.metadata().and_then(|m| m.modified());
+        let is_old = touched.is_ok_and(|t| now.duration_since(t).is_ok_and(|a| a > LEFTOVER_AGE));
+        if is_old && path.is_file() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +150,23 @@ mod tests {
         assert!(!finished.exists());
         data.remove(12_345).expect("removed");
         data.remove(12_345).expect("not an error");
+    }
+
+    #[test]
+    fn old_leftovers_are_removed_and_new_files_are_not() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(root.path()).expect("it can be made");
+        let (old, new) = (data.tmp().join("old"), data.tmp().join("new"));
+        for path in [&old, &new] {
+            std::fs::write(path, "x").expect("written");
+        }
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&old)
+            .expect("it is there");
+        file.set_modified(SystemTime::now() - 2 * LEFTOVER_AGE)
+            .expect("aged");
+        DataDir::open(root.path()).expect("it can be opened");
+        assert!(!old.exists() && new.exists());
     }
 }

@@ -1,13 +1,13 @@
 //! Jobs as clients read them. They are created and moved forward elsewhere, by the scheduling loops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::args;
 use crate::model::state::JobState;
-use crate::store::db::{Query, Row, StoreError, Val, placeholders};
+use crate::store::db::{Query, Row, StoreError, Val, blocks, placeholders};
 
 /// A job's own row.
 #[derive(Debug, Clone, PartialEq)]
@@ -261,6 +261,26 @@ pub async fn parameters(
         Ok((row.get("name")?, value.unwrap_or_else(|| "null".to_owned())))
     };
     rows.iter().map(pair).collect()
+}
+
+/// As [`parameters`], for several jobs at once.
+pub async fn parameters_of(
+    q: &mut impl Query,
+    job_ids: &[i64],
+) -> Result<HashMap<i64, Vec<(String, String)>>, StoreError> {
+    let mut found: HashMap<i64, Vec<(String, String)>> = HashMap::new();
+    for block in blocks(job_ids) {
+        let inside = placeholders(1, block.len());
+        let sql =
+            format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({inside})");
+        let args = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, args).await? {
+            let value: Option<String> = row.get("value")?;
+            let pair = (row.get("name")?, value.unwrap_or_else(|| "null".to_owned()));
+            found.entry(row.get("job_id")?).or_default().push(pair);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether other jobs wait, paused, for what this one makes: a rerun can then be put in its place.

@@ -4,6 +4,7 @@ pub mod collections;
 pub mod crash;
 pub mod datasets;
 pub mod db;
+pub mod dynamic_tools;
 pub mod files;
 pub mod filter;
 pub mod histories;
@@ -13,6 +14,7 @@ pub mod jobs;
 pub mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod provenance;
 pub mod uploads;
 pub mod users;
 pub mod workflows;
@@ -42,6 +44,11 @@ impl Store {
     /// See [`Db::reader`].
     pub fn reader(&self) -> Reader {
         self.db.reader()
+    }
+
+    /// Whether the database answers.
+    pub async fn is_reachable(&self) -> bool {
+        self.reader().maybe("SELECT 1", Vec::new()).await.is_ok()
     }
 
     /// See [`Db::begin`].

@@ -110,12 +110,12 @@ fn elements(
     forest
         .elements(collection_id)
         .iter()
-        .map(|element| element_shape(app, element, forest, hdas))
+        .map(|element| self::element(app, element, forest, hdas))
         .collect()
 }
 
 /// One element with what it is.
-fn element_shape(app: &App, element: &Element, forest: &Forest, hdas: &HashMap<i64, Hda>) -> Value {
+pub fn element(app: &App, element: &Element, forest: &Forest, hdas: &HashMap<i64, Hda>) -> Value {
     let (element_type, object) = match (element.hda_id, element.child_id) {
         (Some(id), _) => (
             Some("hda"),

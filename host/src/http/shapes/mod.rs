@@ -5,7 +5,7 @@ mod dataset;
 mod history;
 mod user;
 
-pub use collection::{hdca_detailed, hdca_summary, load_hdca, load_hdca_summaries};
+pub use collection::{element, hdca_detailed, hdca_summary, load_hdca, load_hdca_summaries};
 pub use dataset::{hda_detailed, hda_summary};
 pub use history::{history_detailed, history_state, history_summary};
 pub use user::user;

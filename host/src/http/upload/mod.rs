@@ -190,7 +190,7 @@ enum Layout {
     Collection {
         name: String,
         tags: Value,
-        tree: NewCollection,
+        tree: Box<NewCollection>,
     },
 }
 
@@ -228,6 +228,7 @@ async fn ingest_all(
                     arrivals.push(ingest_one(app, item, files, &mut placed).await?);
                 }
                 tree.map_hdas(&mut |n| arrivals[first + n as usize].hda_id);
+                let tree = Box::new(tree);
                 layouts.push(Layout::Collection { name, tags, tree });
             }
         }

@@ -1,0 +1,237 @@
+//! `barycenter admin …`: users and keys, by way of the database, so that it works whether or not the server runs.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::options::{self, DataFlags};
+use super::out;
+use crate::clock::Clock;
+use crate::config::Flags;
+use crate::errors::chain;
+use crate::http::auth::make_key;
+use crate::http::codec::IdCodec;
+use crate::http::users::{hash_password, valid_email, valid_username};
+use crate::server::machine::make_private;
+use crate::store::users::{self, KeyKind, User, UserFilter};
+use crate::store::{Durability, Store, StoreError};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a user, and a key for them, which is shown this once
+    CreateUser(CreateUser),
+    /// Make a new key for a user, which is shown this once; their old one expires
+    CreateKey {
+        /// E-mail address or name
+        user: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// List the users
+    ListUsers {
+        /// The deleted ones instead
+        #[arg(long)]
+        deleted: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateUser {
+    /// E-mail address
+    email: String,
+    /// Name [default: what is before the @]
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// The user may administer the server
+    #[arg(long)]
+    admin: bool,
+    /// Read a password from stdin; without one the user can only use keys
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+pub fn main(command: &Command) -> ExitCode {
+    let done = super::block_on(async {
+        match command {
+            Command::CreateUser(new) => create_user(new).await,
+            Command::CreateKey { user, common } => create_key(user, common).await,
+            Command::ListUsers { deleted, common } => list_users(*deleted, common).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => out::failure(sentence),
+    }
+}
+
+/// The database, made if there is none yet.
+async fn open(common: &Common) -> Result<Store, String> {
+    let mut flags = Flags::default();
+    common.data.add_to(&mut flags);
+    let config = options::configuration(common.data.config.as_deref(), &flags)
+        .map_err(|faults| faults.to_string())?;
+    make_private(&config.data_dir).map_err(|error| {
+        let path = config.data_dir.display();
+        format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
+    })?;
+    Store::open_sqlite(&config.database).await.map_err(told)
+}
+
+fn told(error: StoreError) -> String {
+    chain(&error)
+}
+
+async fn create_user(new: &CreateUser) -> Result<(), String> {
+    let email = valid_email(&new.email).map_err(|error| error.message_text().to_owned())?;
+    let name = match &new.username {
+        Some(name) => name.clone(),
+        None => name_from(email),
+    };
+    let username = valid_username(&name).map_err(|error| error.message_text().to_owned())?;
+    let hash = match new.password_stdin {
+        false => None,
+        true => {
+            let password = read_password()?;
+            let hash = hash_password(password).await;
+            Some(hash.map_err(|error| error.message_text().to_owned())?)
+        }
+    };
+    let store = open(&new.common).await?;
+    let now_ms = Clock::system().now_ms();
+    let mut tx = store.begin().await.map_err(told)?;
+    let made = users::create(&mut tx, username, email, hash.as_deref(), new.admin, now_ms).await;
+    let id = made.map_err(|error| match error.is_constraint() {
+        true => {
+            format!("A user with the name {username} or the e-mail address {email} exists already.")
+        }
+        false => told(error),
+    })?;
+    let key = make_key(&mut tx, id, KeyKind::Api, now_ms)
+        .await
+        .map_err(told)?;
+    tx.commit(Durability::Acknowledged, "user.create")
+        .await
+        .map_err(told)?;
+    let user = users::by_id(&mut store.reader(), id).await.map_err(told)?;
+    let user = user.ok_or("the user who was just made is not there")?;
+    show_key(&store, &user, &key, new.common.json).await
+}
+
+/// What is before the @, as far as a name may hold it.
+fn name_from(email: &str) -> String {
+    let local = email.split('@').next().unwrap_or_default();
+    let fitting = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => c,
+        _ => '-',
+    };
+    local.chars().map(fitting).collect()
+}
+
+fn read_password() -> Result<String, String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(4096)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("the password could not be read from stdin: {error}"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn create_key(login: &str, common: &Common) -> Result<(), String> {
+    let store = open(common).await?;
+    let found = users::by_login(&mut store.reader(), login)
+        .await
+        .map_err(told)?;
+    let Some((user, _)) = found else {
+        return Err(format!(
+            "There is no user {login:?}; `barycenter admin list-users` lists them."
+        ));
+    };
+    let mut tx = store.begin().await.map_err(told)?;
+    let key = make_key(&mut tx, user.id, KeyKind::Api, Clock::system().now_ms())
+        .await
+        .map_err(told)?;
+    tx.commit(Durability::Acknowledged, "user.key")
+        .await
+        .map_err(told)?;
+    show_key(&store, &user, &key, common.json).await
+}
+
+async fn show_key(store: &Store, user: &User, key: &str, as_json: bool) -> Result<(), String> {
+    let codec = IdCodec::of_installation(store).await.map_err(told)?;
+    match as_json {
+        true => {
+            let mut shape = shape(&codec, user);
+            shape["api_key"] = json!(key);
+            out::line(shape);
+        }
+        false => {
+            out::note(format_args!(
+                "user {} <{}>{}; the key is stored as a hash only, so keep it:",
+                user.username,
+                user.email,
+                if user.is_admin {
+                    ", an administrator"
+                } else {
+                    ""
+                }
+            ));
+            // Alone on stdout, for scripts.
+            out::line(key);
+        }
+    }
+    Ok(())
+}
+
+async fn list_users(deleted: bool, common: &Common) -> Result<(), String> {
+    let store = open(common).await?;
+    let codec = IdCodec::of_installation(&store).await.map_err(told)?;
+    let filter = UserFilter {
+        deleted,
+        limit: i64::MAX,
+        ..UserFilter::default()
+    };
+    let found = users::list(&mut store.reader(), &filter)
+        .await
+        .map_err(told)?;
+    if common.json {
+        let shapes: Vec<Value> = found.iter().map(|user| shape(&codec, user)).collect();
+        out::line(format_args!("{:#}", Value::from(shapes)));
+        return Ok(());
+    }
+    let rows = found.iter().map(|user| {
+        let role = if user.is_admin { "admin" } else { "" };
+        vec![
+            codec.encode(user.id),
+            user.username.clone(),
+            user.email.clone(),
+            role.to_owned(),
+        ]
+    });
+    out::table(&["ID", "NAME", "E-MAIL", "ROLE"], &rows.collect::<Vec<_>>());
+    Ok(())
+}
+
+fn shape(codec: &IdCodec, user: &User) -> Value {
+    json!({
+        "id": codec.encode(user.id),
+        "username": user.username,
+        "email": user.email,
+        "is_admin": user.is_admin,
+        "deleted": user.deleted,
+    })
+}

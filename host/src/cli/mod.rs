@@ -1,0 +1,89 @@
+//! The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `run` has more (see there).
+
+mod admin;
+mod options;
+mod out;
+mod plugin;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use barycenter_plugin_api::API_VERSION;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Barycenter schedules Galaxy workflows; its schedulers, step types and job runners are plugins.
+#[derive(Debug, Parser)]
+#[command(name = "barycenter", version = VERSION.as_str(), max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server
+    Serve(serve::Arguments),
+    /// Run one workflow here and now, without a server
+    Run(run::Arguments),
+    /// Look at the plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Users and their keys, also while the server runs
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// The server's version and that of the contract with its plugins.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (major, minor, patch) = API_VERSION;
+    let own = env!("CARGO_PKG_VERSION");
+    format!("{own} (plugin-api {major}.{minor}.{patch})")
+});
+
+/// What the binary does.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve(arguments) => serve::main(&arguments),
+        Command::Run(arguments) => run::main(&arguments),
+        Command::Plugin(command) => plugin::main(&command),
+        Command::Admin(command) => admin::main(&command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "barycenter", &mut script);
+            out::bytes(&script);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Threads that wait for events. Work that blocks has threads of its own.
+const EVENT_THREADS_MAX: usize = 4;
+
+/// The runtime that a command's asynchronous part runs on.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(1, EVENT_THREADS_MAX))
+        .enable_all()
+        .build()
+}
+
+/// Runs the asynchronous part of a command that needs nothing special.
+fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = runtime().map_err(|error| format!("no threads could be started: {error}"))?;
+    let done = runtime.block_on(work);
+    // Whatever blocks (a plugin's call, say) must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! `barycenter plugin …`: what is declared, what is found, what is wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use barycenter_plugin_api::Host;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::options;
+use super::out;
+use crate::config::{Config, ConfigFaults, Flags, PluginsFile};
+use crate::plugins::{ListedPlugin, PluginStatus, Plugins, PluginsConfig, Wiring};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the declared plugins and whether they load
+    List {
+        #[command(flatten)]
+        of: Which,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Load every declared plugin as the server would and tell all that is wrong
+    Check {
+        #[command(flatten)]
+        of: Which,
+    },
+}
+
+/// Which list of plugins.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// Configuration file [BARYCENTER_CONFIG; default: barycenter.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The list of plugins [BARYCENTER_PLUGINS; default: plugins.toml, else the built-in list]
+    #[arg(long, value_name = "FILE")]
+    plugins: Option<PathBuf>,
+}
+
+impl Which {
+    fn read(&self) -> Result<(PluginsFile, PluginsConfig), ConfigFaults> {
+        let mut flags = Flags::default();
+        options::set_path(&mut flags, "plugins", self.plugins.as_deref());
+        // No data are touched; without a home there is no default for where they would be.
+        flags.set("data_dir", Some("."));
+        let config: Config = options::configuration(self.config.as_deref(), &flags)?;
+        let plugins = config.plugins.read().map_err(ConfigFaults)?;
+        Ok((config.plugins, plugins))
+    }
+}
+
+pub fn main(command: &Command) -> ExitCode {
+    match command {
+        Command::List { of, json } => list(of, *json),
+        Command::Check { of } => check(of),
+    }
+}
+
+/// Every plugin with its state; a required one that does not load makes the exit code 1.
+fn list(of: &Which, as_json: bool) -> ExitCode {
+    let (_, mut declared) = match of.read() {
+        Ok(read) => read,
+        Err(faults) => return out::failure(faults),
+    };
+    let required: Vec<bool> = declared
+        .entries
+        .iter()
+        .map(|entry| entry.required)
+        .collect();
+    for entry in &mut declared.entries {
+        // So that one that does not load is listed like the others.
+        entry.required = false;
+    }
+    // Its warnings would repeat what the list says.
+    let plugins = match load(&declared) {
+        Ok(plugins) => plugins,
+        Err(faults) => return out::failure(faults),
+    };
+    let is_missing = |(plugin, required): (&ListedPlugin, &bool)| {
+        *required && plugin.status != PluginStatus::Ready
+    };
+    let broken = plugins.list().iter().zip(&required).any(is_missing);
+    match as_json {
+        true => out::line(format_args!("{:#}", as_values(plugins.list()))),
+        false => {
+            let heading = ["KIND", "ID", "TYPE", "VERSION", "API", "STATUS", "FILE"];
+            let rows: Vec<Vec<String>> = plugins.list().iter().map(row).collect();
+            out::table(&heading, &rows);
+        }
+    }
+    match broken {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+fn check(of: &Which) -> ExitCode {
+    let loaded = of
+        .read()
+        .and_then(|(file, declared)| Ok((file, load(&declared)?)));
+    match loaded {
+        Ok((file, plugins)) => {
+            let name = match &file {
+                PluginsFile::Default(path) if !path.exists() => "built-in list".to_owned(),
+                PluginsFile::Default(path) | PluginsFile::Named(path) => path.display().to_string(),
+            };
+            let count = plugins.list().len();
+            let degraded = plugins
+                .list()
+                .iter()
+                .filter_map(|plugin| match &plugin.status {
+                    PluginStatus::Ready => None,
+                    PluginStatus::Degraded(reason) => Some((plugin, reason)),
+                });
+            for (plugin, reason) in degraded {
+                out::note(format_args!(
+                    "{} {} is left out: {reason}",
+                    plugin.kind, plugin.id
+                ));
+            }
+            out::line(format_args!("{name}: {count} plugins, no faults"));
+            ExitCode::SUCCESS
+        }
+        Err(faults) => out::failure(faults),
+    }
+}
+
+/// Loads without a server behind: what plugins report goes nowhere.
+fn load(declared: &PluginsConfig) -> Result<Plugins, ConfigFaults> {
+    let (sender, _) = mpsc::unbounded_channel();
+    let wiring = Wiring::new(sender, |_| {});
+    let host_for = |id: &str| -> Host { wiring.host_for(id) };
+    Plugins::load(declared, &host_for, None).map_err(ConfigFaults)
+}
+
+fn status(plugin: &ListedPlugin) -> String {
+    match &plugin.status {
+        PluginStatus::Ready => "ready".to_owned(),
+        PluginStatus::Degraded(reason) => {
+            format!("not loaded: {}", reason.lines().next().unwrap_or_default())
+        }
+    }
+}
+
+fn api(plugin: &ListedPlugin) -> String {
+    match plugin.api {
+        (0, 0, 0) => String::new(),
+        (major, minor, patch) => format!("{major}.{minor}.{patch}"),
+    }
+}
+
+fn row(plugin: &ListedPlugin) -> Vec<String> {
+    vec![
+        plugin.kind.to_string(),
+        plugin.id.clone(),
+        plugin.type_id.clone(),
+        plugin.version.clone(),
+        api(plugin),
+        status(plugin),
+        plugin.path.display().to_string(),
+    ]
+}
+
+fn as_values(plugins: &[ListedPlugin]) -> serde_json::Value {
+    let value = |plugin: &ListedPlugin| {
+        json!({
+            "kind": plugin.kind.to_string(),
+            "id": plugin.id,
+            "type": plugin.type_id,
+            "version": plugin.version,
+            "api": api(plugin),
+            "file": plugin.path.display().to_string(),
+            "sha256": plugin.sha256,
+            "status": status(plugin),
+        })
+    };
+    plugins.iter().map(value).collect()
+}

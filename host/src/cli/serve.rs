@@ -1,0 +1,117 @@
+//! `barycenter serve`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::options::{self, DataFlags, LoadFlags};
+use super::out;
+use crate::config::{Config, Flags};
+use crate::errors::chain;
+use crate::logging;
+use crate::server::Server;
+
+/// Start the server.
+///
+/// When it is ready it prints one line, `listening on http://ADDR`, on stdout; logs go to stderr. SIGTERM and
+/// Ctrl-C stop it within ten seconds: what is being stored is finished, and jobs that run go on and are found
+/// again by the next server. A second Ctrl-C ends it at once, which is as safe.
+#[derive(Debug, Args)]
+#[command(after_long_help = options::keys_help())]
+pub struct Arguments {
+    /// Where to listen; port 0 picks a free one [BARYCENTER_LISTEN; default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(flatten)]
+    load: LoadFlags,
+    /// A key that acts as an administrator; better given in the environment, which others cannot read
+    /// [BARYCENTER_BOOTSTRAP_ADMIN_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    bootstrap_admin_api_key: Option<String>,
+}
+
+impl Arguments {
+    fn flags(&self) -> Flags {
+        let mut flags = Flags::default();
+        flags.set("listen", self.listen.as_deref());
+        flags.set(
+            "bootstrap_admin_api_key",
+            self.bootstrap_admin_api_key.as_deref(),
+        );
+        self.data.add_to(&mut flags);
+        self.load.add_to(&mut flags);
+        flags
+    }
+}
+
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let config = match options::configuration(arguments.data.config.as_deref(), &arguments.flags())
+    {
+        Ok(config) => config,
+        Err(faults) => return out::failure(faults),
+    };
+    logging::start(&config.log, None);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    match super::block_on(serve(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => out::failure(sentence),
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), String> {
+    let stop =
+        StopSignals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+    let server = Server::start(config).await.map_err(|error| chain(&error))?;
+    out::line(format_args!("listening on http://{}", server.address()));
+    tracing::info!(
+        data_dir = %config.data_dir.display(),
+        "version {} is ready on http://{}",
+        env!("CARGO_PKG_VERSION"),
+        server.address()
+    );
+    server.serve(stop.received()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGTERM and Ctrl-C.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// The exit code of a process that Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
+
+impl StopSignals {
+    /// From here on the signals no longer end the process by themselves.
+    pub fn new() -> std::io::Result<StopSignals> {
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next of either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for the first; a second one ends the process at once.
+    async fn received(mut self) {
+        self.next().await;
+        tracing::info!("stopping; jobs that run are left alone");
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(i32::from(INTERRUPTED));
+        });
+    }
+}

@@ -1,0 +1,327 @@
+//! What an operator decides: flags, the environment, barycenter.toml, and what holds without any of them.
+//!
+//! Every option has one name: `listen` in the file, `BARYCENTER_LISTEN` in the environment and, for some,
+//! `--listen` on the command line. A flag beats the environment, which beats the file. [`KEYS`] lists them all.
+//! Nothing else in the server reads the environment (crash points for tests apart).
+
+mod sources;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::http::Settings;
+use crate::plugins::{Fault, PluginsConfig};
+use crate::scheduling::EngineSettings;
+use sources::{Options, read_file};
+
+pub use sources::{Environment, Flags};
+
+/// Everything that was decided, checked. Nobody checks it again.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Host and port to listen on; port 0 picks a free one.
+    pub listen: String,
+    /// Where datasets, job directories and copies of plugins are.
+    pub data_dir: PathBuf,
+    /// The database file.
+    pub database: PathBuf,
+    pub plugins: PluginsFile,
+    /// Directories of tool files, beside the stock tools.
+    pub tool_dirs: Vec<PathBuf>,
+    pub doors: Settings,
+    pub workflows: WorkflowOptions,
+    pub engine: EngineSettings,
+    pub log: LogOptions,
+    /// What an operator should hear about although it is no fault.
+    pub warnings: Vec<String>,
+}
+
+/// Which plugins to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginsFile {
+    /// This file, which must be there.
+    Named(PathBuf),
+    /// This file if it is there, else the built-in list.
+    Default(PathBuf),
+}
+
+impl PluginsFile {
+    /// Reads and checks it.
+    pub fn read(&self) -> Result<PluginsConfig, Vec<Fault>> {
+        match self {
+            PluginsFile::Named(path) => PluginsConfig::read(path),
+            PluginsFile::Default(path) => PluginsConfig::read_or_built_in(path),
+        }
+    }
+}
+
+/// Galaxy's options about workflows, by Galaxy's names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkflowOptions {
+    /// Editors are offered pause and other step types beyond the stable ones.
+    pub enable_beta_workflow_modules: bool,
+    /// A submission by the old form of `POST /api/workflows` goes to the background if it has more steps.
+    pub force_beta_workflow_scheduled_min_steps: usize,
+    /// So it does if it has a collection input.
+    pub force_beta_workflow_scheduled_for_collections: bool,
+}
+
+impl Default for WorkflowOptions {
+    fn default() -> Self {
+        WorkflowOptions {
+            enable_beta_workflow_modules: false,
+            force_beta_workflow_scheduled_min_steps: 250,
+            force_beta_workflow_scheduled_for_collections: false,
+        }
+    }
+}
+
+/// What is logged, and how. Logs go to stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    pub format: LogFormat,
+    /// A level, or directives such as `info,barycenter::scheduling=debug`.
+    pub level: String,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Text,
+    /// One JSON object to a line.
+    Json,
+}
+
+/// One option, for `--help` and the reference.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+macro_rules! keys {
+    ($($name:literal, $default:literal, $meaning:literal;)+) => {
+        /// Every option there is.
+        pub const KEYS: &[Key] = &[$(Key { name: $name, default: $default, meaning: $meaning }),+];
+    };
+}
+keys! {
+    "listen", "127.0.0.1:8080", "Host and port; port 0 picks a free one.";
+    "data_dir", "$XDG_DATA_HOME/barycenter", "Where the database, datasets and jobs are.";
+    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database.";
+    "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
+    "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "brand", "Barycenter", "The server's name for people.";
+    "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
+    "body_max_bytes", "67108864", "The longest request other than an upload.";
+    "upload_max_bytes", "107374182400", "The longest upload.";
+    "job_time_limit_seconds", "0", "For tools that name no limit of their own; 0 is no limit.";
+    "job_log_limit_bytes", "67108864", "What is kept of a job's stdout, and of its stderr.";
+    "shell", "/bin/sh", "What runs a job's script.";
+    "maximum_workflow_invocation_duration", "2678400", "Seconds after which an invocation that is still being scheduled fails; 0: never.";
+    "history_local_serial_workflow_scheduling", "false", "Only the oldest active invocation of a history proceeds.";
+    "force_beta_workflow_scheduled_min_steps", "250", "Old-style submissions with more steps go to the background.";
+    "force_beta_workflow_scheduled_for_collections", "false", "Old-style submissions with collection inputs go to the background.";
+    "enable_beta_workflow_modules", "false", "Offer pause and other step types of plugins to editors.";
+    "log_level", "info", "error, warn, info, debug or trace, or directives such as info,plugin=debug.";
+    "log_format", "text", "text or json.";
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFaults(pub Vec<Fault>);
+
+impl std::error::Error for ConfigFaults {}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, fault) in self.0.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The file that is read when none is named, if it is there.
+const FILE: &str = "barycenter.toml";
+
+impl Config {
+    /// Reads the file (`named`, else `BARYCENTER_CONFIG`, else [`FILE`] if there is one) and puts everything
+    /// together. All faults of all sources are told at once.
+    pub fn read(
+        named: Option<&Path>,
+        environment: &Environment,
+        flags: &Flags,
+    ) -> Result<Config, ConfigFaults> {
+        let from_environment = environment.option("config").map(PathBuf::from);
+        let path = match named.map(Path::to_owned).or(from_environment) {
+            Some(path) => Some(path),
+            None => Some(PathBuf::from(FILE)).filter(|path| path.exists()),
+        };
+        let text = path
+            .as_deref()
+            .map(read_file)
+            .transpose()
+            .map_err(|fault| ConfigFaults(vec![fault]))?;
+        let place = path.as_deref().zip(text.as_deref());
+        Config::assemble(place, environment, flags)
+    }
+
+    /// As [`Config::read`], with the text of the file already read.
+    fn assemble(
+        file: Option<(&Path, &str)>,
+        environment: &Environment,
+        flags: &Flags,
+    ) -> Result<Config, ConfigFaults> {
+        let mut faults = Vec::new();
+        let mut options = Options::new(file, environment, flags, &mut faults);
+        let config = decide(&mut options);
+        let warnings = options.finish();
+        match config {
+            Some(config) if faults.is_empty() => Ok(Config { warnings, ..config }),
+            _ => Err(ConfigFaults(faults)),
+        }
+    }
+}
+
+/// None only if there is a fault.
+fn decide(options: &mut Options<'_>) -> Option<Config> {
+    let listen = options.checked("listen", |text| match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("Give host and port, such as `127.0.0.1:8080` or `[::1]:0`."),
+    });
+    let data_dir = options.path("data_dir").or_else(|| options.home());
+    let database = options.checked("database_url", database_file);
+    let plugins = match options.path("plugins") {
+        Some(path) => PluginsFile::Named(path),
+        None => PluginsFile::Default(options.beside_file("plugins.toml")),
+    };
+    let tool_dirs = options.paths("tool_dirs");
+    let doors = doors(options);
+    let engine = engine(options);
+    let workflows = workflows(options);
+    let log = log(options);
+    let data_dir = data_dir?;
+    Some(Config {
+        listen: listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
+        database: match database {
+            Some(path) => options.resolved("database_url", &path),
+            None => data_dir.join("barycenter.sqlite"),
+        },
+        data_dir,
+        plugins,
+        tool_dirs,
+        doors,
+        workflows,
+        engine,
+        log,
+        warnings: Vec::new(),
+    })
+}
+
+/// The file that a database URL names.
+fn database_file(url: &str) -> Result<PathBuf, &'static str> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Err("PostgreSQL is not supported by this version; use `sqlite://PATH`.");
+    }
+    let path = url.strip_prefix("sqlite:").unwrap_or_default();
+    let path = path.strip_prefix("//").unwrap_or(path);
+    match path {
+        "" | ":memory:" => Err("Give `sqlite://PATH`."),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+fn doors(options: &mut Options<'_>) -> Settings {
+    let usual = Settings::default();
+    let key = options.checked("bootstrap_admin_api_key", |key| {
+        // What is easily guessed is worse than none.
+        let fits = key.len() >= BOOTSTRAP_KEY_MIN && !key.contains(char::is_whitespace);
+        fits.then(|| key.to_owned())
+            .ok_or("Give at least 8 characters without blanks.")
+    });
+    Settings {
+        brand: options.text("brand").unwrap_or(usual.brand),
+        bootstrap_admin_api_key: key,
+        body_max_bytes: options
+            .number("body_max_bytes", 1024, i64::MAX)
+            .map_or(usual.body_max_bytes, |n| n as usize),
+        upload_max_bytes: options
+            .number("upload_max_bytes", 1024, i64::MAX)
+            .map_or(usual.upload_max_bytes, |n| n as u64),
+        ..usual
+    }
+}
+
+const BOOTSTRAP_KEY_MIN: usize = 8;
+
+fn engine(options: &mut Options<'_>) -> EngineSettings {
+    let usual = EngineSettings::default();
+    let duration = options.number("maximum_workflow_invocation_duration", i64::MIN, i64::MAX);
+    let serial = options.flag("history_local_serial_workflow_scheduling");
+    let limit = options.number("job_time_limit_seconds", 0, i64::MAX / 1000);
+    EngineSettings {
+        maximum_workflow_invocation_duration: duration
+            .unwrap_or(usual.maximum_workflow_invocation_duration),
+        history_local_serial_workflow_scheduling: serial
+            .unwrap_or(usual.history_local_serial_workflow_scheduling),
+        job_time_limit_seconds: match limit {
+            Some(0) => None,
+            Some(seconds) => Some(seconds as u64),
+            None => usual.job_time_limit_seconds,
+        },
+        job_log_limit_bytes: options
+            .number("job_log_limit_bytes", 0, i64::MAX)
+            .map_or(usual.job_log_limit_bytes, |n| n as u64),
+        shell: options.text("shell").unwrap_or(usual.shell),
+        ..EngineSettings::default()
+    }
+}
+
+fn workflows(options: &mut Options<'_>) -> WorkflowOptions {
+    let usual = WorkflowOptions::default();
+    let steps = options.number(
+        "force_beta_workflow_scheduled_min_steps",
+        0,
+        i64::from(u32::MAX),
+    );
+    let collections = options.flag("force_beta_workflow_scheduled_for_collections");
+    let modules = options.flag("enable_beta_workflow_modules");
+    WorkflowOptions {
+        enable_beta_workflow_modules: modules.unwrap_or(usual.enable_beta_workflow_modules),
+        force_beta_workflow_scheduled_min_steps: steps
+            .map_or(usual.force_beta_workflow_scheduled_min_steps, |n| {
+                n as usize
+            }),
+        force_beta_workflow_scheduled_for_collections: collections
+            .unwrap_or(usual.force_beta_workflow_scheduled_for_collections),
+    }
+}
+
+fn log(options: &mut Options<'_>) -> LogOptions {
+    let level = options.checked("log_level", |text| {
+        match tracing_subscriber::EnvFilter::try_new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err("Give error, warn, info, debug or trace, or directives such as `info,plugin=debug`."),
+        }
+    });
+    let format = options.checked("log_format", |text| match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("Give text or json."),
+    });
+    LogOptions {
+        format: format.unwrap_or(LogFormat::Text),
+        level: level.unwrap_or_else(|| "info".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

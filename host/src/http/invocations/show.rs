@@ -1,0 +1,163 @@
+//! One invocation: reading and cancelling it.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::shape::{View, summary_view, views};
+use crate::http::access::{self, Wish};
+use crate::http::app::App;
+use crate::http::auth::Caller;
+use crate::http::error::ApiError;
+use crate::http::extract::Params;
+use crate::http::time::iso;
+use crate::store::Durability;
+use crate::store::db::Query;
+use crate::store::histories;
+use crate::store::invocations::{self, Invocation};
+
+/// The invocation behind an encoded id. Whoever may see its history may read it; only its owner may change it.
+pub async fn find(
+    app: &App,
+    q: &mut impl Query,
+    caller: &Caller,
+    id: &str,
+    wish: Wish,
+) -> Result<Invocation, ApiError> {
+    let found = invocations::by_id(q, app.decode(id)?).await?;
+    let invocation = found.ok_or_else(|| ApiError::not_found("No such invocation found."))?;
+    check(q, caller, &invocation, wish).await?;
+    Ok(invocation)
+}
+
+/// Whether the caller may read or change an invocation.
+pub async fn check(
+    q: &mut impl Query,
+    caller: &Caller,
+    invocation: &Invocation,
+    wish: Wish,
+) -> Result<(), ApiError> {
+    let owner = invocation.user_id;
+    if access::check(caller, wish, owner, false, "Invocation").is_ok() {
+        return Ok(());
+    }
+    let history = histories::by_id(q, invocation.history_id).await?;
+    let shared = history.is_some_and(|h| h.published || h.importable);
+    access::check(caller, wish, owner, shared, "Invocation")
+}
+
+/// An invocation.
+#[utoipa::path(get, path = "/api/invocations/{id}", tag = "invocations", params(
+    ("id" = String, Path), ("view" = Option<String>, Query, description = "element (default) or collection"),
+    ("step_details" = Option<bool>, Query), ("legacy_job_state" = Option<bool>, Query)),
+    responses((status = 200, description = "The invocation", body = Value)))]
+pub async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    let view = View {
+        element: params.text("view") != Some("collection"),
+        step_details: params.is("step_details")?,
+        legacy_job_state: params.is("legacy_job_state")?,
+    };
+    one(&app, &mut q, invocation, view).await
+}
+
+async fn one(
+    app: &App,
+    q: &mut impl Query,
+    invocation: Invocation,
+    view: View,
+) -> Result<Json<Value>, ApiError> {
+    let mut shapes = views(app, q, &[invocation], view).await?;
+    Ok(Json(shapes.pop().unwrap_or_default()))
+}
+
+/// Cancels an invocation; nothing happens to one that already is.
+#[utoipa::path(delete, path = "/api/invocations/{id}", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "The invocation", body = Value)))]
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Change).await?;
+    let mut tx = app.store.begin().await?;
+    if invocations::request_cancel(&mut tx, invocation.id, app.now_ms()).await? {
+        tx.commit(Durability::Acknowledged, "invocation.cancel")
+            .await?;
+        app.signals.invocations_changed();
+    }
+    show(State(app), caller, Path(id), params).await
+}
+
+/// The jobs of an invocation by state.
+#[utoipa::path(get, path = "/api/invocations/{id}/jobs_summary", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "`{id, model, states, populated_state}`", body = Value)))]
+pub async fn jobs_summary(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    _: Params,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    let summary = invocations::jobs_summary(&mut q, &invocation).await?;
+    Ok(Json(summary_view(&app, &summary)))
+}
+
+/// The jobs of each step by state.
+#[utoipa::path(get, path = "/api/invocations/{id}/step_jobs_summary", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "One for each step that has jobs", body = Vec<Value>)))]
+pub async fn step_jobs_summary(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    _: Params,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    let summaries = invocations::step_jobs_summary(&mut q, invocation.id).await?;
+    Ok(Json(
+        summaries.iter().map(|s| summary_view(&app, s)).collect(),
+    ))
+}
+
+/// What was measured of an invocation's jobs; this server measures nothing beyond what the jobs themselves say.
+#[utoipa::path(get, path = "/api/invocations/{id}/metrics", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "A list", body = Vec<Value>)))]
+pub async fn metrics(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    Ok(Json(json!([])))
+}
+
+/// When and how an invocation was completed; null before.
+#[utoipa::path(get, path = "/api/invocations/{id}/completion", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "`{completion_time, job_state_summary, hooks_executed}` or null", body = Value)))]
+pub async fn completion(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    let found = invocations::completion(&mut q, invocation.id).await?;
+    Ok(Json(found.map_or(Value::Null, |completion| {
+        json!({
+            "completion_time": iso(completion.completion_time),
+            "job_state_summary": completion.job_state_summary,
+            "hooks_executed": completion.hooks_executed,
+        })
+    })))
+}

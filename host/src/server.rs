@@ -1,0 +1,118 @@
+//! The server: a [`Machine`] with doors.
+
+pub mod lock;
+pub mod machine;
+mod seams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::http::{self, health};
+use crate::plugins::{PluginStatus, Plugins};
+use crate::store::Store;
+
+pub use machine::{Machine, StartError};
+
+/// A server that is ready.
+pub struct Server {
+    machine: Machine,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// How long clients have, once the server is to stop, to receive answers that are on their way.
+const DOORS_STOP: Duration = Duration::from_secs(3);
+
+impl Server {
+    /// Puts everything together. When this returns, requests are taken (and answered once [`Server::serve`] runs).
+    pub async fn start(config: &Config) -> Result<Server, StartError> {
+        // First, because it is what most often goes wrong and leaves nothing behind.
+        let listener = listen(&config.listen).await?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            listen: config.listen.clone(),
+            source,
+        })?;
+        let machine = Machine::start(config).await?;
+        Ok(Server {
+            machine,
+            listener,
+            address,
+        })
+    }
+
+    /// Where it listens, with the port that was picked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop` is done, then finishes what was begun. Jobs that run go on and are found again
+    /// by the next server. Takes no longer than ten seconds after `stop`.
+    pub async fn serve(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let machine = self.machine;
+        let probe = Arc::new(Probe {
+            store: machine.app.store.clone(),
+            plugins: machine.services.plugins.clone(),
+            is_running: machine.engine.running_flag(),
+            handler: machine.services.settings.handler.clone(),
+        });
+        let router = http::router(machine.app.clone()).merge(health::routes(probe));
+        health::serve(self.listener, router, stop, DOORS_STOP).await;
+        machine.stop().await;
+    }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let listen = address.to_owned();
+        match source.kind() {
+            std::io::ErrorKind::AddrInUse => StartError::PortInUse { listen },
+            _ => StartError::Listen { listen, source },
+        }
+    })
+}
+
+/// What `/readyz` looks at.
+struct Probe {
+    store: Store,
+    plugins: Arc<Plugins>,
+    is_running: Arc<AtomicBool>,
+    handler: String,
+}
+
+impl health::Readiness for Probe {
+    fn look(&self) -> BoxFuture<'_, (bool, Value)> {
+        Box::pin(async move {
+            let database = self.store.is_reachable().await;
+            let running = self.is_running.load(Ordering::Relaxed);
+            let handlers: Vec<&str> = running
+                .then_some(self.handler.as_str())
+                .into_iter()
+                .collect();
+            let (mut loaded, mut degraded) = (0, Vec::new());
+            for plugin in self.plugins.list() {
+                match plugin.status {
+                    PluginStatus::Ready => loaded += 1,
+                    PluginStatus::Degraded(_) => {
+                        degraded.push(format!("{} {}", plugin.kind, plugin.id));
+                    }
+                }
+            }
+            let ready = database && running;
+            let report = json!({
+                "ready": ready,
+                "database": { "ok": database },
+                // All that are required are loaded, or the server would not have started.
+                "plugins": { "ok": true, "loaded": loaded, "degraded": degraded },
+                "handlers": { "ok": running, "running": handlers },
+            });
+            (ready, report)
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! What the doors need from behind them: plugins, tools, and whoever makes and moves jobs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+
+use crate::config::WorkflowOptions;
+use crate::http::ApiError;
+use crate::http::seams::{
+    Handlers, JobCommands, Progress, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
+    WorkflowSettings,
+};
+use crate::invocation_request::{Schedulers, StepTypes};
+use crate::invoker::known::StepValue;
+use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
+use crate::plugins::Plugins;
+use crate::scheduling::Services;
+use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
+
+/// Connects the doors with what is behind them.
+pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
+    let behind = Arc::new(Behind(services.clone()));
+    Seams {
+        toolbox: services.toolbox.clone(),
+        revisions: services.revisions.clone(),
+        step_types: behind.clone(),
+        schedulers: behind.clone(),
+        handlers: behind.clone(),
+        step_actions: behind.clone(),
+        job_commands: behind.clone(),
+        tool_runs: behind,
+        progress: Progress::default(),
+        workflows: workflow_settings(options, &services.plugins),
+    }
+}
+
+fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSettings {
+    let usual = WorkflowSettings::default();
+    // Of the step types that plugins supply, only those that are loaded are offered.
+    let own = |step_type: &str| is_own(step_type);
+    let mut modules: Vec<_> = usual
+        .modules
+        .into_iter()
+        .filter(|(id, ..)| own(id))
+        .collect();
+    modules.extend(plugins.modules().iter().map(|module| {
+        let described = module.description();
+        let id = module.type_id().to_owned();
+        (id, described.name.to_string(), described.beta)
+    }));
+    WorkflowSettings {
+        enable_beta_workflow_modules: options.enable_beta_workflow_modules,
+        force_beta_workflow_scheduled_min_steps: options.force_beta_workflow_scheduled_min_steps,
+        force_beta_workflow_scheduled_for_collections: options
+            .force_beta_workflow_scheduled_for_collections,
+        modules,
+        ..usual
+    }
+}
+
+/// Step types that the server itself supplies.
+fn is_own(step_type: &str) -> bool {
+    matches!(step_type, "tool" | "subworkflow") || INPUT_STEP_TYPES.contains(&step_type)
+}
+
+struct Behind(Arc<Services>);
+
+impl StepTypes for Behind {
+    fn is_known(&self, step_type: &str) -> bool {
+        is_own(step_type) || self.0.plugins.module(step_type).is_ok()
+    }
+
+    fn runtime_state(
+        &self,
+        step: &StepDescription,
+        overrides: &Map<String, Value>,
+    ) -> Result<Value, String> {
+        let module = self.0.plugins.module(&step.step_type)?;
+        let overrides = Value::Object(overrides.clone()).to_string();
+        let state = module
+            .get_runtime_state(&step.tool_inputs.to_string(), &overrides)
+            .map_err(|error| error.to_string())?;
+        serde_json::from_str(&state).map_err(|error| error.to_string())
+    }
+}
+
+impl Schedulers for Behind {
+    fn default_id(&self) -> String {
+        self.0.plugins.default_scheduler_id().to_owned()
+    }
+
+    fn is_known(&self, id: &str) -> bool {
+        self.0.plugins.scheduler(id).is_some()
+    }
+}
+
+impl Handlers for Behind {
+    /// This server is its own only handler.
+    fn assign(&self, _: i64) -> Option<String> {
+        Some(self.0.settings.handler.clone())
+    }
+}
+
+impl StepActions for Behind {
+    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String> {
+        requests::check_action(&self.0, step, action)
+    }
+}
+
+impl JobCommands for Behind {
+    fn cancel(&self, job_id: i64, _: Option<String>) -> BoxFuture<'_, Result<bool, ApiError>> {
+        Box::pin(async move { Ok(requests::cancel_job(&self.0, job_id).await?) })
+    }
+
+    fn resume(&self, job_id: i64) -> BoxFuture<'_, Result<(), ApiError>> {
+        Box::pin(async move { Ok(requests::resume_job(&self.0, job_id).await?) })
+    }
+}
+
+impl ToolRuns for Behind {
+    fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
+        Box::pin(async move {
+            if request.rerun_remap_job_id.is_some() {
+                return Err(ApiError::not_implemented(
+                    "A job cannot be put in the place of a failed one; run the tool without rerun_remap_job_id.",
+                ));
+            }
+            let mut answer = ToolRunAnswer::default();
+            for inputs in &request.runs {
+                let asked = ToolRequest {
+                    user_id: request.user_id,
+                    history_id: request.history_id,
+                    tool: &request.tool,
+                    dynamic_tool_id: request.dynamic_tool_id,
+                    state: &inputs.state,
+                    mapped: &inputs.mapped,
+                };
+                let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;
+                add(&mut answer, made, &request);
+            }
+            Ok(answer)
+        })
+    }
+}
+
+fn refusal(error: ToolRunError) -> ApiError {
+    match error {
+        ToolRunError::Refused(sentence) => ApiError::message(sentence),
+        ToolRunError::Store(error) => error.into(),
+    }
+}
+
+/// Adds what one run made, outputs in the tool's order.
+fn add(answer: &mut ToolRunAnswer, made: Made, request: &ToolRunRequest) {
+    answer.jobs.extend(made.jobs);
+    let place: HashMap<&str, usize> = request
+        .tool
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(n, output)| (output.name.as_str(), n))
+        .collect();
+    let mut outputs: Vec<_> = made.outputs.into_iter().collect();
+    outputs.sort_by_key(|(name, _)| (place.get(name.as_str()).copied(), name.clone()));
+    for (name, value) in outputs {
+        match value {
+            StepValue::Hda(id) => answer.outputs.push((name, id)),
+            StepValue::Hdca(id) if made.is_mapped => answer.implicit_collections.push((name, id)),
+            StepValue::Hdca(id) => answer.output_collections.push((name, id)),
+            StepValue::Json(_) | StepValue::NoReplacement => {}
+        }
+    }
+}
