@@ -17,9 +17,9 @@ pub mod display;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod histories;
 pub mod invocations;
 pub mod jobs;
-pub mod histories;
 pub mod layers;
 mod lists;
 pub mod payload;
@@ -28,9 +28,9 @@ pub mod seams;
 pub mod shapes;
 pub mod time;
 pub mod tools;
-pub mod workflows;
 pub mod upload;
 pub mod users;
+pub mod workflows;
 
 #[cfg(test)]
 mod tests;
