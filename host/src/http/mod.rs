@@ -17,6 +17,7 @@ pub mod display;
 pub mod error;
 pub mod extract;
 pub mod histories;
+mod keys;
 pub mod layers;
 mod lists;
 pub mod payload;
@@ -72,6 +73,7 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document())
         .merge(config::routes())
         .merge(users::routes())
+        .merge(keys::routes())
         .merge(histories::routes())
         .merge(contents::routes())
         .merge(datasets::routes())
