@@ -20,6 +20,7 @@ pub mod health;
 pub mod histories;
 pub mod invocations;
 pub mod jobs;
+mod keys;
 pub mod layers;
 mod lists;
 pub mod payload;
@@ -83,6 +84,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(invocations::routes())
         .merge(jobs::routes())
         .merge(tools::routes())
+        .merge(keys::routes())
         .merge(histories::routes())
         .merge(contents::routes())
         .merge(datasets::routes())
