@@ -21,6 +21,9 @@ pub mod histories;
 pub mod invocations;
 pub mod jobs;
 mod keys;
+pub mod histories;
+pub mod invocations;
+pub mod jobs;
 pub mod layers;
 mod lists;
 pub mod payload;
@@ -52,7 +55,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Everything that this server answers.
 pub fn router(app: App) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, mut document) = routes().split_for_parts();
+    // What runs to the end of the path is `{*name}` to axum and `{name}` to OpenAPI.
+    document.paths.paths = std::mem::take(&mut document.paths.paths)
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
     let document: bytes::Bytes = match document.to_json() {
         Ok(text) => text.into(),
         Err(error) => {
