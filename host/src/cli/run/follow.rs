@@ -36,13 +36,10 @@ impl Ending {
         }
     }
 
-    /// Every step was scheduled and is over; its jobs may have failed.
-    pub fn is_complete(&self) -> bool {
-        matches!(self, Ending::Done(s) if s.state == InvocationState::Completed)
-    }
-
+    /// Every step was scheduled and is over, and no job failed or was stopped.
     pub fn is_success(&self) -> bool {
-        matches!(self, Ending::Done(s) if self.is_complete() && s.unsuccessful_jobs() == 0)
+        matches!(self, Ending::Done(s)
+            if s.state == InvocationState::Completed && s.unsuccessful_jobs() == 0)
     }
 
     /// The state of the invocation.
@@ -56,13 +53,11 @@ impl Ending {
             Ending::Interrupted => "interrupted; the invocation is cancelled".to_owned(),
             Ending::Refused(_) => "a review was refused; the invocation is cancelled".to_owned(),
             Ending::Done(_) if self.is_success() => format!("completed in {seconds:.1}s"),
-            Ending::Done(s) if self.is_complete() => {
-                format!(
-                    "failed in {seconds:.1}s: {} jobs did not succeed",
-                    s.unsuccessful_jobs()
-                )
-            }
-            Ending::Done(s) => format!("failed in {seconds:.1}s: the invocation is {}", s.state),
+            Ending::Done(s) => match s.unsuccessful_jobs() {
+                0 => format!("failed in {seconds:.1}s: the invocation is {}", s.state),
+                1 => format!("failed in {seconds:.1}s: a job did not succeed"),
+                n => format!("failed in {seconds:.1}s: {n} jobs did not succeed"),
+            },
         }
     }
 }
@@ -317,7 +312,24 @@ pub async fn troubles(app: &App, ending: &Ending) -> Result<Vec<String>, String>
         let failed = jobs::list(&mut q, &query).await.map_err(told)?;
         troubles.extend(failed.iter().map(job));
     }
-    Ok(troubles)
+    Ok(counted(troubles))
+}
+
+/// What is the same is told once, with how often it happened.
+fn counted(troubles: Vec<String>) -> Vec<String> {
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for trouble in troubles {
+        match told.iter_mut().find(|(known, _)| *known == trouble) {
+            Some((_, count)) => *count += 1,
+            None => told.push((trouble, 1)),
+        }
+    }
+    let with_count = |(text, count): (String, usize)| match (count, text.split_once('\n')) {
+        (1, _) => text,
+        (_, Some((head, tail))) => format!("{head} ({count} times)\n{tail}"),
+        (_, None) => format!("{text} ({count} times)"),
+    };
+    told.into_iter().map(with_count).collect()
 }
 
 fn message(message: &MessageRow) -> String {
@@ -335,7 +347,11 @@ fn job(job: &Job) -> String {
     let code = job
         .exit_code
         .map_or_else(String::new, |code| format!(" with exit code {code}"));
-    let info = job.info.as_deref().filter(|info| !info.is_empty());
+    // With an exit code it says no more than that.
+    let info = job
+        .info
+        .as_deref()
+        .filter(|info| !info.is_empty() && job.exit_code.is_none_or(|c| c == 0));
     let info = info.map_or_else(String::new, |info| format!(" ({info})"));
     let stderr = job.tool_stderr.as_deref().unwrap_or_default();
     let lines: Vec<&str> = stderr
@@ -354,4 +370,22 @@ fn job(job: &Job) -> String {
         job.tool_id,
         if tail.is_empty() { "" } else { ":" }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_often_is_told_once() {
+        let text = |s: &str| s.to_owned();
+        let told = counted(vec![
+            text("a\n    x"),
+            text("b"),
+            text("a\n    x"),
+            text("b"),
+            text("c"),
+        ]);
+        assert_eq!(told, ["a (2 times)\n    x", "b (2 times)", "c"]);
+    }
 }

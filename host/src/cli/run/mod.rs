@@ -193,7 +193,8 @@ async fn tell(
 ) -> Result<u8, String> {
     let app = &machine.app;
     let mut outputs = Vec::new();
-    if ending.is_complete() {
+    // Of a run that failed, whatever is ready may still be of use.
+    if matches!(ending, Ending::Done(_)) {
         let details = follow::details(app, started.invocation_id).await?;
         let written = results::write(app, &details, folder)
             .await
