@@ -44,8 +44,8 @@ pub struct Progress {
     /// Jobs of the steps that others only wait for.
     pub awaited_jobs: HashMap<usize, AwaitedJobs>,
     pub known: Known,
-    /// Outputs marked delayed although their step is scheduled, and what for.
-    pub held_back: Vec<Wait>,
+    /// Steps whose outputs became known in [`Progress::recover`] and are not stored yet.
+    pub recovered: Vec<usize>,
 }
 
 /// A step's row.
@@ -172,7 +172,16 @@ impl Progress {
             let call = self.module_call(step, record.action.clone());
             let step_id = revision.step_ids[step.order_index];
             let outputs = match modules.recover_mapping(&call) {
-                Ok(ModuleOutcome::Scheduled(outputs)) => Outputs::Known(outputs),
+                Ok(ModuleOutcome::Scheduled(outputs)) => {
+                    let stored = match self.table.get(&step.order_index) {
+                        Some(Outputs::Known(stored)) => stored.len(),
+                        _ => 0,
+                    };
+                    if stored < outputs.len() {
+                        self.recovered.push(step.order_index);
+                    }
+                    Outputs::Known(outputs)
+                }
                 // The step's outputs are delayed, the attempt is not: only a consumer makes it wait.
                 Ok(
                     ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. },
@@ -275,6 +284,17 @@ impl Iteration<'_> {
         let mut budget = allowed.job_budget;
         let mut delayed = false;
         self.supply_inputs(progress);
+        for order_index in std::mem::take(&mut progress.recovered) {
+            let known = (
+                progress.steps.get(&order_index),
+                progress.table.get(&order_index),
+            );
+            if let (Some(record), Some(Outputs::Known(outputs))) = known {
+                let step = &revision.description.steps[order_index];
+                let step_id = revision.step_ids[order_index];
+                record_outputs(&revision, step, step_id, record.id, outputs, &mut writes);
+            }
+        }
         let remaining: Vec<usize> = progress.remaining().map(|step| step.order_index).collect();
         for order_index in remaining {
             let step = &revision.description.steps[order_index];

@@ -97,7 +97,7 @@ pub async fn load(
         resumes: resumes(q, &steps, partial).await?,
         awaited_jobs: awaited_jobs(q, &revision.description, &steps, &remaining).await?,
         known: Known::default(),
-        held_back: Vec::new(),
+        recovered: Vec::new(),
         revision,
         steps,
         table,
@@ -135,7 +135,7 @@ async fn steps(q: &mut impl Query, id: i64) -> Result<HashMap<usize, StepRecord>
 }
 
 /// The reached steps whose outputs somebody still needs: those that feed remaining steps, or a plugin's module that
-/// is asked again in every iteration.
+/// is asked again in every iteration; and those of such a module itself, so that they are stored once.
 fn producers(
     workflow: &crate::model::workflow::WorkflowDescription,
     steps: &HashMap<usize, StepRecord>,
@@ -147,6 +147,12 @@ fn producers(
         .iter()
         .filter(|step| !is_host_type(&step.step_type))
         .map(|s| s.order_index);
+    wanted.extend(
+        asked_again
+            .clone()
+            .filter_map(|n| steps.get(&n))
+            .map(|record| record.id),
+    );
     for order_index in remaining.iter().copied().chain(asked_again) {
         let inputs = &workflow.steps[order_index].inputs;
         let from = inputs

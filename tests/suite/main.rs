@@ -1,0 +1,3 @@
+//! The whole system from outside: the real server, its real plugins, HTTP and the command line. One file per theme.
+
+mod main_job;
