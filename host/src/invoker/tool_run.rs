@@ -38,7 +38,10 @@ pub struct ToolRun<'a> {
     pub replacements: &'a HashMap<String, String>,
     /// For messages; 0 outside a workflow.
     pub workflow_step_id: i64,
+    pub invocation_id: Option<i64>,
     pub invocation_uuid: Option<Uuid>,
+    /// An enclosing subworkflow's condition was false: every job is skipped.
+    pub force_skip: bool,
     /// At most this many new jobs.
     pub budget: Option<usize>,
     pub resume: Option<Resume>,
@@ -328,6 +331,7 @@ fn draft(
     let mut params = parameters::normalise_state(run.tool, &params)
         .map_err(|errors| invalid(step, &errors, known))?;
     let skipped = match run.when {
+        _ if run.force_skip => true,
         Some(expression) => {
             let inputs = condition_inputs(&params, bound, &parts, known, step)?;
             !when::decide(expression, &inputs, step)?
@@ -743,6 +747,7 @@ fn make_job(
     let mut job = NewJob {
         id: job_id,
         uuid: Uuid::new_v4(),
+        invocation_id: run.invocation_id,
         tool_id: run.tool.id.clone(),
         tool_version: run.tool.version.clone(),
         dynamic_tool_id: run.dynamic_tool_id,

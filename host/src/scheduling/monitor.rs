@@ -154,6 +154,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
     };
     let now = services.clock.now_ms();
     match head.state {
+        // Inner invocations are driven through their root.
+        InvocationState::New | InvocationState::Ready if head.parent_invocation_id.is_some() => {
+            crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
+            return Ok(Look::Done);
+        }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
             invocations::complete(&services.store, &head, now).await?;

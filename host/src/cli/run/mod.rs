@@ -1,4 +1,6 @@
 use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {}
-pub fn main(_: &Arguments) -> ExitCode { ExitCode::SUCCESS }
+pub fn main(_: &Arguments) -> ExitCode {
+    ExitCode::SUCCESS
+}
