@@ -226,6 +226,17 @@ impl Progress {
         Ok(())
     }
 
+    /// The user-defined tools (by database id) of the steps that are not scheduled yet, inner ones included.
+    pub fn user_defined_tools(&self) -> Vec<i64> {
+        let of_step = |step: &StepDescription| {
+            let ids = &self.revision.dynamic_tool_ids;
+            ids.get(step.order_index).copied().flatten()
+        };
+        let own = self.remaining().filter_map(of_step);
+        let inner = self.children.values().flat_map(Progress::user_defined_tools);
+        own.chain(inner).collect()
+    }
+
     /// The steps that are not scheduled yet, in order.
     pub fn remaining(&self) -> impl Iterator<Item = &StepDescription> {
         self.revision.description.steps.iter().filter(|step| {

@@ -93,6 +93,7 @@ async fn store(
             ready,
             again,
         } => {
+            services.signals.iteration_committed();
             jobs.ready(ready);
             if again || state == InvocationState::Cancelling {
                 services.signals.invocations_changed();

@@ -189,7 +189,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         return Ok(Look::Done);
     }
     match progress::load(&mut reader, &services.revisions, &head).await? {
-        Some(progress) => Ok(Look::Advance(Box::new(Loaded { head, progress }))),
+        Some(progress) => {
+            let tools = progress.user_defined_tools();
+            super::user_tools::ensure(services, &mut reader, &tools).await?;
+            Ok(Look::Advance(Box::new(Loaded { head, progress })))
+        }
         None => Ok(Look::Done),
     }
 }
