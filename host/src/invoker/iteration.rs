@@ -353,7 +353,7 @@ impl Iteration<'_> {
             if let (Some(record), Some(Outputs::Known(outputs))) = known {
                 let step = &revision.description.steps[order_index];
                 let step_id = revision.step_ids[order_index];
-                record_outputs(progress, step, step_id, record.id, outputs, &mut writes);
+                record_outputs(progress, step, step_id, record.id, outputs, writes);
             }
         }
         let remaining: Vec<usize> = progress.remaining().map(|step| step.order_index).collect();
