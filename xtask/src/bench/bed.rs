@@ -20,7 +20,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// Where everything is built and measured.
 pub struct Ground {
     program: PathBuf,
-    home: PathBuf,
+    /// All that is measured is below it. It is removed at the end and not before: some file systems (ext4 without a
+    /// journal) create files many times more slowly for a minute after many were removed.
+    home: tempfile::TempDir,
 }
 
 impl Ground {
@@ -32,28 +34,36 @@ impl Ground {
             .unwrap_or(Path::new("target"));
         let home = target.join("bench");
         fs::create_dir_all(&home).map_err(Failure::during(format!("create {}", home.display())))?;
+        let home = tempfile::Builder::new()
+            .prefix("run-")
+            .tempdir_in(&home)
+            .map_err(Failure::during(format!(
+                "create a folder in {}",
+                home.display()
+            )))?;
         Ok(Self { program, home })
     }
 
-    /// A new folder, removed when it is dropped.
-    pub fn folder(&self) -> Result<tempfile::TempDir> {
+    /// A new folder.
+    pub fn folder(&self) -> Result<PathBuf> {
         tempfile::Builder::new()
-            .prefix("run-")
-            .tempdir_in(&self.home)
+            .disable_cleanup(true)
+            .tempdir_in(self.home.path())
+            .map(tempfile::TempDir::keep)
             .map_err(Failure::during(format!(
                 "create a folder in {}",
-                self.home.display()
+                self.home.path().display()
             )))
     }
 
     /// A server with a new, empty data directory and a user.
     pub fn bed(&self) -> Result<Bed> {
         let folder = self.folder()?;
-        let starts = folder.path().join("starts");
+        let starts = folder.join("starts");
         fs::write(&starts, "").map_err(Failure::during("create the file of job starts"))?;
-        workflows::write_tools(&folder.path().join("tools"), &starts)?;
+        workflows::write_tools(&folder.join("tools"), &starts)?;
         let bootstrap_key = secret()?;
-        let (server, ready_after) = self.start(folder.path(), &bootstrap_key)?;
+        let (server, ready_after) = self.start(&folder, &bootstrap_key)?;
         let admin = Galaxy::new(&server.url, &bootstrap_key);
         let key = admin.create_user("bench", "bench@example.org", &secret()?)?;
         let galaxy = Galaxy::new(&server.url, &key);
@@ -86,7 +96,7 @@ impl Ground {
     }
 }
 
-/// A server to measure. Dropping it stops the server and removes its data.
+/// A server to measure. Dropping it stops the server.
 pub struct Bed {
     pub galaxy: Galaxy,
     pub history: String,
@@ -94,9 +104,8 @@ pub struct Bed {
     pub ready_after: Duration,
     /// Where the jobs of the tool `bench_clock` note when they started.
     pub starts: PathBuf,
-    // Dropped in this order: the server goes before its data.
     pub server: Server,
-    pub folder: tempfile::TempDir,
+    pub folder: PathBuf,
 }
 
 impl Bed {

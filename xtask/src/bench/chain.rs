@@ -15,7 +15,7 @@ pub fn run(ground: &Ground, report: &mut Report, runs: u32) -> Result<()> {
     let (mut make, mut ours, mut ratio, mut cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         let folder = ground.folder()?;
-        let floor = floors::make_chain(&folder.path().join("make"), STEPS)?;
+        let floor = floors::make_chain(&folder.join("make"), STEPS)?;
         let hop = chain(ground)?;
         ours.push(hop.wall_ms_per_job(STEPS));
         cpu.push(hop.cpu_ms_per_job(STEPS));

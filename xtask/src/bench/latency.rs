@@ -198,7 +198,7 @@ fn starts(ground: &Ground) -> Result<(Vec<f64>, Vec<f64>)> {
         } = ground.bed()?;
         first.push(milliseconds(ready_after));
         server.stop()?;
-        let (server, ready_after) = ground.start(folder.path(), &secret()?)?;
+        let (server, ready_after) = ground.start(&folder, &secret()?)?;
         again.push(milliseconds(ready_after));
         server.stop()?;
     }

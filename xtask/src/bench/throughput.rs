@@ -18,8 +18,8 @@ pub fn run(ground: &Ground, report: &mut Report, jobs: u32, runs: u32) -> Result
         // One after the other, so that all of a round see the same machine.
         let folder = ground.folder()?;
         rounds.push(Round {
-            xargs: floors::xargs(&folder.path().join("xargs"), jobs)?,
-            make: floors::make_independent(&folder.path().join("make"), jobs)?,
+            xargs: floors::xargs(&folder.join("xargs"), jobs)?,
+            make: floors::make_independent(&folder.join("make"), jobs)?,
             steps: steps(ground, jobs)?,
             mapped: mapped(ground, 1, jobs)?,
         });
