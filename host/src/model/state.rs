@@ -219,6 +219,65 @@ impl DatasetState {
     }
 }
 
+/// The text of `docs/states.md`.
+pub fn states_document() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "# States\n\nPrinted from the table in `host/src/model/state.rs`; a test fails when the two disagree.\n\n\
+         ## Invocations\n\nEach row is a state, each column an event; a dash is a refusal.\n\n|",
+    );
+    for event in InvocationEvent::ALL {
+        let _ = write!(text, " | {event:?}");
+    }
+    text.push_str(" |\n|---");
+    text.push_str(&"|---".repeat(InvocationEvent::ALL.len()));
+    text.push_str("|\n");
+    for state in InvocationState::ALL {
+        let _ = write!(text, "| {state}");
+        for event in InvocationEvent::ALL {
+            let next = state.after(*event).map_or("-", InvocationState::code);
+            let _ = write!(text, " | {next}");
+        }
+        text.push_str(" |\n");
+    }
+    let mut list = |title: &str, codes: Vec<&str>| {
+        let _ = write!(text, "\n## {title}\n\n{}\n", codes.join(", "));
+    };
+    let jobs = |wanted: fn(JobState) -> bool| {
+        let chosen = JobState::ALL.iter().filter(|s| wanted(**s));
+        chosen.map(|s| s.code()).collect::<Vec<_>>()
+    };
+    let datasets = |wanted: fn(DatasetState) -> bool| {
+        let chosen = DatasetState::ALL.iter().filter(|s| wanted(**s));
+        chosen.map(|s| s.code()).collect::<Vec<_>>()
+    };
+    list(
+        "Invocation steps",
+        StepState::ALL.iter().map(|s| s.code()).collect(),
+    );
+    list("Jobs", jobs(|_| true));
+    list("Jobs that are terminal", jobs(JobState::is_terminal));
+    list(
+        "Jobs that are finished: only finished states may follow",
+        jobs(JobState::is_finished),
+    );
+    list(
+        "Jobs that the completion of an invocation counts as done",
+        jobs(JobState::is_complete),
+    );
+    list("Jobs that are pending", jobs(JobState::is_pending));
+    list("Datasets", datasets(|_| true));
+    list(
+        "Datasets whose bytes are still to come",
+        datasets(DatasetState::is_pending),
+    );
+    list(
+        "Datasets that a job may read",
+        datasets(DatasetState::is_usable),
+    );
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +303,20 @@ mod tests {
     fn a_late_failure_does_not_overwrite_a_cancellation() {
         assert!(S::Cancelling.after(E::Failed).is_err());
         assert!(S::Completed.after(E::Failed).is_err());
+    }
+
+    #[test]
+    fn the_document_says_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/states.md");
+        if std::env::var_os("BARYCENTER_WRITE_DOCS").is_some() {
+            std::fs::write(path, states_document()).expect("docs/states.md is written");
+        }
+        let written = std::fs::read_to_string(path).expect("docs/states.md is there");
+        assert_eq!(
+            written,
+            states_document(),
+            "write it anew: BARYCENTER_WRITE_DOCS=1 cargo test -p barycenter the_document_says"
+        );
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub async fn run(app: &App, caller: &Caller, body: Value) -> Result<Value, ApiEr
         for_collections: settings.force_beta_workflow_scheduled_for_collections,
     };
     let waits = !in_background(&revision.description, rule, &app.seams().toolbox);
-    let mut progress = app.seams().progress.subscribe();
+    let mut progress = app.signals.iterations();
     let made = invoke(app, caller, workflow_id, &payload).await?;
     let deadline = Instant::now() + settings.foreground_wait_max;
     let mut shapes = Vec::with_capacity(made.len());
