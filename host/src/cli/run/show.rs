@@ -268,6 +268,8 @@ fn words(now: &StepNow) -> String {
     if jobs.total <= 1 && jobs.failed == 0 {
         return match now.phase {
             Phase::Review => "waits for review".to_owned(),
+            // What fails without a job is a step that waited for a person.
+            Phase::Failed => "refused".to_owned(),
             phase => phase.word().to_owned(),
         };
     }
