@@ -47,6 +47,8 @@ pub struct Progress {
     pub awaited_jobs: HashMap<usize, AwaitedJobs>,
     /// What the inner ones know as well: theirs is empty until they are driven.
     pub known: Known,
+    /// Steps whose outputs became known in [`Progress::recover`] and are not stored yet.
+    pub recovered: Vec<usize>,
     /// The invocations inside subworkflow steps that are not scheduled yet, by order_index.
     pub children: HashMap<usize, Progress>,
     /// The condition of an enclosing subworkflow step was false.
@@ -191,7 +193,16 @@ impl Progress {
             let call = self.module_call(step, record.action.clone());
             let step_id = revision.step_ids[step.order_index];
             let outputs = match modules.recover_mapping(&call) {
-                Ok(ModuleOutcome::Scheduled(outputs)) => Outputs::Known(outputs),
+                Ok(ModuleOutcome::Scheduled(outputs)) => {
+                    let stored = match self.table.get(&step.order_index) {
+                        Some(Outputs::Known(stored)) => stored.len(),
+                        _ => 0,
+                    };
+                    if stored < outputs.len() {
+                        self.recovered.push(step.order_index);
+                    }
+                    Outputs::Known(outputs)
+                }
                 // The step's outputs are delayed, the attempt is not: only a consumer makes it wait.
                 Ok(
                     ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. },
@@ -337,6 +348,17 @@ impl Iteration<'_> {
         let mut budget = allowed.job_budget;
         let mut delayed = false;
         self.supply_inputs(progress);
+        for order_index in std::mem::take(&mut progress.recovered) {
+            let known = (
+                progress.steps.get(&order_index),
+                progress.table.get(&order_index),
+            );
+            if let (Some(record), Some(Outputs::Known(outputs))) = known {
+                let step = &revision.description.steps[order_index];
+                let step_id = revision.step_ids[order_index];
+                record_outputs(progress, step, step_id, record.id, outputs, writes);
+            }
+        }
         let remaining: Vec<usize> = progress.remaining().map(|step| step.order_index).collect();
         // Subworkflows that were reached before and are not through yet go on with their root.
         let mut going_on: Vec<usize> = progress.children.keys().copied().collect();

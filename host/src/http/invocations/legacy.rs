@@ -57,7 +57,13 @@ pub async fn run(app: &App, caller: &Caller, body: Value) -> Result<Value, ApiEr
         }
         let mut shape = collection_view(app, &invocation);
         let steps = invocations::steps(&mut q, &[id]).await?;
-        let steps: Vec<i64> = steps.iter().map(|step| step.id).collect();
+        // As in 2014: what tools put out, not what was given.
+        let is_tool = |order_index: usize| {
+            let step = revision.description.steps.get(order_index);
+            step.is_some_and(|step| step.step_type == "tool")
+        };
+        let of_tools = steps.iter().filter(|step| is_tool(step.order_index as usize));
+        let steps: Vec<i64> = of_tools.map(|step| step.id).collect();
         let details = invocations::step_details(&mut q, &steps).await?;
         let in_order = steps.iter().filter_map(|step| details.get(step));
         let outputs = in_order.flat_map(|details| details.outputs.iter().map(|o| app.encode(o.id)));

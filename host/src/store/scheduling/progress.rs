@@ -113,6 +113,7 @@ async fn load_one(
         resumes: resumes(q, &steps, partial).await?,
         awaited_jobs: awaited_jobs(q, &revision.description, &steps, &remaining).await?,
         known: Known::default(),
+        recovered: Vec::new(),
         children,
         force_skip: false,
         supplied_by_request: head.parent_invocation_id.is_none(),
@@ -184,7 +185,7 @@ async fn steps(q: &mut impl Query, id: i64) -> Result<HashMap<usize, StepRecord>
 }
 
 /// The reached steps whose outputs somebody still needs: those that feed remaining steps, or a plugin's module that
-/// is asked again in every iteration.
+/// is asked again in every iteration; and those of such a module itself, so that they are stored once.
 fn producers(
     workflow: &crate::model::workflow::WorkflowDescription,
     steps: &HashMap<usize, StepRecord>,
@@ -197,6 +198,12 @@ fn producers(
         .iter()
         .filter(|step| !is_host_type(&step.step_type))
         .map(|s| s.order_index);
+    wanted.extend(
+        asked_again
+            .clone()
+            .filter_map(|n| steps.get(&n))
+            .map(|record| record.id),
+    );
     let driven = children.keys().copied();
     for order_index in remaining.iter().copied().chain(asked_again).chain(driven) {
         let inputs = &workflow.steps[order_index].inputs;
