@@ -233,7 +233,10 @@ impl Progress {
             ids.get(step.order_index).copied().flatten()
         };
         let own = self.remaining().filter_map(of_step);
-        let inner = self.children.values().flat_map(Progress::user_defined_tools);
+        let inner = self
+            .children
+            .values()
+            .flat_map(Progress::user_defined_tools);
         own.chain(inner).collect()
     }
 

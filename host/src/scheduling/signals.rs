@@ -31,7 +31,9 @@ impl Signals {
 
     /// An iteration was committed.
     pub fn iteration_committed(&self) {
-        self.inner.iterations.send_modify(|count| *count = count.wrapping_add(1));
+        self.inner
+            .iterations
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Changes with every [`Signals::iteration_committed`] from now on, for those who wait for an invocation.

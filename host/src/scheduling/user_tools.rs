@@ -6,7 +6,11 @@ use crate::store::{StoreError, dynamic_tools};
 use crate::tools::yaml;
 
 /// Puts these tools into the toolbox, as far as this version can read them.
-pub async fn ensure(services: &Services, q: &mut impl Query, ids: &[i64]) -> Result<(), StoreError> {
+pub async fn ensure(
+    services: &Services,
+    q: &mut impl Query,
+    ids: &[i64],
+) -> Result<(), StoreError> {
     if ids.is_empty() {
         return Ok(());
     }
@@ -16,7 +20,9 @@ pub async fn ensure(services: &Services, q: &mut impl Query, ids: &[i64]) -> Res
         }
         match yaml::parse_representation(&stored.value) {
             Ok(tool) => drop(services.toolbox.insert_dynamic(stored.uuid, tool)),
-            Err(error) => tracing::warn!(tool.uuid = %stored.uuid, "a user-defined tool cannot be read: {error}"),
+            Err(error) => {
+                tracing::warn!(tool.uuid = %stored.uuid, "a user-defined tool cannot be read: {error}")
+            }
         }
     }
     Ok(())

@@ -48,11 +48,7 @@ pub enum Added {
 }
 
 /// Copies files into a history. The answer is in the order of `things`.
-pub async fn add(
-    app: &App,
-    history: &History,
-    things: Vec<Local>,
-) -> Result<Vec<Added>, ApiError> {
+pub async fn add(app: &App, history: &History, things: Vec<Local>) -> Result<Vec<Added>, ApiError> {
     let begun_ms = app.now_ms();
     let mut paths = Vec::new();
     let mut kinds = Vec::new();
@@ -125,7 +121,9 @@ async fn copies(app: &App, paths: Vec<PathBuf>) -> Result<Vec<UploadedFile>, Api
     for path in paths {
         let copy = TempPath::new(app);
         let target = copy.as_path().to_owned();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
         let shown = path.display().to_string();
         let bytes = blocking(move || Ok(std::fs::copy(&path, &target))).await?;
         let bytes = bytes.map_err(|error| {
