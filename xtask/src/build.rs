@@ -22,7 +22,7 @@ pub fn cargo() -> Command {
 /// Cargo is asked for the path, so a `CARGO_TARGET_DIR` or a configured target folder is respected.
 pub fn server(release: bool) -> Result<PathBuf> {
     let profile = if release { "release" } else { "debug" };
-    println!("building the server and its plugins ({profile}; the first time takes some minutes)");
+    eprintln!("building the server and its plugins ({profile}; the first time takes some minutes)");
     let started = Instant::now();
     let mut command = cargo();
     command.args(["build", "--message-format=json-render-diagnostics"]);
@@ -51,7 +51,7 @@ pub fn server(release: bool) -> Result<PathBuf> {
     if !status.success() {
         return Err(Failure::told(format!("cargo build ended with {status}")));
     }
-    println!("built in {:.0} s", started.elapsed().as_secs_f64());
+    eprintln!("built in {:.0} s", started.elapsed().as_secs_f64());
     executable.ok_or_else(|| Failure::told("cargo build made no program called barycenter"))
 }
 

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::review::{self, Reviewer};
 use crate::run_state::{self, Step, Waiting};
 use crate::server::Server;
-use crate::{build, interrupt, workspace};
+use crate::{build, interrupt, secret, workspace};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -298,14 +298,6 @@ fn workflow(path: &str) -> Result<Value> {
 
 fn read(path: &str) -> Result<String> {
     fs::read_to_string(workspace().join(path)).map_err(Failure::during(format!("read {path}")))
-}
-
-/// 128 random bits as text.
-fn secret() -> Result<String> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Failure::told(format!("no randomness: {error}")))?;
-    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The few calls of the Galaxy API that the demo needs.
+//! The few calls of the Galaxy API that the demo and the benchmarks need.
 
 use std::time::Duration;
 
@@ -73,6 +73,18 @@ impl Galaxy {
         text(&answer["outputs"][0], "id")
     }
 
+    /// Uploads a list of `count` small datasets; returns the collection's id.
+    pub fn upload_list(&self, history: &str, count: u32) -> Result<String> {
+        let element = |n: u32| json!({"src": "pasted", "paste_content": format!("{n}\n"), "name": n.to_string(), "ext": "txt"});
+        let elements: Vec<Value> = (1..=count).map(element).collect();
+        let targets = json!([{"destination": {"type": "hdca"}, "collection_type": "list", "name": "list", "elements": elements}]);
+        let answer = self.post(
+            "/api/tools/fetch",
+            &json!({"history_id": history, "targets": targets}),
+        )?;
+        text(&answer["output_collections"][0], "id")
+    }
+
     /// Invokes a workflow with its inputs by label; returns the invocation's id.
     pub fn invoke(&self, workflow: &str, history: &str, inputs: &Value) -> Result<String> {
         let request = json!({"history_id": history, "inputs_by": "name", "inputs": inputs});
@@ -84,6 +96,12 @@ impl Galaxy {
 
     pub fn invocation(&self, id: &str) -> Result<Value> {
         self.get(&format!("/api/invocations/{id}?step_details=true"))
+    }
+
+    /// The caller's newest invocation, without its steps.
+    pub fn newest_invocation(&self) -> Result<Value> {
+        self.get("/api/invocations?limit=1")
+            .map(|page| page[0].clone())
     }
 
     pub fn jobs_summary(&self, invocation: &str) -> Result<Value> {

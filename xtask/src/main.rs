@@ -1,6 +1,7 @@
 //! The developer's commands: `cargo xtask demo` shows a workflow from import to results on a server of
-//! its own, `cargo xtask test` runs every test and says what could not be tested here.
+//! its own, `cargo xtask test` runs every test and says what could not be tested here, `cargo xtask bench` measures.
 
+mod bench;
 mod build;
 mod demo;
 mod failure;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Build and start a server, run the penguins example on it, and keep serving
     Demo(demo::Options),
+    /// Build with optimisation and measure, beside what the machine itself allows
+    Bench(bench::Options),
     /// Build the plugins and run every test; say at the end what was left out
     Test(test_all::Options),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     interrupt::watch();
     let outcome = match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test_all::run(&options),
     };
     match outcome {
@@ -49,6 +53,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// 128 random bits as text.
+pub(crate) fn secret() -> failure::Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| failure::Failure::told(format!("no randomness: {error}")))?;
+    Ok(hex::encode(bytes))
 }
 
 /// The folder of the workspace.

@@ -59,6 +59,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails with the end of the log if the server is no longer there.
     pub fn check(&mut self) -> Result<()> {
         let ended = self

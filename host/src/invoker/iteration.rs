@@ -162,7 +162,7 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
             };
         }
     };
-    writes.messages.push((invocation_id, message));
+    writes.messages.push((invocation_id, *message));
     writes.waits.clear();
     Outcome {
         writes,
@@ -318,7 +318,7 @@ impl Iteration<'_> {
                 history_id: Some(progress.history_id),
                 ..Default::default()
             };
-            return stopped(progress.invocation_id, writes, Stop::Cancel(message));
+            return stopped(progress.invocation_id, writes, Stop::cancel(message));
         }
         match self.walk(progress, allowed, &mut writes) {
             Err(stop) => stopped(progress.invocation_id, writes, stop),
@@ -567,7 +567,7 @@ impl Iteration<'_> {
                     continue;
                 };
                 if let Some(job_id) = jobs.failed {
-                    return Err(Stop::Fail(InvocationMessage {
+                    return Err(Stop::fail(InvocationMessage {
                         reason: reason::JOB_FAILED,
                         workflow_step_id: progress
                             .revision
@@ -833,11 +833,11 @@ fn module_message(step_id: i64, wanted: &str, text: String) -> InvocationMessage
 }
 
 fn module_fail(step_id: i64, reason: &str, text: String) -> Stop {
-    Stop::Fail(module_message(step_id, reason, text))
+    Stop::fail(module_message(step_id, reason, text))
 }
 
 fn module_cancel(step_id: i64, reason: &str, text: String) -> Stop {
-    Stop::Cancel(module_message(step_id, reason, text))
+    Stop::cancel(module_message(step_id, reason, text))
 }
 
 /// Sums up what the jobs of a step have come to, for those who only wait for them. A skipped job is satisfied.

@@ -128,7 +128,7 @@ fn disconnected(step: &StepDescription, step_id: i64) -> Stop {
         .any(|input| !input.connections.is_empty());
     match any {
         false => Stop::unexpected(step_id, "Subworkflow has disconnected required input."),
-        true => Stop::Fail(InvocationMessage {
+        true => Stop::fail(InvocationMessage {
             reason: reason::OUTPUT_NOT_FOUND,
             workflow_step_id: Some(step_id),
             dependent_workflow_step_id: Some(step_id),

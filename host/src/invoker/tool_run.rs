@@ -425,10 +425,6 @@ fn add_input(
         );
         Ok(())
     };
-    let add_leaves =
-        |collection: &Collection, add: &mut dyn FnMut(i64, Option<&str>) -> Result<(), Stop>| {
-            each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))
-        };
     match reference.src {
         DataSource::Hda => add(reference.id, identifier),
         DataSource::Hdca => {
@@ -438,7 +434,9 @@ fn add_input(
                     format!("The collection for input {name} does not exist any more."),
                 )
             })?;
-            add_leaves(&hdca.collection, &mut add)?;
+            each_leaf(&hdca.collection, &mut |id, identifier| {
+                add(id, Some(identifier))
+            })?;
             draft
                 .input_collections
                 .push((name.to_owned(), Some(reference.id), None));
@@ -446,7 +444,7 @@ fn add_input(
         }
         DataSource::Dce => {
             if let Some(collection) = slices.get(&reference.id) {
-                add_leaves(collection, &mut add)?;
+                each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
             }
             draft
                 .input_collections
@@ -483,7 +481,7 @@ fn invalid(step: i64, errors: &[parameters::ParameterError], known: &Known) -> S
         .iter()
         .map(|e| format!("{}: {}", e.name, e.message))
         .collect();
-    Stop::Fail(InvocationMessage {
+    Stop::fail(InvocationMessage {
         reason: match deleted {
             Some(_) => reason::STEP_INPUT_DELETED,
             None => reason::WORKFLOW_PARAMETER_INVALID,

@@ -285,7 +285,7 @@ fn carry_out(
         InvocationVerdict::REJECT => stopped(
             progress.invocation_id,
             Writes::default(),
-            Stop::Fail(InvocationMessage {
+            Stop::fail(InvocationMessage {
                 reason: reason::UNEXPECTED_FAILURE,
                 details: Some(format!(
                     "The scheduler rejected this invocation: {}",
@@ -328,10 +328,10 @@ impl Tools for StepTools {
         step: &StepDescription,
         _dynamic_tool_id: Option<i64>,
     ) -> Result<Arc<Tool>, String> {
-        if let Some(uuid) = &step.tool_uuid {
-            if let Some(tool) = self.toolbox.get_dynamic(uuid) {
-                return Ok(tool);
-            }
+        if let Some(uuid) = &step.tool_uuid
+            && let Some(tool) = self.toolbox.get_dynamic(uuid)
+        {
+            return Ok(tool);
         }
         let id = step.tool_id.as_deref().unwrap_or_default();
         match self.toolbox.get(id, step.tool_version.as_deref()) {

@@ -254,10 +254,10 @@ pub(super) fn clean_up(directory: &Path) {
         false => std::fs::remove_dir_all(directory),
         true => std::fs::remove_dir_all(directory.join("working")),
     };
-    if let Err(error) = removed {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!("the directory of a finished job could not be removed: {error}");
-        }
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!("the directory of a finished job could not be removed: {error}");
     }
 }
 

@@ -1,0 +1,149 @@
+//! A server to measure: its data, its tools, a user.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::workflows;
+use crate::failure::{Failure, Result};
+use crate::galaxy::Galaxy;
+use crate::server::Server;
+use crate::{interrupt, secret, workspace};
+
+/// An invocation that does not end in time is a failure.
+const INVOCATION_SECONDS: u64 = 900;
+const POLL: Duration = Duration::from_millis(10);
+
+/// Where everything is built and measured.
+pub struct Ground {
+    program: PathBuf,
+    /// All that is measured is below it. It is removed at the end and not before: some file systems (ext4 without a
+    /// journal) create files many times more slowly for a minute after many were removed.
+    home: tempfile::TempDir,
+}
+
+impl Ground {
+    /// Measures below the folder that `program` was built in: a disk that people build on, not a folder in memory.
+    pub fn new(program: PathBuf) -> Result<Self> {
+        let target = program
+            .parent()
+            .and_then(Path::parent)
+            .unwrap_or(Path::new("target"));
+        let home = target.join("bench");
+        fs::create_dir_all(&home).map_err(Failure::during(format!("create {}", home.display())))?;
+        let home = tempfile::Builder::new()
+            .prefix("run-")
+            .tempdir_in(&home)
+            .map_err(Failure::during(format!(
+                "create a folder in {}",
+                home.display()
+            )))?;
+        Ok(Self { program, home })
+    }
+
+    /// A new folder.
+    pub fn folder(&self) -> Result<PathBuf> {
+        tempfile::Builder::new()
+            .disable_cleanup(true)
+            .tempdir_in(self.home.path())
+            .map(tempfile::TempDir::keep)
+            .map_err(Failure::during(format!(
+                "create a folder in {}",
+                self.home.path().display()
+            )))
+    }
+
+    /// A server with a new, empty data directory and a user.
+    pub fn bed(&self) -> Result<Bed> {
+        let folder = self.folder()?;
+        let starts = folder.join("starts");
+        fs::write(&starts, "").map_err(Failure::during("create the file of job starts"))?;
+        workflows::write_tools(&folder.join("tools"), &starts)?;
+        let bootstrap_key = secret()?;
+        let (server, ready_after) = self.start(&folder, &bootstrap_key)?;
+        let admin = Galaxy::new(&server.url, &bootstrap_key);
+        let key = admin.create_user("bench", "bench@example.org", &secret()?)?;
+        let galaxy = Galaxy::new(&server.url, &key);
+        Ok(Bed {
+            history: galaxy.create_history("Benchmark")?,
+            galaxy,
+            server,
+            ready_after,
+            starts,
+            folder,
+        })
+    }
+
+    /// Starts a server on a folder's data; how long it took until it listened.
+    pub fn start(&self, folder: &Path, bootstrap_key: &str) -> Result<(Server, Duration)> {
+        let root = workspace();
+        let mut command = Command::new(&self.program);
+        command
+            .current_dir(&root)
+            .env("BARYCENTER_BOOTSTRAP_ADMIN_API_KEY", bootstrap_key)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.join("data"))
+            .arg("--plugins")
+            .arg(root.join("plugins.toml"))
+            .arg("--tool-dir")
+            .arg(folder.join("tools"));
+        let begin = Instant::now();
+        let server = Server::start(command, &folder.join("server.log"))?;
+        Ok((server, begin.elapsed()))
+    }
+}
+
+/// A server to measure. Dropping it stops the server.
+pub struct Bed {
+    pub galaxy: Galaxy,
+    pub history: String,
+    /// From starting the process to its word that it listens.
+    pub ready_after: Duration,
+    /// Where the jobs of the tool `bench_clock` note when they started.
+    pub starts: PathBuf,
+    pub server: Server,
+    pub folder: PathBuf,
+}
+
+impl Bed {
+    /// Invokes a workflow and waits until it is complete with `jobs` jobs, all ok. The time from sending the request
+    /// to seeing it completed.
+    pub fn complete(&mut self, workflow: &str, inputs: &Value, jobs: u64) -> Result<Duration> {
+        let begin = Instant::now();
+        let invocation = self.galaxy.invoke(workflow, &self.history, inputs)?;
+        let end = begin + Duration::from_secs(INVOCATION_SECONDS);
+        loop {
+            // The page of one invocation without its steps: its cost does not depend on the invocation's size.
+            let page = self.galaxy.newest_invocation()?;
+            match page["state"].as_str() {
+                Some("completed") => break,
+                Some(over @ ("failed" | "cancelled")) => {
+                    return Err(self.told(&format!("the invocation ended as {over}")));
+                }
+                _ if Instant::now() > end => {
+                    return Err(self.told("the invocation did not complete in time"));
+                }
+                _ => interrupt::sleep(POLL)?,
+            }
+        }
+        let took = begin.elapsed();
+        let summary = self.galaxy.jobs_summary(&invocation)?;
+        if summary["states"]["ok"].as_u64() != Some(jobs) {
+            return Err(self.told(&format!("{jobs} jobs should be ok, but: {summary}")));
+        }
+        Ok(took)
+    }
+
+    /// Processor time of the server and of its jobs so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        super::process::cpu(self.server.pid())
+    }
+
+    fn told(&self, sentence: &str) -> Failure {
+        let log = self.server.log_tail();
+        Failure::told(format!("{sentence}; the end of the server's log:\n{log}"))
+    }
+}

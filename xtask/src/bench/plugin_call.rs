@@ -1,0 +1,45 @@
+//! What it costs that a scheduler is a library: measured by an example of the host, which has both sides at hand.
+
+use serde_json::Value;
+
+use super::report::Report;
+use crate::build::cargo;
+use crate::failure::{Failure, Result};
+
+pub fn run(report: &mut Report, runs: u32) -> Result<()> {
+    eprintln!("plugin-call: a scheduling call (builds an example first)");
+    let output = cargo()
+        .args(["run", "--release", "--quiet", "--package", "barycenter"])
+        .args(["--example", "plugin_call", "--", &runs.to_string()])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(Failure::during("run the example plugin_call"))?;
+    crate::interrupt::check()?;
+    if !output.status.success() {
+        return Err(Failure::told(format!(
+            "the example plugin_call ended with {}",
+            output.status
+        )));
+    }
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let measured: Value = serde_json::from_str(line).map_err(|error| {
+            Failure::told(format!("plugin_call said {line:?}, not JSON ({error})"))
+        })?;
+        let jobs = &measured["jobs"];
+        for (key, name) in [
+            ("static_ns", "linked statically"),
+            ("loaded_ns", "through the library"),
+            ("overhead_ns", "overhead of the library"),
+            ("check_ns", "the host's check of the plan"),
+        ] {
+            let values: Vec<f64> = measured[key]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_f64)
+                .collect();
+            report.add(format!("plan, {jobs} ready jobs: {name}"), "ns", &values);
+        }
+    }
+    Ok(())
+}
