@@ -11,11 +11,11 @@ use super::app::App;
 use super::error::ApiError;
 use crate::formats::{ImportError, ImportErrorCode};
 use crate::invocation_request::{FoundTool, Kind, RequestError, Tools};
+use crate::model::revision::Revision;
 use crate::model::workflow::StepDescription;
 use crate::store::StoreError;
 use crate::store::db::Query;
 use crate::store::dynamic_tools::{self, DynamicTool};
-use crate::store::workflows::Revision;
 use crate::tools::{Tool, Toolbox, yaml};
 
 impl From<RequestError> for ApiError {

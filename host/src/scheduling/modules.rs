@@ -10,8 +10,8 @@ use barycenter_plugin_api::{
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::invoker::iteration::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::known::StepValue;
+use crate::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::stop::Wait;
 use crate::plugins::Plugins;
 

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
-use crate::invoker::iteration::ModuleCall;
 use crate::invoker::known::{Known, StepValue};
+use crate::invoker::modules::{ModuleCall, is_host_type};
 use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
@@ -157,7 +157,7 @@ pub fn check_action(
     step: &StepDescription,
     action: &Value,
 ) -> Result<Value, String> {
-    if crate::invoker::iteration::is_host_type(&step.step_type) || step.step_type == "subworkflow" {
+    if is_host_type(&step.step_type) || step.step_type == "subworkflow" {
         return Err(format!(
             "A step of type {} takes no actions.",
             step.step_type

@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use crate::http::app::App;
 use crate::http::time::iso;
+use crate::model::revision::Revision;
 use crate::model::workflow::StepDescription;
-use crate::store::workflows::{Revision, StoredWorkflow};
+use crate::store::workflows::StoredWorkflow;
 
 /// The line of a list.
 pub fn summary(app: &App, stored: &StoredWorkflow) -> Map<String, Value> {

@@ -6,11 +6,12 @@ use uuid::Uuid;
 use super::*;
 use crate::args;
 use crate::model::invocation::*;
+use crate::model::revision::Revision;
 use crate::model::state::InvocationState;
 use crate::model::workflow::{StepDescription, WorkflowDescription, WorkflowOutput};
 use crate::store::db::{Durability, Query, Val};
 use crate::store::testing::{TestStore, add_user};
-use crate::store::workflows::{Revision, create_stored_workflow, load_revision};
+use crate::store::workflows::{create_stored_workflow, load_revision};
 use crate::store::{Store, Tx};
 
 struct Fixture {
