@@ -1,5 +1,7 @@
 //! The whole system from outside: the real server, its real plugins, HTTP and the command line. One file per theme.
 
+mod bad_input;
 mod durability;
 mod jobs;
 mod main_job;
+mod start_up;
