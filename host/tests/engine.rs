@@ -13,7 +13,7 @@ use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
 use barycenter::scheduling::{Engine, EngineSettings, Services, Signals};
 use barycenter::store::files::DataDir;
-use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
+use barycenter::store::workflows::{Revision, RevisionCache, create_stored_workflow};
 use barycenter::store::{Durability, Query, Store, histories, invocations, users};
 use barycenter::tools::Toolbox;
 use serde_json::{Value, json};
@@ -84,6 +84,18 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
+const SLEEP: &str = r#"
+class: GalaxyTool
+id: sleep
+name: Sleep long
+version: "1"
+shell_command: sleep 600 > out.txt
+inputs:
+  - {name: input, type: data, format: txt}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#;
+
 const FAIL: &str = r#"
 class: GalaxyTool
 id: fail
@@ -101,7 +113,12 @@ impl World {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let tools = directory.path().join("tools");
         std::fs::create_dir(&tools).expect("a new folder");
-        for (name, text) in [("write.yml", WRITE), ("copy.yml", COPY), ("fail.yml", FAIL)] {
+        for (name, text) in [
+            ("write.yml", WRITE),
+            ("copy.yml", COPY),
+            ("fail.yml", FAIL),
+            ("sleep.yml", SLEEP),
+        ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
         }
         let store = Store::open_sqlite(&directory.path().join("db.sqlite"))
@@ -243,26 +260,9 @@ impl World {
                 })
                 .collect::<Vec<_>>()
         };
-        let new = NewInvocation {
-            uuid: uuid::Uuid::new_v4(),
-            workflow_id: revision,
-            history_id: self.history,
-            user_id: self.user,
-            state: InvocationState::New,
-            scheduler: Some("default".into()),
-            handler: Some("main".into()),
-            on_complete: None,
-            parameters: Vec::new(),
-            step_states: description
-                .steps
-                .iter()
-                .map(|s| (loaded.step_ids[s.order_index], s.tool_inputs.clone()))
-                .collect(),
-            input_datasets: given("hda"),
-            input_collections: given("hdca"),
-            input_parameters: Vec::new(),
-            children: Vec::new(),
-        };
+        let mut new = self.request(&loaded);
+        (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
+        (new.input_datasets, new.input_collections) = (given("hda"), given("hdca"));
         let now = Clock::system().now_ms();
         let id = invocations::create(&mut tx, &self.store.ids, &new, now)
             .await
@@ -272,6 +272,34 @@ impl World {
             .expect("commits");
         services.signals.invocations_changed();
         id
+    }
+
+    /// A request without inputs, for a workflow and all inside it.
+    fn request(&self, revision: &Revision) -> NewInvocation {
+        let steps = &revision.description.steps;
+        NewInvocation {
+            uuid: uuid::Uuid::new_v4(),
+            workflow_id: revision.id,
+            history_id: self.history,
+            user_id: self.user,
+            state: InvocationState::New,
+            scheduler: None,
+            handler: None,
+            on_complete: None,
+            parameters: Vec::new(),
+            step_states: steps
+                .iter()
+                .map(|s| (revision.step_ids[s.order_index], s.tool_inputs.clone()))
+                .collect(),
+            input_datasets: Vec::new(),
+            input_collections: Vec::new(),
+            input_parameters: Vec::new(),
+            children: revision
+                .subrevisions
+                .iter()
+                .map(|(n, inner)| (revision.step_ids[*n], self.request(inner)))
+                .collect(),
+        }
     }
 
     async fn rows(&self, sql: &'static str, id: i64) -> Vec<(String, i64)> {
@@ -509,4 +537,119 @@ async fn two_hundred_independent_jobs_all_run() {
     world.wait_for(id, "completed").await;
     eprintln!("200 jobs in {:?}", begin.elapsed());
     assert_eq!(world.jobs(id).await, ["ok"; 200]);
+}
+
+/// A workflow in which the given steps are the inside of step 1, fed by input 0 and followed by a copy.
+fn around(inside: Value) -> Value {
+    let mut sub = step(1, "subworkflow", None, &[]);
+    sub["subworkflow"] = json!({
+        "a_galaxy_workflow": "true", "format-version": "0.1", "name": "inside", "annotation": "", "steps": inside
+    });
+    sub["input_connections"] =
+        json!({"given": {"id": 0, "output_name": "output", "input_subworkflow_step_id": 0}});
+    steps(vec![
+        step(0, "data_input", None, &[]),
+        sub,
+        step(2, "tool", Some("copy"), &[("input", 1, "made")]),
+    ])
+}
+
+fn inside(last: Value) -> Value {
+    let mut last = last;
+    last["workflow_outputs"] = json!([{"output_name": if last["type"] == "pause" { "output" } else { "out" }, "label": "made"}]);
+    let mut input = step(0, "data_input", None, &[]);
+    input["label"] = "given".into();
+    steps(vec![
+        input,
+        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+        last,
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subworkflow_is_driven_through_its_root() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let whole = around(inside(step(
+        2,
+        "tool",
+        Some("copy"),
+        &[("input", 1, "out")],
+    )));
+    let id = world.invoke(whole, &[(0, "hda", input)]).await;
+    world.wait_for(id, "completed").await;
+    assert!(world.outputs(id).await[0].ends_with("x\ncopied\ncopied\ncopied\n"));
+    let children = world
+        .rows(
+            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
+            id,
+        )
+        .await;
+    assert_eq!(children[0].0, "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_inside_a_subworkflow_holds_what_follows_it() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let whole = around(inside(step(2, "pause", None, &[("input", 1, "out")])));
+    let id = world.invoke(whole, &[(0, "hda", input)]).await;
+    world.wait_for_review(id).await;
+    assert!(world.jobs(id).await.is_empty());
+    let child = world
+        .rows(
+            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
+            id,
+        )
+        .await;
+    world.act(child[0].1, json!(true)).await;
+    world.wait_for(id, "completed").await;
+    assert!(world.outputs(id).await[0].ends_with("x\ncopied\ncopied\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_invocation_stops_its_jobs_and_those_inside_it() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let whole = around(inside(step(
+        2,
+        "tool",
+        Some("sleep"),
+        &[("input", 1, "out")],
+    )));
+    let id = world.invoke(whole, &[(0, "hda", input)]).await;
+    let child = world
+        .rows(
+            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
+            id,
+        )
+        .await[0]
+        .1;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.jobs(child).await.iter().any(|s| s == "running") {
+        assert!(
+            Instant::now() < deadline,
+            "nothing runs: {:?}",
+            world.jobs(child).await
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut tx = world.store.begin().await.expect("begins");
+    invocations::request_cancel(&mut tx, id, 5)
+        .await
+        .expect("stored");
+    tx.commit(Durability::Acknowledged, "test")
+        .await
+        .expect("commits");
+    world.services().signals.invocations_changed();
+    world.wait_for(id, "cancelled").await;
+    world.wait_for(child, "cancelled").await;
+    while world.jobs(child).await.last().map(String::as_str) != Some("deleted") {
+        assert!(
+            Instant::now() < deadline,
+            "not stopped: {:?}",
+            world.jobs(child).await
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -17,9 +17,10 @@ pub mod display;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod histories;
 pub mod invocations;
 pub mod jobs;
-pub mod histories;
+mod keys;
 pub mod layers;
 mod lists;
 pub mod payload;
@@ -28,9 +29,9 @@ pub mod seams;
 pub mod shapes;
 pub mod time;
 pub mod tools;
-pub mod workflows;
 pub mod upload;
 pub mod users;
+pub mod workflows;
 
 #[cfg(test)]
 mod tests;
@@ -51,7 +52,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// Everything that this server answers.
 pub fn router(app: App) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, mut document) = routes().split_for_parts();
+    // What runs to the end of the path is `{*name}` to axum and `{name}` to OpenAPI.
+    document.paths.paths = std::mem::take(&mut document.paths.paths)
+        .into_iter()
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
     let document: bytes::Bytes = match document.to_json() {
         Ok(text) => text.into(),
         Err(error) => {
@@ -83,6 +89,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(invocations::routes())
         .merge(jobs::routes())
         .merge(tools::routes())
+        .merge(keys::routes())
         .merge(histories::routes())
         .merge(contents::routes())
         .merge(datasets::routes())

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use super::error::ApiError;
 use crate::invocation_request::tool_request::ToolInputs;
@@ -26,24 +25,7 @@ pub struct Seams {
     pub step_actions: Arc<dyn StepActions>,
     pub job_commands: Arc<dyn JobCommands>,
     pub tool_runs: Arc<dyn ToolRuns>,
-    pub progress: Progress,
     pub workflows: WorkflowSettings,
-}
-
-/// Tells those who wait for an invocation that some iteration was committed. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Progress(watch::Sender<u64>);
-
-impl Progress {
-    /// To be called after the commit of every iteration.
-    pub fn made(&self) {
-        self.0.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Something that changes with every [`Progress::made`] from now on.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.0.subscribe()
-    }
 }
 
 /// What an operator decides about workflows.
@@ -100,7 +82,6 @@ impl Seams {
             step_actions: nothing.clone(),
             job_commands: nothing.clone(),
             tool_runs: nothing,
-            progress: Progress::default(),
             workflows: WorkflowSettings::default(),
         }
     }

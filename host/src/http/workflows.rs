@@ -11,6 +11,8 @@ use utoipa_axum::routes;
 
 use super::app::App;
 
+pub use create::store;
+
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(show::list, create::create))

@@ -12,10 +12,11 @@ use uuid::Uuid;
 use super::known::{Known, StepValue};
 use super::resolve::{self, OutputTable, Outputs, Use};
 use super::stop::{Stop, Wait};
+use super::subworkflow;
 use super::tool_run::{self, Resume, ToolRun};
-use super::writes::{InvocationOutput, NewIds, StepOutput, StepRow, Writes};
+use super::writes::{InvocationOutput, NewIds, StepOutput, StepRow, TakenInput, Writes};
 use crate::model::message::{InvocationMessage, reason};
-use crate::model::state::{InvocationEvent, JobState, StepState};
+use crate::model::state::{InvocationEvent, InvocationState, JobState, StepState};
 use crate::model::workflow::{PostJobAction, StepDescription};
 use crate::store::workflows::Revision;
 use crate::tools::Tool;
@@ -26,6 +27,7 @@ use crate::tools::parameters::{self, TerminalKind};
 pub struct Progress {
     pub invocation_id: i64,
     pub uuid: Uuid,
+    pub state: InvocationState,
     pub history_id: i64,
     pub history_deleted: bool,
     pub revision: Arc<Revision>,
@@ -43,9 +45,16 @@ pub struct Progress {
     pub resumes: HashMap<usize, Resume>,
     /// Jobs of the steps that others only wait for.
     pub awaited_jobs: HashMap<usize, AwaitedJobs>,
+    /// What the inner ones know as well: theirs is empty until they are driven.
     pub known: Known,
-    /// Outputs marked delayed although their step is scheduled, and what for.
-    pub held_back: Vec<Wait>,
+    /// Steps whose outputs became known in [`Progress::recover`] and are not stored yet.
+    pub recovered: Vec<usize>,
+    /// The invocations inside subworkflow steps that are not scheduled yet, by order_index.
+    pub children: HashMap<usize, Progress>,
+    /// The condition of an enclosing subworkflow step was false.
+    pub force_skip: bool,
+    /// `inputs` came with the request, not from an enclosing workflow.
+    pub supplied_by_request: bool,
 }
 
 /// A step's row.
@@ -140,14 +149,24 @@ pub struct Outcome {
     pub event: Option<InvocationEvent>,
 }
 
-impl Outcome {
-    fn ended(message: InvocationMessage, event: InvocationEvent) -> Outcome {
-        let mut writes = Writes::default();
-        writes.messages.push(message);
-        Outcome {
-            writes,
-            event: Some(event),
+/// The outcome of an attempt that ends here; what was planned before the fault is kept, so that its jobs go on.
+pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
+    let (message, event) = match stop {
+        Stop::Fail(message) => (message, InvocationEvent::Failed),
+        Stop::Cancel(message) => (message, InvocationEvent::CancelRequested),
+        Stop::Delayed { waits, .. } => {
+            writes.waits.extend(waits);
+            return Outcome {
+                writes,
+                event: Some(InvocationEvent::StepsRemain),
+            };
         }
+    };
+    writes.messages.push((invocation_id, *message));
+    writes.waits.clear();
+    Outcome {
+        writes,
+        event: Some(event),
     }
 }
 
@@ -160,7 +179,9 @@ pub struct Iteration<'a> {
 
 impl Progress {
     /// Rebuilds what the reached steps put out, asking their modules. An `Err` ends the attempt.
-    pub fn recover(&mut self, modules: &dyn Modules) -> Result<(), Box<Outcome>> {
+    ///
+    /// The inner invocations are recovered when they are driven: only then their inputs are known.
+    pub fn recover(&mut self, modules: &dyn Modules) -> Result<(), Stop> {
         let revision = self.revision.clone();
         for step in &revision.description.steps {
             let Some(record) = self.steps.get(&step.order_index) else {
@@ -172,7 +193,16 @@ impl Progress {
             let call = self.module_call(step, record.action.clone());
             let step_id = revision.step_ids[step.order_index];
             let outputs = match modules.recover_mapping(&call) {
-                Ok(ModuleOutcome::Scheduled(outputs)) => Outputs::Known(outputs),
+                Ok(ModuleOutcome::Scheduled(outputs)) => {
+                    let stored = match self.table.get(&step.order_index) {
+                        Some(Outputs::Known(stored)) => stored.len(),
+                        _ => 0,
+                    };
+                    if stored < outputs.len() {
+                        self.recovered.push(step.order_index);
+                    }
+                    Outputs::Known(outputs)
+                }
                 // The step's outputs are delayed, the attempt is not: only a consumer makes it wait.
                 Ok(
                     ModuleOutcome::OutputsDelayed { wait } | ModuleOutcome::Delayed { wait, .. },
@@ -184,16 +214,30 @@ impl Progress {
                     Outputs::Delayed(waits)
                 }
                 Ok(ModuleOutcome::Fail { reason, text }) => {
-                    return Err(Box::new(stopped(module_fail(step_id, &reason, text))));
+                    return Err(module_fail(step_id, &reason, text));
                 }
                 Ok(ModuleOutcome::Cancel { reason, text }) => {
-                    return Err(Box::new(stopped(module_cancel(step_id, &reason, text))));
+                    return Err(module_cancel(step_id, &reason, text));
                 }
-                Err(text) => return Err(Box::new(stopped(Stop::unexpected(step_id, text)))),
+                Err(text) => return Err(Stop::unexpected(step_id, text)),
             };
             self.table.insert(step.order_index, outputs);
         }
         Ok(())
+    }
+
+    /// The user-defined tools (by database id) of the steps that are not scheduled yet, inner ones included.
+    pub fn user_defined_tools(&self) -> Vec<i64> {
+        let of_step = |step: &StepDescription| {
+            let ids = &self.revision.dynamic_tool_ids;
+            ids.get(step.order_index).copied().flatten()
+        };
+        let own = self.remaining().filter_map(of_step);
+        let inner = self
+            .children
+            .values()
+            .flat_map(Progress::user_defined_tools);
+        own.chain(inner).collect()
     }
 
     /// The steps that are not scheduled yet, in order.
@@ -248,7 +292,7 @@ impl Progress {
 pub fn is_host_type(step_type: &str) -> bool {
     matches!(
         step_type,
-        "data_input" | "data_collection_input" | "parameter_input" | "tool"
+        "data_input" | "data_collection_input" | "parameter_input" | "tool" | "subworkflow"
     )
 }
 
@@ -257,25 +301,69 @@ enum Done {
     Outputs(HashMap<String, StepValue>),
     OutputsDelayed(Wait),
     Tool(tool_run::Ran),
+    /// A subworkflow whose outputs are known; some of its branches may have to wait all the same.
+    Inner {
+        outputs: HashMap<String, StepValue>,
+        delayed: bool,
+    },
 }
 
 impl Iteration<'_> {
     /// Goes through the remaining steps. `progress` was recovered; what comes out is to be stored as a whole.
     pub fn run(&self, progress: &mut Progress, allowed: &Allowed) -> Outcome {
+        let mut writes = Writes::default();
         if progress.history_deleted {
             let message = InvocationMessage {
                 reason: reason::HISTORY_DELETED,
                 history_id: Some(progress.history_id),
                 ..Default::default()
             };
-            return Outcome::ended(message, InvocationEvent::CancelRequested);
+            return stopped(progress.invocation_id, writes, Stop::cancel(message));
         }
+        match self.walk(progress, allowed, &mut writes) {
+            Err(stop) => stopped(progress.invocation_id, writes, stop),
+            Ok(delayed) => {
+                writes.waits.sort();
+                writes.waits.dedup();
+                let event = match delayed {
+                    true => InvocationEvent::StepsRemain,
+                    false => InvocationEvent::EveryStepScheduled,
+                };
+                Outcome {
+                    writes,
+                    event: Some(event),
+                }
+            }
+        }
+    }
+
+    /// Attempts each remaining step in order. True when any of them has to wait.
+    pub(super) fn walk(
+        &self,
+        progress: &mut Progress,
+        allowed: &Allowed,
+        writes: &mut Writes,
+    ) -> Result<bool, Stop> {
         let revision = progress.revision.clone();
-        let mut writes = Writes::default();
         let mut budget = allowed.job_budget;
         let mut delayed = false;
         self.supply_inputs(progress);
+        for order_index in std::mem::take(&mut progress.recovered) {
+            let known = (
+                progress.steps.get(&order_index),
+                progress.table.get(&order_index),
+            );
+            if let (Some(record), Some(Outputs::Known(outputs))) = known {
+                let step = &revision.description.steps[order_index];
+                let step_id = revision.step_ids[order_index];
+                record_outputs(progress, step, step_id, record.id, outputs, writes);
+            }
+        }
         let remaining: Vec<usize> = progress.remaining().map(|step| step.order_index).collect();
+        // Subworkflows that were reached before and are not through yet go on with their root.
+        let mut going_on: Vec<usize> = progress.children.keys().copied().collect();
+        going_on.retain(|order_index| !remaining.contains(order_index));
+        going_on.sort_unstable();
         for order_index in remaining {
             let step = &revision.description.steps[order_index];
             let step_id = revision.step_ids[order_index];
@@ -284,94 +372,96 @@ impl Iteration<'_> {
                 delayed = true;
                 break;
             }
-            let attempt = self.attempt(progress, step, step_id, allowed, budget, &mut writes);
-            let record = progress.steps.get(&order_index);
-            let row_id = record.map(|r| r.id);
-            let mut row = StepRow {
-                id: row_id.unwrap_or(0),
-                workflow_step_id: step_id,
-                order_index,
-                state: StepState::Scheduled,
-                job_id: record.and_then(|r| r.job_id),
-                implicit_collection_jobs_id: record.and_then(|r| r.implicit_collection_jobs_id),
-                is_new: row_id.is_none(),
-            };
-            let done = match attempt {
-                Ok(done) => done,
+            match self.attempt(progress, step, step_id, allowed, budget, writes) {
+                Ok(done) => {
+                    let jobs = match &done {
+                        Done::Tool(ran) => ran.jobs,
+                        _ => 0,
+                    };
+                    if let Some(left) = &mut budget {
+                        *left = left.saturating_sub(jobs);
+                    }
+                    delayed |= self.record(progress, step, step_id, done, writes);
+                }
                 Err(Stop::Delayed { waits, .. }) => {
                     delayed = true;
-                    progress
-                        .table
-                        .insert(order_index, Outputs::Delayed(waits.clone()));
-                    writes.waits.extend(waits);
-                    continue;
-                }
-                Err(stop) => {
-                    let mut outcome = stopped(stop);
-                    // What was planned before the fault is kept: its jobs go on, as in Galaxy.
-                    outcome
-                        .writes
-                        .messages
-                        .splice(0..0, std::mem::take(&mut writes.messages));
-                    writes.messages = outcome.writes.messages;
-                    writes.waits.clear();
-                    return Outcome {
-                        writes,
-                        event: outcome.event,
-                    };
-                }
-            };
-            if row.is_new {
-                row.id = self.ids.invocation_step();
-            }
-            let row_id = row.id;
-            match done {
-                Done::OutputsDelayed(wait) => {
-                    let mut waits = vec![wait];
-                    waits.extend(progress.upstream_waits(step));
-                    progress.table.insert(order_index, Outputs::Delayed(waits));
-                    writes.steps.push(row);
-                }
-                Done::Outputs(outputs) => {
-                    writes.steps.push(row);
-                    record_outputs(&revision, step, step_id, row_id, &outputs, &mut writes);
-                    progress.table.insert(order_index, Outputs::Known(outputs));
-                }
-                Done::Tool(ran) => {
-                    if let Some(left) = &mut budget {
-                        *left = left.saturating_sub(ran.jobs);
-                    }
-                    row.job_id = ran.job_id;
-                    row.implicit_collection_jobs_id = ran.implicit_collection_jobs_id;
-                    if ran.partial {
-                        row.state = StepState::Ready;
-                    }
-                    writes.steps.push(row);
-                    if !progress.resumes.contains_key(&order_index) {
-                        record_outputs(&revision, step, step_id, row_id, &ran.outputs, &mut writes);
-                    }
-                    let outputs = match ran.partial {
-                        true => {
-                            delayed = true;
-                            writes.waits.push(Wait::Budget);
-                            Outputs::Delayed(vec![Wait::Budget])
-                        }
-                        false => Outputs::Known(ran.outputs),
-                    };
+                    let outputs = Outputs::Delayed(waits.clone());
                     progress.table.insert(order_index, outputs);
+                    writes.waits.extend(waits);
                 }
+                Err(stop) => return Err(stop),
             }
         }
-        writes.waits.sort();
-        writes.waits.dedup();
-        let event = match delayed {
-            true => InvocationEvent::StepsRemain,
-            false => InvocationEvent::EveryStepScheduled,
-        };
-        Outcome {
-            writes,
-            event: Some(event),
+        for order_index in going_on {
+            let step = &revision.description.steps[order_index];
+            match subworkflow::drive(self, progress, step, writes) {
+                Ok(driven) => delayed |= driven.delayed,
+                Err(Stop::Delayed { waits, .. }) => {
+                    delayed = true;
+                    writes.waits.extend(waits);
+                }
+                Err(stop) => return Err(stop),
+            }
         }
+        Ok(delayed)
+    }
+
+    /// Writes down what a step came to. True when the invocation has to come back to it.
+    fn record(
+        &self,
+        progress: &mut Progress,
+        step: &StepDescription,
+        step_id: i64,
+        done: Done,
+        writes: &mut Writes,
+    ) -> bool {
+        let order_index = step.order_index;
+        let known_row = progress.steps.get(&order_index);
+        let mut row = StepRow {
+            id: known_row.map_or_else(|| self.ids.invocation_step(), |record| record.id),
+            invocation_id: progress.invocation_id,
+            workflow_step_id: step_id,
+            order_index,
+            state: StepState::Scheduled,
+            job_id: known_row.and_then(|r| r.job_id),
+            implicit_collection_jobs_id: known_row.and_then(|r| r.implicit_collection_jobs_id),
+            is_new: known_row.is_none(),
+        };
+        let mut come_back = false;
+        let resumed = progress.resumes.contains_key(&order_index);
+        let (outputs, store) = match done {
+            Done::OutputsDelayed(wait) => {
+                let mut waits = vec![wait];
+                waits.extend(progress.upstream_waits(step));
+                (Outputs::Delayed(waits), None)
+            }
+            Done::Outputs(outputs) => (Outputs::Known(outputs.clone()), Some(outputs)),
+            Done::Inner { outputs, delayed } => {
+                come_back = delayed;
+                (Outputs::Known(outputs.clone()), Some(outputs))
+            }
+            Done::Tool(ran) => {
+                row.job_id = ran.job_id;
+                row.implicit_collection_jobs_id = ran.implicit_collection_jobs_id;
+                let table = match ran.partial {
+                    true => {
+                        row.state = StepState::Ready;
+                        come_back = true;
+                        writes.waits.push(Wait::Budget);
+                        Outputs::Delayed(vec![Wait::Budget])
+                    }
+                    false => Outputs::Known(ran.outputs.clone()),
+                };
+                // An expansion that is resumed has its outputs stored already.
+                (table, (!resumed).then_some(ran.outputs))
+            }
+        };
+        if let Some(outputs) = store {
+            record_outputs(progress, step, step_id, row.id, &outputs, writes);
+        }
+        writes.steps.push(row);
+        progress.table.insert(order_index, outputs);
+        come_back
     }
 
     /// Puts the values of all input steps into the table, so that references work whatever the order.
@@ -422,6 +512,7 @@ impl Iteration<'_> {
         match step.step_type.as_str() {
             "data_input" | "data_collection_input" => {
                 let value = input_value(progress, step);
+                note_input(progress, step, step_id, &value, writes);
                 Ok(Done::Outputs(HashMap::from([("output".to_owned(), value)])))
             }
             "parameter_input" => {
@@ -430,11 +521,19 @@ impl Iteration<'_> {
                     crate::model::parameter_input::check(&step.tool_inputs, value)
                         .map_err(|text| Stop::invalid_parameter(step_id, text))?;
                 }
+                note_input(progress, step, step_id, &value, writes);
                 Ok(Done::Outputs(HashMap::from([("output".to_owned(), value)])))
             }
             "tool" => self
                 .tool_step(progress, step, step_id, budget, writes)
                 .map(Done::Tool),
+            "subworkflow" => {
+                let driven = subworkflow::drive(self, progress, step, writes)?;
+                let delayed = driven.delayed;
+                driven
+                    .outputs
+                    .map(|outputs| Done::Inner { outputs, delayed })
+            }
             _ => self.module_step(progress, step, step_id),
         }
     }
@@ -468,7 +567,7 @@ impl Iteration<'_> {
                     continue;
                 };
                 if let Some(job_id) = jobs.failed {
-                    return Err(Stop::Fail(InvocationMessage {
+                    return Err(Stop::fail(InvocationMessage {
                         reason: reason::JOB_FAILED,
                         workflow_step_id: progress
                             .revision
@@ -535,7 +634,9 @@ impl Iteration<'_> {
             post_job_actions: &actions,
             replacements: &replacements,
             workflow_step_id: step_id,
+            invocation_id: Some(progress.invocation_id),
             invocation_uuid: Some(progress.uuid),
+            force_skip: progress.force_skip,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
         };
@@ -622,7 +723,7 @@ fn connected_values(
 }
 
 /// Supplied, else the default, else nothing.
-fn input_value(progress: &Progress, step: &StepDescription) -> StepValue {
+pub(super) fn input_value(progress: &Progress, step: &StepDescription) -> StepValue {
     if let Some(value) = progress.inputs.get(&step.order_index) {
         return value.clone();
     }
@@ -635,8 +736,26 @@ fn input_value(progress: &Progress, step: &StepDescription) -> StepValue {
     }
 }
 
+/// Remembers a value that the request did not supply.
+fn note_input(
+    progress: &Progress,
+    step: &StepDescription,
+    step_id: i64,
+    value: &StepValue,
+    writes: &mut Writes,
+) {
+    let supplied = progress.inputs.contains_key(&step.order_index) && progress.supplied_by_request;
+    if !supplied && *value != StepValue::NoReplacement {
+        writes.inputs.push(TakenInput {
+            invocation_id: progress.invocation_id,
+            workflow_step_id: step_id,
+            value: value.clone(),
+        });
+    }
+}
+
 /// Labelled parameter inputs as text, overlaid by what the request replaces explicitly.
-fn effective_replacements(progress: &Progress) -> HashMap<String, String> {
+pub(super) fn effective_replacements(progress: &Progress) -> HashMap<String, String> {
     let mut replacements = HashMap::new();
     for step in progress.revision.description.input_steps() {
         let (Some("parameter_input"), Some(label)) =
@@ -657,13 +776,14 @@ fn effective_replacements(progress: &Progress) -> HashMap<String, String> {
 }
 
 fn record_outputs(
-    revision: &Revision,
+    progress: &Progress,
     step: &StepDescription,
     step_id: i64,
     row_id: i64,
     outputs: &HashMap<String, StepValue>,
     writes: &mut Writes,
 ) {
+    let revision = &progress.revision;
     let mut names: Vec<&String> = outputs.keys().collect();
     names.sort();
     for name in names {
@@ -680,32 +800,21 @@ fn record_outputs(
         };
         match outputs.get(&output.output_name) {
             Some(value) => writes.invocation_outputs.push(InvocationOutput {
+                invocation_id: progress.invocation_id,
                 workflow_output_id: *workflow_output_id,
                 workflow_step_id: step_id,
                 value: value.clone(),
             }),
-            None => writes.messages.push(InvocationMessage {
-                reason: reason::WORKFLOW_OUTPUT_NOT_FOUND,
-                workflow_step_id: Some(step_id),
-                output_name: Some(output.output_name.clone()),
-                ..Default::default()
-            }),
+            None => writes.messages.push((
+                progress.invocation_id,
+                InvocationMessage {
+                    reason: reason::WORKFLOW_OUTPUT_NOT_FOUND,
+                    workflow_step_id: Some(step_id),
+                    output_name: Some(output.output_name.clone()),
+                    ..Default::default()
+                },
+            )),
         }
-    }
-}
-
-/// The outcome of an attempt that ends here.
-pub fn stopped(stop: Stop) -> Outcome {
-    match stop {
-        Stop::Fail(message) => Outcome::ended(message, InvocationEvent::Failed),
-        Stop::Cancel(message) => Outcome::ended(message, InvocationEvent::CancelRequested),
-        Stop::Delayed { waits, .. } => Outcome {
-            writes: Writes {
-                waits,
-                ..Default::default()
-            },
-            event: Some(InvocationEvent::StepsRemain),
-        },
     }
 }
 
@@ -724,11 +833,11 @@ fn module_message(step_id: i64, wanted: &str, text: String) -> InvocationMessage
 }
 
 fn module_fail(step_id: i64, reason: &str, text: String) -> Stop {
-    Stop::Fail(module_message(step_id, reason, text))
+    Stop::fail(module_message(step_id, reason, text))
 }
 
 fn module_cancel(step_id: i64, reason: &str, text: String) -> Stop {
-    Stop::Cancel(module_message(step_id, reason, text))
+    Stop::cancel(module_message(step_id, reason, text))
 }
 
 /// Sums up what the jobs of a step have come to, for those who only wait for them. A skipped job is satisfied.

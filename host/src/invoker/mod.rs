@@ -12,6 +12,7 @@ pub mod offers;
 pub mod post_job_actions;
 pub mod resolve;
 pub mod stop;
+pub mod subworkflow;
 pub mod tool_run;
 pub mod when;
 pub mod writes;

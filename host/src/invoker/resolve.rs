@@ -39,7 +39,7 @@ pub fn connection(
     what_for: Use,
 ) -> Result<StepValue, Stop> {
     let missing = || {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason: reason::OUTPUT_NOT_FOUND,
             workflow_step_id: step_ids.get(consumer).copied(),
             dependent_workflow_step_id: step_ids.get(from.output_step).copied(),
@@ -57,7 +57,7 @@ pub fn connection(
         Outputs::Known(outputs) => outputs.get(&from.output_name).ok_or_else(missing)?,
     };
     let about = |reason, hda_id, hdca_id| {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason,
             workflow_step_id: step_ids.get(from.output_step).copied(),
             dependent_workflow_step_id: step_ids.get(consumer).copied(),
@@ -123,7 +123,7 @@ fn dataset_ready(known: &Known, hda_id: i64, failed: impl Fn() -> Stop) -> Resul
 /// A dataset's content as a parameter's value. Only `expression.json` datasets hold values.
 pub fn content(known: &Known, hda_id: i64, workflow_step_id: i64) -> Result<Value, Stop> {
     dataset_ready(known, hda_id, || {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason: reason::DATASET_FAILED,
             workflow_step_id: Some(workflow_step_id),
             hda_id: Some(hda_id),

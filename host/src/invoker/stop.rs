@@ -27,9 +27,9 @@ pub enum Stop {
     /// Later, when `waits` happened.
     Delayed { why: String, waits: Vec<Wait> },
     /// Never: the invocation fails with this message.
-    Fail(InvocationMessage),
+    Fail(Box<InvocationMessage>),
     /// The invocation is to be cancelled with this message.
-    Cancel(InvocationMessage),
+    Cancel(Box<InvocationMessage>),
 }
 
 impl Stop {
@@ -41,9 +41,19 @@ impl Stop {
         }
     }
 
+    /// A failure with its message.
+    pub fn fail(message: InvocationMessage) -> Stop {
+        Stop::Fail(Box::new(message))
+    }
+
+    /// A cancellation with its message.
+    pub fn cancel(message: InvocationMessage) -> Stop {
+        Stop::Cancel(Box::new(message))
+    }
+
     /// A failure with a sentence that the workflow's owner may read.
     pub fn unexpected(workflow_step_id: i64, details: impl Into<String>) -> Stop {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason: reason::UNEXPECTED_FAILURE,
             workflow_step_id: Some(workflow_step_id),
             details: Some(details.into()),
@@ -53,7 +63,7 @@ impl Stop {
 
     /// A parameter that the tool or module refuses.
     pub fn invalid_parameter(workflow_step_id: i64, details: impl Into<String>) -> Stop {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason: reason::WORKFLOW_PARAMETER_INVALID,
             workflow_step_id: Some(workflow_step_id),
             details: Some(details.into()),

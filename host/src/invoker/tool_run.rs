@@ -38,7 +38,10 @@ pub struct ToolRun<'a> {
     pub replacements: &'a HashMap<String, String>,
     /// For messages; 0 outside a workflow.
     pub workflow_step_id: i64,
+    pub invocation_id: Option<i64>,
     pub invocation_uuid: Option<Uuid>,
+    /// An enclosing subworkflow's condition was false: every job is skipped.
+    pub force_skip: bool,
     /// At most this many new jobs.
     pub budget: Option<usize>,
     pub resume: Option<Resume>,
@@ -328,6 +331,7 @@ fn draft(
     let mut params = parameters::normalise_state(run.tool, &params)
         .map_err(|errors| invalid(step, &errors, known))?;
     let skipped = match run.when {
+        _ if run.force_skip => true,
         Some(expression) => {
             let inputs = condition_inputs(&params, bound, &parts, known, step)?;
             !when::decide(expression, &inputs, step)?
@@ -421,10 +425,6 @@ fn add_input(
         );
         Ok(())
     };
-    let add_leaves =
-        |collection: &Collection, add: &mut dyn FnMut(i64, Option<&str>) -> Result<(), Stop>| {
-            each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))
-        };
     match reference.src {
         DataSource::Hda => add(reference.id, identifier),
         DataSource::Hdca => {
@@ -434,7 +434,9 @@ fn add_input(
                     format!("The collection for input {name} does not exist any more."),
                 )
             })?;
-            add_leaves(&hdca.collection, &mut add)?;
+            each_leaf(&hdca.collection, &mut |id, identifier| {
+                add(id, Some(identifier))
+            })?;
             draft
                 .input_collections
                 .push((name.to_owned(), Some(reference.id), None));
@@ -442,7 +444,7 @@ fn add_input(
         }
         DataSource::Dce => {
             if let Some(collection) = slices.get(&reference.id) {
-                add_leaves(collection, &mut add)?;
+                each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
             }
             draft
                 .input_collections
@@ -479,7 +481,7 @@ fn invalid(step: i64, errors: &[parameters::ParameterError], known: &Known) -> S
         .iter()
         .map(|e| format!("{}: {}", e.name, e.message))
         .collect();
-    Stop::Fail(InvocationMessage {
+    Stop::fail(InvocationMessage {
         reason: match deleted {
             Some(_) => reason::STEP_INPUT_DELETED,
             None => reason::WORKFLOW_PARAMETER_INVALID,
@@ -743,6 +745,7 @@ fn make_job(
     let mut job = NewJob {
         id: job_id,
         uuid: Uuid::new_v4(),
+        invocation_id: run.invocation_id,
         tool_id: run.tool.id.clone(),
         tool_version: run.tool.version.clone(),
         dynamic_tool_id: run.dynamic_tool_id,

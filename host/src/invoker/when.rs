@@ -57,7 +57,7 @@ fn collection_value(
 
 fn hda_value(id: i64, known: &Known, workflow_step_id: i64) -> Result<Value, Stop> {
     let failed = || {
-        Stop::Fail(InvocationMessage {
+        Stop::fail(InvocationMessage {
             reason: reason::DATASET_FAILED,
             workflow_step_id: Some(workflow_step_id),
             hda_id: Some(id),
@@ -91,7 +91,7 @@ fn hda_value(id: i64, known: &Known, workflow_step_id: i64) -> Result<Value, Sto
 /// Whether the step, or one slice of it, is to run.
 pub fn decide(expression: &str, inputs: &Value, workflow_step_id: i64) -> Result<bool, Stop> {
     let fail = |reason, details| {
-        Err(Stop::Fail(InvocationMessage {
+        Err(Stop::fail(InvocationMessage {
             reason,
             workflow_step_id: Some(workflow_step_id),
             details,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::known::{Hid, StepValue};
 use super::stop::Wait;
 use crate::model::message::InvocationMessage;
-use crate::model::state::{DatasetState, JobState, StepState};
+use crate::model::state::{DatasetState, InvocationEvent, JobState, StepState};
 
 /// Where the ids of new rows come from.
 pub trait NewIds {
@@ -87,6 +87,8 @@ pub struct JobInput {
 pub struct NewJob {
     pub id: i64,
     pub uuid: Uuid,
+    /// None outside a workflow.
+    pub invocation_id: Option<i64>,
     pub tool_id: String,
     pub tool_version: String,
     pub dynamic_tool_id: Option<i64>,
@@ -108,6 +110,7 @@ pub struct NewJob {
 #[derive(Debug, Clone)]
 pub struct StepRow {
     pub id: i64,
+    pub invocation_id: i64,
     pub workflow_step_id: i64,
     pub order_index: usize,
     pub state: StepState,
@@ -127,9 +130,26 @@ pub struct StepOutput {
 /// An output of the workflow.
 #[derive(Debug, Clone)]
 pub struct InvocationOutput {
+    pub invocation_id: i64,
     pub workflow_output_id: i64,
     pub workflow_step_id: i64,
     pub value: StepValue,
+}
+
+/// A value that an input step took without the request having supplied it: a default, or what the parent feeds to a
+/// subworkflow.
+#[derive(Debug, Clone)]
+pub struct TakenInput {
+    pub invocation_id: i64,
+    pub workflow_step_id: i64,
+    pub value: StepValue,
+}
+
+/// The invocation inside a subworkflow step moves on with its root.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildMove {
+    pub invocation_id: i64,
+    pub event: InvocationEvent,
 }
 
 /// Everything an iteration wants stored, in the order it was decided.
@@ -152,7 +172,10 @@ pub struct Writes {
     pub steps: Vec<StepRow>,
     pub step_outputs: Vec<StepOutput>,
     pub invocation_outputs: Vec<InvocationOutput>,
-    pub messages: Vec<InvocationMessage>,
+    pub inputs: Vec<TakenInput>,
+    /// Each with the invocation it is for.
+    pub messages: Vec<(i64, InvocationMessage)>,
+    pub children: Vec<ChildMove>,
     pub waits: Vec<Wait>,
 }
 

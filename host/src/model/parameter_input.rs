@@ -49,11 +49,10 @@ fn check_one(state: &Value, value: &Value) -> Result<(), String> {
     }
     for (key, low) in [("min", true), ("max", false)] {
         if let (Some(bound), Some(found)) = (state.get(key).and_then(Value::as_f64), number(value))
+            && ((low && found < bound) || (!low && found > bound))
         {
-            if (low && found < bound) || (!low && found > bound) {
-                let than = if low { "at least" } else { "at most" };
-                return Err(format!("{value} must be {than} {bound}."));
-            }
+            let than = if low { "at least" } else { "at most" };
+            return Err(format!("{value} must be {than} {bound}."));
         }
     }
     Ok(())

@@ -251,15 +251,30 @@ pub fn states_document() -> String {
         let chosen = DatasetState::ALL.iter().filter(|s| wanted(**s));
         chosen.map(|s| s.code()).collect::<Vec<_>>()
     };
-    list("Invocation steps", StepState::ALL.iter().map(|s| s.code()).collect());
+    list(
+        "Invocation steps",
+        StepState::ALL.iter().map(|s| s.code()).collect(),
+    );
     list("Jobs", jobs(|_| true));
     list("Jobs that are terminal", jobs(JobState::is_terminal));
-    list("Jobs that are finished: only finished states may follow", jobs(JobState::is_finished));
-    list("Jobs that the completion of an invocation counts as done", jobs(JobState::is_complete));
+    list(
+        "Jobs that are finished: only finished states may follow",
+        jobs(JobState::is_finished),
+    );
+    list(
+        "Jobs that the completion of an invocation counts as done",
+        jobs(JobState::is_complete),
+    );
     list("Jobs that are pending", jobs(JobState::is_pending));
     list("Datasets", datasets(|_| true));
-    list("Datasets whose bytes are still to come", datasets(DatasetState::is_pending));
-    list("Datasets that a job may read", datasets(DatasetState::is_usable));
+    list(
+        "Datasets whose bytes are still to come",
+        datasets(DatasetState::is_pending),
+    );
+    list(
+        "Datasets that a job may read",
+        datasets(DatasetState::is_usable),
+    );
     text
 }
 

@@ -16,6 +16,7 @@ use crate::invoker::iteration::{Allowed, Iteration, Outcome, Progress, Tools, st
 use crate::invoker::known::ElementObject;
 use crate::invoker::offers::offers;
 use crate::invoker::stop::{Stop, Wait};
+use crate::invoker::writes::Writes;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{DatasetState, InvocationState};
 use crate::model::workflow::StepDescription;
@@ -92,6 +93,7 @@ async fn store(
             ready,
             again,
         } => {
+            services.signals.iteration_committed();
             jobs.ready(ready);
             if again || state == InvocationState::Cancelling {
                 services.signals.invocations_changed();
@@ -144,8 +146,9 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
     let mut planned = Planned::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
-        if let Err(outcome) = one.progress.recover(&modules) {
-            planned.push((one.head, Ok(*outcome)));
+        if let Err(stop) = one.progress.recover(&modules) {
+            let outcome = stopped(one.head.id, Writes::default(), stop);
+            planned.push((one.head, Ok(outcome)));
             continue;
         }
         let default = services.plugins.default_scheduler_id();
@@ -183,7 +186,11 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
         for mut one in group {
             let outcome = match decisions.get(&(one.head.id as u64)) {
                 Some(decision) => carry_out(&iteration, &mut one.progress, decision),
-                None => held("The scheduler did not decide about this invocation.", 0),
+                None => held(
+                    one.head.id,
+                    "The scheduler did not decide about this invocation.",
+                    0,
+                ),
             };
             planned.push((one.head, Ok(outcome)));
         }
@@ -275,20 +282,24 @@ fn carry_out(
             }
             outcome
         }
-        InvocationVerdict::REJECT => stopped(Stop::Fail(InvocationMessage {
-            reason: reason::UNEXPECTED_FAILURE,
-            details: Some(format!(
-                "The scheduler rejected this invocation: {}",
-                decision.text
-            )),
-            ..Default::default()
-        })),
-        _ => held(&decision.text, decision.wake_at_ms),
+        InvocationVerdict::REJECT => stopped(
+            progress.invocation_id,
+            Writes::default(),
+            Stop::fail(InvocationMessage {
+                reason: reason::UNEXPECTED_FAILURE,
+                details: Some(format!(
+                    "The scheduler rejected this invocation: {}",
+                    decision.text
+                )),
+                ..Default::default()
+            }),
+        ),
+        _ => held(progress.invocation_id, &decision.text, decision.wake_at_ms),
     }
 }
 
 /// A pass in which the scheduler wants nothing done.
-fn held(why: &str, wake_at_ms: i64) -> Outcome {
+fn held(invocation_id: i64, why: &str, wake_at_ms: i64) -> Outcome {
     // Without an instant of its own the scheduler is asked again after a while, so that nothing is forgotten.
     const ASK_AGAIN_MS: i64 = 60_000;
     let at = if wake_at_ms > 0 {
@@ -296,10 +307,14 @@ fn held(why: &str, wake_at_ms: i64) -> Outcome {
     } else {
         crate::clock::Clock::system().now_ms() + ASK_AGAIN_MS
     };
-    stopped(Stop::Delayed {
-        why: why.to_owned(),
-        waits: vec![Wait::Scheduler, Wait::Until(at)],
-    })
+    stopped(
+        invocation_id,
+        Writes::default(),
+        Stop::Delayed {
+            why: why.to_owned(),
+            waits: vec![Wait::Scheduler, Wait::Until(at)],
+        },
+    )
 }
 
 /// The toolbox, as the invoker asks for it.
@@ -313,10 +328,10 @@ impl Tools for StepTools {
         step: &StepDescription,
         _dynamic_tool_id: Option<i64>,
     ) -> Result<Arc<Tool>, String> {
-        if let Some(uuid) = &step.tool_uuid {
-            if let Some(tool) = self.toolbox.get_dynamic(uuid) {
-                return Ok(tool);
-            }
+        if let Some(uuid) = &step.tool_uuid
+            && let Some(tool) = self.toolbox.get_dynamic(uuid)
+        {
+            return Ok(tool);
         }
         let id = step.tool_id.as_deref().unwrap_or_default();
         match self.toolbox.get(id, step.tool_version.as_deref()) {

@@ -154,6 +154,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
     };
     let now = services.clock.now_ms();
     match head.state {
+        // Inner invocations are driven through their root.
+        InvocationState::New | InvocationState::Ready if head.parent_invocation_id.is_some() => {
+            crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
+            return Ok(Look::Done);
+        }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
             invocations::complete(&services.store, &head, now).await?;
@@ -184,7 +189,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         return Ok(Look::Done);
     }
     match progress::load(&mut reader, &services.revisions, &head).await? {
-        Some(progress) => Ok(Look::Advance(Box::new(Loaded { head, progress }))),
+        Some(progress) => {
+            let tools = progress.user_defined_tools();
+            super::user_tools::ensure(services, &mut reader, &tools).await?;
+            Ok(Look::Advance(Box::new(Loaded { head, progress })))
+        }
         None => Ok(Look::Done),
     }
 }

@@ -70,22 +70,32 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         tool: request.tool,
         dynamic_tool_id: request.dynamic_tool_id,
         state: request.state,
-        connected: request.mapped.iter().map(|(name, id)| (name.clone(), vec![StepValue::Hdca(*id)])).collect(),
+        connected: request
+            .mapped
+            .iter()
+            .map(|(name, id)| (name.clone(), vec![StepValue::Hdca(*id)]))
+            .collect(),
         when: None,
         post_job_actions: &[],
         replacements: &HashMap::new(),
         workflow_step_id: 0,
+        invocation_id: None,
         invocation_uuid: None,
+        force_skip: false,
         budget: None,
         resume: None,
     };
     let ids = services.store.ids.clone();
-    let planned = tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
-    let Ran { outputs, implicit_collection_jobs_id, .. } = planned.map_err(|stop| ToolRunError::Refused(sentence(stop)))?;
+    let planned =
+        tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
+    let Ran {
+        outputs,
+        implicit_collection_jobs_id,
+        ..
+    } = planned.map_err(|stop| ToolRunError::Refused(sentence(stop)))?;
     let owner = Owner {
         user_id: request.user_id,
         history_id: request.history_id,
-        invocation_id: None,
         scheduler: None,
         handler: services.settings.handler.clone(),
     };
@@ -103,9 +113,9 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
 
 fn sentence(stop: Stop) -> String {
     match stop {
-        Stop::Fail(message) | Stop::Cancel(message) => {
-            message.details.unwrap_or_else(|| format!("The tool cannot be run ({}).", message.reason))
-        }
+        Stop::Fail(message) | Stop::Cancel(message) => message
+            .details
+            .unwrap_or_else(|| format!("The tool cannot be run ({}).", message.reason)),
         Stop::Delayed { why, .. } => format!("The tool cannot be run yet: {why}."),
     }
 }
@@ -114,11 +124,18 @@ fn sentence(stop: Stop) -> String {
 pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreError> {
     let row = {
         use crate::store::Query as _;
-        services.store.reader().maybe("SELECT state FROM job WHERE id = $1", args![job_id]).await?
+        services
+            .store
+            .reader()
+            .maybe("SELECT state FROM job WHERE id = $1", args![job_id])
+            .await?
     };
     let Some(row) = row else { return Ok(false) };
     let state: String = row.get(0)?;
-    if matches!(state.as_str(), "ok" | "error" | "deleted" | "deleting" | "skipped" | "stopped" | "failed") {
+    if matches!(
+        state.as_str(),
+        "ok" | "error" | "deleted" | "deleting" | "skipped" | "stopped" | "failed"
+    ) {
         return Ok(false);
     }
     settle::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
@@ -135,9 +152,16 @@ pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreErr
 }
 
 /// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such.
-pub fn check_action(services: &Services, step: &StepDescription, action: &Value) -> Result<Value, String> {
+pub fn check_action(
+    services: &Services,
+    step: &StepDescription,
+    action: &Value,
+) -> Result<Value, String> {
     if crate::invoker::iteration::is_host_type(&step.step_type) || step.step_type == "subworkflow" {
-        return Err(format!("A step of type {} takes no actions.", step.step_type));
+        return Err(format!(
+            "A step of type {} takes no actions.",
+            step.step_type
+        ));
     }
     let module = services.plugins.module(&step.step_type)?;
     let call = ModuleCall {
@@ -148,6 +172,13 @@ pub fn check_action(services: &Services, step: &StepDescription, action: &Value)
         inputs: Vec::new(),
     };
     let context = context(&call, services.clock.now_ms());
-    let stored = module.do_invocation_step_action(&context, &action.to_string()).map_err(|e| e.to_string())?;
-    serde_json::from_str(&stored).map_err(|_| format!("The workflow module {} answered with a value that is not JSON.", step.step_type))
+    let stored = module
+        .do_invocation_step_action(&context, &action.to_string())
+        .map_err(|e| e.to_string())?;
+    serde_json::from_str(&stored).map_err(|_| {
+        format!(
+            "The workflow module {} answered with a value that is not JSON.",
+            step.step_type
+        )
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Handed to everybody who changes what the loops work on. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub struct Signals {
 struct Inner {
     invocations: Notify,
     jobs: Notify,
+    iterations: watch::Sender<u64>,
 }
 
 impl Signals {
@@ -26,6 +27,18 @@ impl Signals {
     /// Some job became ready, or is to be stopped (and that is committed).
     pub fn jobs_changed(&self) {
         self.inner.jobs.notify_one();
+    }
+
+    /// An iteration was committed.
+    pub fn iteration_committed(&self) {
+        self.inner
+            .iterations
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes with every [`Signals::iteration_committed`] from now on, for those who wait for an invocation.
+    pub fn iterations(&self) -> watch::Receiver<u64> {
+        self.inner.iterations.subscribe()
     }
 
     /// Waits for the next change of an invocation; returns at once if there was one since the last wait.

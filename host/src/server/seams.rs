@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::config::WorkflowOptions;
 use crate::http::ApiError;
 use crate::http::seams::{
-    Handlers, JobCommands, Progress, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
+    Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
     WorkflowSettings,
 };
 use crate::invocation_request::{Schedulers, StepTypes};
@@ -31,7 +31,6 @@ pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
         step_actions: behind.clone(),
         job_commands: behind.clone(),
         tool_runs: behind,
-        progress: Progress::default(),
         workflows: workflow_settings(options, &services.plugins),
     }
 }

@@ -11,10 +11,10 @@ pub mod histories;
 pub mod ids;
 pub mod invocations;
 pub mod jobs;
+pub mod provenance;
 pub mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod provenance;
 pub mod uploads;
 pub mod users;
 pub mod workflows;

@@ -39,7 +39,7 @@ pub async fn run(app: &App, caller: &Caller, body: Value) -> Result<Value, ApiEr
         for_collections: settings.force_beta_workflow_scheduled_for_collections,
     };
     let waits = !in_background(&revision.description, rule, &app.seams().toolbox);
-    let mut progress = app.seams().progress.subscribe();
+    let mut progress = app.signals.iterations();
     let made = invoke(app, caller, workflow_id, &payload).await?;
     let deadline = Instant::now() + settings.foreground_wait_max;
     let mut shapes = Vec::with_capacity(made.len());
@@ -57,7 +57,15 @@ pub async fn run(app: &App, caller: &Caller, body: Value) -> Result<Value, ApiEr
         }
         let mut shape = collection_view(app, &invocation);
         let steps = invocations::steps(&mut q, &[id]).await?;
-        let steps: Vec<i64> = steps.iter().map(|step| step.id).collect();
+        // As in 2014: what tools put out, not what was given.
+        let is_tool = |order_index: usize| {
+            let step = revision.description.steps.get(order_index);
+            step.is_some_and(|step| step.step_type == "tool")
+        };
+        let of_tools = steps
+            .iter()
+            .filter(|step| is_tool(step.order_index as usize));
+        let steps: Vec<i64> = of_tools.map(|step| step.id).collect();
         let details = invocations::step_details(&mut q, &steps).await?;
         let in_order = steps.iter().filter_map(|step| details.get(step));
         let outputs = in_order.flat_map(|details| details.outputs.iter().map(|o| app.encode(o.id)));

@@ -1,1 +1,196 @@
+use std::sync::{Arc, Mutex};
 
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use crate::http::ApiError;
+use crate::http::seams::{Seams, ToolRunAnswer, ToolRunRequest, ToolRuns};
+use crate::http::tests::Server;
+use crate::tools::Toolbox;
+
+#[derive(Default)]
+struct Recorded(Mutex<Vec<ToolRunRequest>>);
+
+impl ToolRuns for Recorded {
+    fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
+        self.0.lock().unwrap().push(request);
+        Box::pin(async { Ok(ToolRunAnswer::default()) })
+    }
+}
+
+fn tool(class: &str) -> Value {
+    json!({"class": class, "id": "lines", "name": "Some lines", "version": "1.0", "container": "busybox",
+        "shell_command": "head -n $(inputs.count) '$(inputs.source.path)' > out",
+        "inputs": [{"name": "source", "type": "data"}, {"name": "count", "type": "integer", "value": 3}],
+        "outputs": [{"name": "out", "type": "data", "format": "txt", "from_work_dir": "out"}]})
+}
+
+async fn server() -> (Server, Arc<Recorded>, tempfile::TempDir) {
+    let server = Server::start().await;
+    let tools = tempfile::tempdir().unwrap();
+    std::fs::write(
+        tools.path().join("lines.yml"),
+        tool("GalaxyTool").to_string(),
+    )
+    .unwrap();
+    let recorded = Arc::new(Recorded::default());
+    let mut seams = Seams::unwired(Arc::new(Toolbox::new(vec![tools.path().to_owned()])));
+    seams.tool_runs = recorded.clone();
+    server.app.wire(seams);
+    (server, recorded, tools)
+}
+
+#[tokio::test]
+async fn tools_are_listed_shown_and_built() {
+    let (server, _, _tools) = server().await;
+    let flat = server.get("/api/tools?in_panel=False").await.ok();
+    assert!(
+        flat.as_array()
+            .unwrap()
+            .iter()
+            .any(|tool| tool["id"] == "lines")
+    );
+    let panel = server.get("/api/tools?in_panel=True").await.ok();
+    assert!(
+        panel[0]["elems"]
+            .as_array()
+            .is_some_and(|elems| !elems.is_empty())
+    );
+    let shown = server.get("/api/tools/lines?io_details=True").await.ok();
+    assert_eq!(shown["inputs"].as_array().unwrap().len(), 2);
+    let source = server.get("/api/tools/lines/raw_tool_source").await;
+    assert!(
+        String::from_utf8(source.body)
+            .unwrap()
+            .contains("shell_command")
+    );
+    let built = server
+        .post("/api/tools/lines/build", json!({"inputs": {"count": 8}}))
+        .await
+        .ok();
+    assert_eq!(built["inputs"].as_array().unwrap().len(), 2);
+    server.get("/api/tools/lines/test_data").await.ok();
+    server
+        .get("/api/tools/no/such%20tool/1.0")
+        .await
+        .refused(404, 404_001);
+    server
+        .call(&server.ada, "PUT", "/api/configuration/toolbox", None)
+        .await
+        .refused(403, 403_006);
+}
+
+#[tokio::test]
+async fn a_tool_is_handed_over_with_its_inputs_in_one_form() {
+    let (server, recorded, _tools) = server().await;
+    let history = server.history().await;
+    let hda = server.pastes(&history, 1).await.remove(0);
+    let source = json!({"src": "hda", "id": hda});
+    let body = |inputs: Value| json!({"tool_id": "lines", "history_id": history, "inputs": inputs});
+    let made = server
+        .post("/api/tools", body(json!({"source": source, "count": "8"})))
+        .await
+        .ok();
+    assert_eq!((&made["outputs"], &made["jobs"]), (&json!([]), &json!([])));
+    let request = recorded.0.lock().unwrap().pop().unwrap();
+    assert_eq!(request.runs[0].state["count"], json!(8));
+    assert_eq!(
+        request.runs[0].state["source"]["id"],
+        json!(server.app.decode(&hda).unwrap())
+    );
+    let refused = server
+        .post("/api/tools", body(json!({"source": source, "count": "x"})))
+        .await;
+    refused.refused(400, 0);
+    assert!(refused.json()["err_data"]["count"].is_string());
+    let cases = [
+        (json!({}), 400, 400_007),
+        (json!({"tool_id": "nothing"}), 404, 404_001),
+        (
+            json!({"tool_id": "lines", "history_id": "zz", "inputs": {}}),
+            400,
+            400_009,
+        ),
+        (json!({"tool_id": "lines", "inputs": "{"}), 400, 400_008),
+        (
+            body(json!({"source": {"src": "hda", "id": server.app.encode(999)}})),
+            404,
+            404_001,
+        ),
+    ];
+    for (body, status, code) in cases {
+        server.post("/api/tools", body).await.refused(status, code);
+    }
+    let bobs = server
+        .call(
+            &server.bob,
+            "POST",
+            "/api/tools",
+            Some(body(json!({"source": source}))),
+        )
+        .await;
+    bobs.refused(403, 403_002);
+}
+
+#[tokio::test]
+async fn a_users_own_tool_is_theirs_alone() {
+    let (server, recorded, _tools) = server().await;
+    let body = json!({"src": "representation", "representation": tool("GalaxyUserTool")});
+    let made = server.post("/api/unprivileged_tools", body).await.ok();
+    let uuid = made["uuid"].as_str().unwrap();
+    let path = format!("/api/unprivileged_tools/{uuid}");
+    assert_eq!(server.get(&path).await.ok()["tool_id"], json!("lines"));
+    server
+        .call(&server.bob, "GET", &path, None)
+        .await
+        .refused(404, 404_001);
+    let history = server.history().await;
+    let hda = server.pastes(&history, 1).await.remove(0);
+    let run = json!({"tool_uuid": uuid, "history_id": history, "inputs": {"source": {"src": "hda", "id": hda}}});
+    server.post("/api/tools", run.clone()).await.ok();
+    assert!(recorded.0.lock().unwrap()[0].dynamic_tool_id.is_some());
+    server
+        .call(&server.bob, "POST", "/api/tools", Some(run))
+        .await
+        .refused(404, 404_001);
+
+    let operators = json!({"representation": tool("GalaxyTool")});
+    server
+        .post("/api/unprivileged_tools", operators.clone())
+        .await
+        .refused(403, 403_005);
+    server
+        .post("/api/dynamic_tools", operators)
+        .await
+        .refused(403, 403_006);
+    server
+        .post(
+            "/api/unprivileged_tools",
+            json!({"representation": {"class": "GalaxyUserTool"}}),
+        )
+        .await
+        .refused(400, 0);
+    server.call(&server.ada, "DELETE", &path, None).await.ok();
+    server.get(&path).await.refused(404, 404_001);
+    assert_eq!(server.get("/api/unprivileged_tools").await.ok(), json!([]));
+}
+
+#[tokio::test]
+async fn a_tool_that_comes_with_a_workflow_is_stored_with_it() {
+    let (server, _, _tools) = server().await;
+    let workflow = json!({"a_galaxy_workflow": "true", "format-version": "0.1", "name": "w", "steps": {"0": {
+        "id": 0, "type": "tool", "tool_id": "lines", "name": "t", "tool_state": "{}", "input_connections": {},
+        "tool_representation": tool("GalaxyUserTool")}}});
+    server
+        .post("/api/workflows", json!({"workflow": workflow}))
+        .await
+        .ok();
+    let tools = server.get("/api/unprivileged_tools").await.ok();
+    assert_eq!(tools[0]["tool_id"], json!("lines"));
+    let mut operators = workflow;
+    operators["steps"]["0"]["tool_representation"] = tool("GalaxyTool");
+    server
+        .post("/api/workflows", json!({"workflow": operators}))
+        .await
+        .refused(403, 403_006);
+}

@@ -2,6 +2,7 @@
 //! durable transaction adds dataset, HDA and a job that is over, which clients that poll find done.
 
 mod ingest;
+pub mod local;
 mod plan;
 mod tus;
 
@@ -114,13 +115,28 @@ async fn perform(
     .await?;
     access::require_open(&history)?;
     let mut files = Files::of(app, caller, &mut payload)?;
+    let (upload, job_id, written) =
+        take_in(app, &history, targets, &mut files, tool, begun_ms).await?;
+    files.used();
+    answer(app, &upload, job_id, &written).await
+}
+
+/// Moves the bytes to their places and records them, all or nothing.
+async fn take_in(
+    app: &App,
+    history: &History,
+    targets: Vec<Target>,
+    files: &mut Files,
+    tool: Tool,
+    begun_ms: i64,
+) -> Result<(Upload, i64, Written), ApiError> {
     let placed = Placed::new(app);
-    let outcome = ingest_all(app, targets, &mut files, placed).await?;
+    let outcome = ingest_all(app, targets, files, placed).await?;
     let (arrivals, layouts, placed) = outcome;
 
     let mut tx = app.store.begin().await?;
     let now_ms = app.now_ms();
-    let written = write(app, &mut tx, &history, &arrivals, layouts, now_ms).await?;
+    let written = write(app, &mut tx, history, &arrivals, layouts, now_ms).await?;
     let upload = Upload {
         // Somebody else's history, written to by an administrator, stays its owner's.
         user_id: history.user_id,
@@ -142,8 +158,7 @@ async fn perform(
     // Whether a commit that failed half-way counts is not known, so its files stay.
     placed.keep();
     committed?;
-    files.used();
-    answer(app, &upload, job_id, &written).await
+    Ok((upload, job_id, written))
 }
 
 fn named<T>(things: impl Iterator<Item = T>) -> Vec<(String, T)> {

@@ -62,7 +62,10 @@ pub async fn update(
     let mut new_tools = Vec::new();
     if let Some(description) = &mut description {
         description.name = name;
-        new_tools = adopt_tools(&app, &caller, description)?;
+        // A mere copy keeps the tools that it already has.
+        if body.get("workflow").is_some_and(|value| !value.is_null()) {
+            new_tools = adopt_tools(&app, &caller, description)?;
+        }
     }
     let mut tx = app.store.begin().await?;
     if let Some(description) = &description {

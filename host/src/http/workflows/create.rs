@@ -196,7 +196,8 @@ async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value
     ))
 }
 
-async fn store(
+/// Stores a workflow that was read, with the tools that came embedded in it.
+pub async fn store(
     app: &App,
     caller: &Caller,
     user_id: i64,

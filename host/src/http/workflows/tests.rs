@@ -204,7 +204,7 @@ async fn others_see_a_workflow_when_it_is_shared_and_never_change_it() {
     bob("GET", &path, None).await.ok();
     bob("PUT", &path, Some(json!({"name": "mine"})))
         .await
-        .refused(403, 403_002);
+        .refused(403, 403_003);
     let copy = bob(
         "POST",
         "/api/workflows",

@@ -201,16 +201,16 @@ impl Dispatcher {
                 continue;
             }
             if report.status == JobStatus::RUNNING {
-                if !over.contains(&report.job_id) {
-                    if let Some(held) = self.runners.get_mut(id) {
-                        held.external_id = Some(report.external_id.to_string());
-                        started.push(Started {
-                            job_id: id,
-                            external_id: report.external_id.to_string(),
-                            started_ms: report.started_ms,
-                            dataset_ids: held.prepared.dataset_ids(),
-                        });
-                    }
+                if !over.contains(&report.job_id)
+                    && let Some(held) = self.runners.get_mut(id)
+                {
+                    held.external_id = Some(report.external_id.to_string());
+                    started.push(Started {
+                        job_id: id,
+                        external_id: report.external_id.to_string(),
+                        started_ms: report.started_ms,
+                        dataset_ids: held.prepared.dataset_ids(),
+                    });
                 }
             } else if let Some(held) = self.runners.remove(id) {
                 self.stopping.remove(&id);

@@ -110,7 +110,7 @@ pub(super) struct Loaded {
 /// Reads everything that `ids` need: a fixed number of statements.
 pub(super) async fn load(
     q: &mut impl Query,
-    _services: &Services,
+    services: &Services,
     ids: &[i64],
 ) -> Result<Loaded, StoreError> {
     let jobs = jobs::load(q, ids).await?;
@@ -131,6 +131,7 @@ pub(super) async fn load(
     known::load(q, &mut known, hdas, hdcas).await?;
     let elements = known::load_elements(q, &mut known, &dces).await?;
     let dynamic_ids: Vec<i64> = jobs.iter().filter_map(|job| job.dynamic_tool_id).collect();
+    crate::scheduling::user_tools::ensure(services, q, &dynamic_ids).await?;
     let dynamic = known::dynamic_tool_uuids(q, &dynamic_ids).await?;
     Ok(Loaded {
         jobs: jobs.into_iter().map(|job| (job.id, job)).collect(),
@@ -253,10 +254,10 @@ pub(super) fn clean_up(directory: &Path) {
         false => std::fs::remove_dir_all(directory),
         true => std::fs::remove_dir_all(directory.join("working")),
     };
-    if let Err(error) = removed {
-        if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!("the directory of a finished job could not be removed: {error}");
-        }
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!("the directory of a finished job could not be removed: {error}");
     }
 }
 

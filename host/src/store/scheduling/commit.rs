@@ -23,7 +23,6 @@ use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placehold
 pub struct Owner {
     pub user_id: i64,
     pub history_id: i64,
-    pub invocation_id: Option<i64>,
     pub scheduler: Option<String>,
     pub handler: String,
 }
@@ -62,6 +61,10 @@ pub async fn commit_iteration(
     let waiting = next == InvocationState::Ready;
     // Whoever enters one of these is looked at once more: its jobs may have ended before they could tell.
     let again = (budget_left && waiting)
+        || writes
+            .children
+            .iter()
+            .any(|child| child.event == InvocationEvent::EveryStepScheduled)
         || (next != head.state
             && matches!(
                 next,
@@ -103,15 +106,16 @@ pub async fn commit_iteration(
     let owner = Owner {
         user_id: head.user_id,
         history_id: head.history_id,
-        invocation_id: Some(head.id),
         scheduler: head.scheduler.clone(),
         handler: handler.to_owned(),
     };
     let ready = insert_objects(&mut tx, &owner, &writes, now).await?;
-    insert_steps(&mut tx, head.id, &writes.steps, now).await?;
-    insert_outputs(&mut tx, head.id, &writes).await?;
-    for message in &writes.messages {
-        insert_message(&mut tx, head.id, message, now).await?;
+    insert_steps(&mut tx, &writes.steps, now).await?;
+    insert_inputs(&mut tx, &writes).await?;
+    insert_outputs(&mut tx, &writes).await?;
+    move_children(&mut tx, head, handler, &writes, now).await?;
+    for (invocation_id, message) in &writes.messages {
+        insert_message(&mut tx, *invocation_id, message, now).await?;
     }
     if waiting {
         insert_waits(&mut tx, head.id, &writes.waits).await?;
@@ -414,7 +418,7 @@ async fn insert_jobs(
             job.uuid,
             owner.user_id,
             owner.history_id,
-            owner.invocation_id,
+            job.invocation_id,
             owner.scheduler.as_deref(),
             owner.handler.as_str(),
             job.tool_id.as_str(),
@@ -616,12 +620,7 @@ async fn insert_job_links(
     .await
 }
 
-async fn insert_steps(
-    tx: &mut Tx,
-    invocation_id: i64,
-    steps: &[StepRow],
-    now: i64,
-) -> Result<(), StoreError> {
+async fn insert_steps(tx: &mut Tx, steps: &[StepRow], now: i64) -> Result<(), StoreError> {
     let (new, old): (Vec<&StepRow>, Vec<&StepRow>) = steps.iter().partition(|s| s.is_new);
     let rows = new
         .iter()
@@ -629,7 +628,7 @@ async fn insert_steps(
             let (job, group) = (s.job_id, s.implicit_collection_jobs_id);
             args![
                 s.id,
-                invocation_id,
+                s.invocation_id,
                 s.workflow_step_id,
                 s.order_index,
                 s.state.code(),
@@ -659,11 +658,7 @@ async fn insert_steps(
     Ok(())
 }
 
-async fn insert_outputs(
-    tx: &mut Tx,
-    invocation_id: i64,
-    writes: &Writes,
-) -> Result<(), StoreError> {
+async fn insert_outputs(tx: &mut Tx, writes: &Writes) -> Result<(), StoreError> {
     let (mut hdas, mut hdcas, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for output in &writes.step_outputs {
         let (step, name) = (output.invocation_step_id, output.output_name.as_str());
@@ -693,6 +688,7 @@ async fn insert_outputs(
     let (mut hdas, mut hdcas, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for output in &writes.invocation_outputs {
         let (id, step) = (output.workflow_output_id, output.workflow_step_id);
+        let invocation_id = output.invocation_id;
         match &output.value {
             StepValue::Hda(hda) => hdas.push(args![invocation_id, id, step, *hda]),
             StepValue::Hdca(hdca) => hdcas.push(args![invocation_id, id, step, *hdca]),
@@ -720,6 +716,62 @@ async fn insert_outputs(
     ] {
         tx.insert_many(head, 4, "ON CONFLICT DO NOTHING", rows)
             .await?;
+    }
+    Ok(())
+}
+
+/// Values that input steps took by themselves. What is stored already stands.
+async fn insert_inputs(tx: &mut Tx, writes: &Writes) -> Result<(), StoreError> {
+    let (mut hdas, mut hdcas, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for input in &writes.inputs {
+        let (invocation, step) = (input.invocation_id, input.workflow_step_id);
+        match &input.value {
+            StepValue::Hda(id) => hdas.push(args![invocation, step, *id]),
+            StepValue::Hdca(id) => hdcas.push(args![invocation, step, *id]),
+            StepValue::Json(value) => values.push(args![invocation, step, value]),
+            StepValue::NoReplacement => {}
+        }
+    }
+    for (head, rows) in [
+        (
+            "INSERT INTO workflow_request_to_input_dataset (workflow_invocation_id, workflow_step_id, dataset_id) VALUES",
+            hdas,
+        ),
+        (
+            "INSERT INTO workflow_request_to_input_collection_dataset (workflow_invocation_id, workflow_step_id, dataset_collection_id) VALUES",
+            hdcas,
+        ),
+        (
+            "INSERT INTO workflow_request_input_step_parameter (workflow_invocation_id, workflow_step_id, parameter_value) VALUES",
+            values,
+        ),
+    ] {
+        tx.insert_many(head, 3, "ON CONFLICT DO NOTHING", rows)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Moves inner invocations on with their root. One that is scheduled is looked at by itself: it may be complete.
+async fn move_children(
+    tx: &mut Tx,
+    head: &Head,
+    handler: &str,
+    writes: &Writes,
+    now: i64,
+) -> Result<(), StoreError> {
+    for child in &writes.children {
+        let Ok(next) = InvocationState::Ready.after(child.event) else {
+            continue;
+        };
+        let look = i64::from(next == InvocationState::Scheduled);
+        tx.run(
+            "UPDATE workflow_invocation SET state = $1, handler = $2, scheduler = $3, signal_seen = signal_count,
+                    signal_count = signal_count + $4, update_time = $5
+             WHERE id = $6 AND state IN ('new', 'ready')",
+            args![next.code(), handler, head.scheduler.as_deref(), look, now, child.invocation_id],
+        )
+        .await?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ impl ReadyJob {
             token: job.uuid,
             user_id: owner.user_id,
             history_id: owner.history_id,
-            invocation_id: owner.invocation_id,
+            invocation_id: job.invocation_id,
             scheduler: owner.scheduler.as_deref().map(Arc::from),
             tool_id: job.tool_id.as_str().into(),
             cores: job.cores,

@@ -67,11 +67,22 @@ pub async fn head(q: &mut impl Query, id: i64) -> Result<Option<Head>, StoreErro
     .transpose()
 }
 
-/// Everything else about it.
+/// Everything else about it, and about the invocations inside its subworkflow steps that are not scheduled yet.
 pub async fn load(
     q: &mut impl Query,
     cache: &RevisionCache,
     head: &Head,
+) -> Result<Option<Progress>, StoreError> {
+    let mut known = Known::default();
+    let progress = load_one(q, cache, head, &mut known).await?;
+    Ok(progress.map(|progress| Progress { known, ..progress }))
+}
+
+async fn load_one(
+    q: &mut impl Query,
+    cache: &RevisionCache,
+    head: &Head,
+    known: &mut Known,
 ) -> Result<Option<Progress>, StoreError> {
     let Some(revision) = cache.get(q, head.workflow_id).await? else {
         return Ok(None);
@@ -84,11 +95,16 @@ pub async fn load(
                 .is_none_or(|record| record.state != StepState::Scheduled)
         })
         .collect();
-    let producers = producers(&revision.description, &steps, &remaining);
+    let children = match revision.subrevisions.is_empty() {
+        true => HashMap::new(),
+        false => Box::pin(children(q, cache, head, &revision, known)).await?,
+    };
+    let producers = producers(&revision.description, &steps, &remaining, &children);
     let (table, partial) = outputs(q, head.id, &steps, &producers).await?;
-    let mut progress = Progress {
+    let progress = Progress {
         invocation_id: head.id,
         uuid: head.uuid,
+        state: head.state,
         history_id: head.history_id,
         history_deleted: head.history_deleted,
         inputs: inputs(q, head.id, &revision).await?,
@@ -97,14 +113,48 @@ pub async fn load(
         resumes: resumes(q, &steps, partial).await?,
         awaited_jobs: awaited_jobs(q, &revision.description, &steps, &remaining).await?,
         known: Known::default(),
-        held_back: Vec::new(),
+        recovered: Vec::new(),
+        children,
+        force_skip: false,
+        supplied_by_request: head.parent_invocation_id.is_none(),
         revision,
         steps,
         table,
     };
     let (hdas, hdcas) = referenced(&progress);
-    known::load(q, &mut progress.known, hdas, hdcas).await?;
+    known::load(q, known, hdas, hdcas).await?;
     Ok(Some(progress))
+}
+
+/// The inner invocations that their root still has to drive, by order_index of their step.
+async fn children(
+    q: &mut impl Query,
+    cache: &RevisionCache,
+    head: &Head,
+    revision: &crate::store::workflows::Revision,
+    known: &mut Known,
+) -> Result<HashMap<usize, Progress>, StoreError> {
+    let rows = q
+        .all(
+            "SELECT a.workflow_step_id, i.id FROM workflow_invocation_to_subworkflow_invocation_association a
+             JOIN workflow_invocation i ON i.id = a.subworkflow_invocation_id
+             WHERE a.workflow_invocation_id = $1 AND i.state IN ('new', 'ready')",
+            args![head.id],
+        )
+        .await?;
+    let mut found = HashMap::new();
+    for row in rows {
+        let Some(order_index) = revision.order_index_of(row.get(0)?) else {
+            continue;
+        };
+        let Some(inner) = self::head(q, row.get(1)?).await? else {
+            continue;
+        };
+        if let Some(progress) = load_one(q, cache, &inner, known).await? {
+            found.insert(order_index, progress);
+        }
+    }
+    Ok(found)
 }
 
 async fn steps(q: &mut impl Query, id: i64) -> Result<HashMap<usize, StepRecord>, StoreError> {
@@ -135,11 +185,12 @@ async fn steps(q: &mut impl Query, id: i64) -> Result<HashMap<usize, StepRecord>
 }
 
 /// The reached steps whose outputs somebody still needs: those that feed remaining steps, or a plugin's module that
-/// is asked again in every iteration.
+/// is asked again in every iteration; and those of such a module itself, so that they are stored once.
 fn producers(
     workflow: &crate::model::workflow::WorkflowDescription,
     steps: &HashMap<usize, StepRecord>,
     remaining: &[usize],
+    children: &HashMap<usize, Progress>,
 ) -> HashSet<i64> {
     let mut wanted = HashSet::new();
     let asked_again = workflow
@@ -147,7 +198,14 @@ fn producers(
         .iter()
         .filter(|step| !is_host_type(&step.step_type))
         .map(|s| s.order_index);
-    for order_index in remaining.iter().copied().chain(asked_again) {
+    wanted.extend(
+        asked_again
+            .clone()
+            .filter_map(|n| steps.get(&n))
+            .map(|record| record.id),
+    );
+    let driven = children.keys().copied();
+    for order_index in remaining.iter().copied().chain(asked_again).chain(driven) {
         let inputs = &workflow.steps[order_index].inputs;
         let from = inputs
             .iter()

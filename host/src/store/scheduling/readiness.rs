@@ -99,6 +99,7 @@ mod tests {
         NewJob {
             id: 1,
             uuid: uuid::Uuid::nil(),
+            invocation_id: None,
             tool_id: "t".into(),
             tool_version: "1".into(),
             dynamic_tool_id: None,

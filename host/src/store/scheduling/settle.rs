@@ -200,12 +200,12 @@ async fn ended(
     now: i64,
     batch: &mut Batch,
 ) -> Result<(), StoreError> {
-    if recorded.state != JobState::Running {
-        if let Some(started) = end.started_ms {
-            batch
-                .history
-                .push(args![end.job_id, "running", None::<String>, started]);
-        }
+    if recorded.state != JobState::Running
+        && let Some(started) = end.started_ms
+    {
+        batch
+            .history
+            .push(args![end.job_id, "running", None::<String>, started]);
     }
     batch.history.push(args![
         end.job_id,

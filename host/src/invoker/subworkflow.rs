@@ -1,0 +1,213 @@
+//! Subworkflow steps (Galaxy's SubWorkflowModule.execute). The inner invocation was stored with the request; it is driven
+//! through its root, in the root's iteration, and what it decides is stored with the root's decisions.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+use super::iteration::{Allowed, Iteration, Progress, effective_replacements};
+use super::known::StepValue;
+use super::resolve::{self, Outputs, Use};
+use super::stop::{Stop, Wait};
+use super::when;
+use super::writes::{ChildMove, Writes};
+use crate::model::message::{InvocationMessage, reason};
+use crate::model::state::InvocationEvent;
+use crate::model::workflow::{Connection, StepDescription};
+
+/// What driving the inner invocation came to.
+pub struct Driven {
+    /// The outputs of the step, or why they are not known yet.
+    pub outputs: Result<HashMap<String, StepValue>, Stop>,
+    /// Some inner step has to wait.
+    pub delayed: bool,
+}
+
+/// Feeds the inner invocation and takes it as far as it goes.
+pub fn drive(
+    iteration: &Iteration<'_>,
+    parent: &mut Progress,
+    step: &StepDescription,
+    writes: &mut Writes,
+) -> Result<Driven, Stop> {
+    let step_id = parent.revision.step_ids[step.order_index];
+    let Some(mut child) = parent.children.remove(&step.order_index) else {
+        let text = format!(
+            "The invocation of subworkflow step {} is missing.",
+            step.order_index + 1
+        );
+        return Err(Stop::unexpected(step_id, text));
+    };
+    let driven = match prepare(parent, &mut child, step, step_id) {
+        Ok(()) => {
+            // Both know the same datasets: what one creates the other may read.
+            child.known = std::mem::take(&mut parent.known);
+            let driven = advance(iteration, &mut child, writes);
+            parent.known = std::mem::take(&mut child.known);
+            driven
+        }
+        Err(stop) => Err(stop),
+    };
+    parent.children.insert(step.order_index, child);
+    driven.map_err(|stop| on_path(stop, step.order_index))
+}
+
+/// A failure inside tells the way to it, innermost first.
+fn on_path(stop: Stop, order_index: usize) -> Stop {
+    match stop {
+        Stop::Fail(mut message) => {
+            message.step_index_path.push(order_index);
+            Stop::Fail(message)
+        }
+        other => other,
+    }
+}
+
+fn prepare(
+    parent: &Progress,
+    child: &mut Progress,
+    step: &StepDescription,
+    step_id: i64,
+) -> Result<(), Stop> {
+    let revision = child.revision.clone();
+    for inner in revision.description.input_steps() {
+        let from = feeding(step, inner.order_index, inner.effective_label());
+        let Some(from) = from else {
+            let stored = child.inputs.contains_key(&inner.order_index);
+            if !stored && !inner.input_optional() && inner.input_default().is_none() {
+                return Err(disconnected(step, step_id));
+            }
+            continue;
+        };
+        let what_for = match inner.step_type.as_str() {
+            "parameter_input" => Use::Parameter,
+            _ => Use::Data,
+        };
+        let (table, known, ids) = (&parent.table, &parent.known, &parent.revision.step_ids);
+        let value = resolve::connection(table, known, ids, step.order_index, from, what_for)?;
+        let value = match value {
+            StepValue::Hda(id) if what_for == Use::Parameter => {
+                StepValue::Json(resolve::content(known, id, step_id)?)
+            }
+            other => other,
+        };
+        child.inputs.insert(inner.order_index, value);
+    }
+    child.force_skip = parent.force_skip || !wanted(parent, step, step_id)?;
+    let own = std::mem::take(&mut child.replacements);
+    child.replacements = effective_replacements(parent);
+    child.replacements.extend(own);
+    Ok(())
+}
+
+/// The connection of the parent's step that feeds an input of the inner workflow: by the inner step, or by the input's
+/// name as old files have it (a label, or `0:output`).
+fn feeding<'a>(
+    step: &'a StepDescription,
+    inner: usize,
+    label: Option<&str>,
+) -> Option<&'a Connection> {
+    let numbered = format!("{inner}:");
+    step.inputs.iter().find_map(|input| {
+        let named = Some(input.name.as_str()) == label || input.name.starts_with(&numbered);
+        input
+            .connections
+            .iter()
+            .filter(|c| !input.is_non_data(c))
+            .find(|c| match c.input_subworkflow_step {
+                Some(fed) => fed == inner,
+                None => named,
+            })
+    })
+}
+
+fn disconnected(step: &StepDescription, step_id: i64) -> Stop {
+    let any = step
+        .inputs
+        .iter()
+        .any(|input| !input.connections.is_empty());
+    match any {
+        false => Stop::unexpected(step_id, "Subworkflow has disconnected required input."),
+        true => Stop::fail(InvocationMessage {
+            reason: reason::OUTPUT_NOT_FOUND,
+            workflow_step_id: Some(step_id),
+            dependent_workflow_step_id: Some(step_id),
+            ..Default::default()
+        }),
+    }
+}
+
+/// Whether the step's own condition lets the inner workflow run.
+fn wanted(parent: &Progress, step: &StepDescription, step_id: i64) -> Result<bool, Stop> {
+    let Some(expression) = &step.when_expression else {
+        return Ok(true);
+    };
+    let mut inputs = Map::new();
+    for input in &step.inputs {
+        let Some(from) = input.connections.iter().find(|c| !input.is_non_data(c)) else {
+            let default = input
+                .default_value
+                .clone()
+                .filter(|_| input.default_value_set);
+            inputs.insert(input.name.clone(), default.unwrap_or(Value::Null));
+            continue;
+        };
+        let (table, known, ids) = (&parent.table, &parent.known, &parent.revision.step_ids);
+        let value = resolve::connection(table, known, ids, step.order_index, from, Use::Data)?;
+        inputs.insert(
+            input.name.clone(),
+            when::input_value(&value, known, step_id)?,
+        );
+    }
+    when::decide(expression, &Value::Object(inputs), step_id)
+}
+
+fn advance(
+    iteration: &Iteration<'_>,
+    child: &mut Progress,
+    writes: &mut Writes,
+) -> Result<Driven, Stop> {
+    child.recover(iteration.modules)?;
+    // The job cap is the root's alone, as in Galaxy.
+    let some_wait = iteration.walk(child, &Allowed::default(), writes)?;
+    let outputs = outputs(child);
+    // A pause whose output leaves the subworkflow has nobody behind it in here, and yet has to be waited for.
+    let delayed = some_wait || outputs.is_err();
+    writes.children.push(ChildMove {
+        invocation_id: child.invocation_id,
+        event: match delayed {
+            true => InvocationEvent::StepsRemain,
+            false => InvocationEvent::EveryStepScheduled,
+        },
+    });
+    Ok(Driven { outputs, delayed })
+}
+
+/// The inner workflow's outputs under the names that the parent's connections use.
+fn outputs(child: &Progress) -> Result<HashMap<String, StepValue>, Stop> {
+    let mut found = HashMap::new();
+    for (step, output) in child.revision.description.outputs() {
+        let label = output.label.clone().filter(|label| !label.is_empty());
+        let name = label.unwrap_or_else(|| format!("{}:{}", step.order_index, output.output_name));
+        match child.table.get(&step.order_index) {
+            Some(Outputs::Known(outputs)) => {
+                if let Some(value) = outputs.get(&output.output_name) {
+                    found.insert(name, value.clone());
+                }
+            }
+            Some(Outputs::Delayed(waits)) => {
+                return Err(Stop::Delayed {
+                    why: "the subworkflow's outputs are not known yet".into(),
+                    waits: waits.clone(),
+                });
+            }
+            None => {
+                return Err(Stop::delayed(
+                    "the subworkflow has not reached its outputs yet",
+                    Wait::Step,
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
