@@ -114,6 +114,7 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     if batch.jobs.is_empty() {
         return Ok(settled);
     }
+    store_ended(&mut tx, &mut batch).await?;
     insert_state_history(&mut tx, std::mem::take(&mut batch.history)).await?;
     pause_dependants(&mut tx, &mut batch, now).await?;
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
@@ -135,6 +136,10 @@ struct Batch {
     histories: BTreeSet<i64>,
     invocations: BTreeSet<i64>,
     history: Vec<Vec<Val>>,
+    /// New values of jobs that ended, of their datasets, and of these datasets' places in a history.
+    ended: Vec<Vec<Val>>,
+    datasets: Vec<Vec<Val>>,
+    hdas: Vec<Vec<Val>>,
     /// Datasets that can be read now.
     usable: Vec<i64>,
     /// Datasets that never will, for the time being.
@@ -208,45 +213,35 @@ async fn ended(
         end.info.as_deref(),
         end.ended_ms
     ]);
-    tx.run(
-        "UPDATE job SET state = $1, exit_code = $2, tool_stdout = $3, tool_stderr = $4, info = $5,
-                start_time = COALESCE(start_time, $6), end_time = $7, job_runner_external_id = COALESCE($8, job_runner_external_id),
-                update_time = $9 WHERE id = $10",
-        args![
-            end.state.code(),
-            end.exit_code,
-            end.stdout.as_str(),
-            end.stderr.as_str(),
-            end.info.as_deref(),
-            end.started_ms,
-            end.ended_ms,
-            end.external_id.as_deref(),
-            now,
-            end.job_id
-        ],
-    )
-    .await?;
+    batch.ended.push(args![
+        end.job_id,
+        end.state.code(),
+        end.exit_code,
+        end.stdout,
+        end.stderr,
+        end.info,
+        end.started_ms,
+        end.ended_ms,
+        end.external_id,
+        now
+    ]);
     for output in &end.outputs {
-        tx.run(
-            "UPDATE dataset SET state = $1, file_size = $2, total_size = $2, update_time = $3 WHERE id = $4",
-            args![output.state.code(), output.file.size, now, output.dataset_id],
-        )
-        .await?;
-        tx.run(
-            "UPDATE history_dataset_association SET extension = $1, peek = $2, blurb = $3, metadata = $4, visible = $5, info = $6,
-                    update_time = $7 WHERE id = $8",
-            args![
-                output.file.extension.as_str(),
-                output.file.peek.as_deref(),
-                output.file.blurb.as_deref(),
-                &output.file.metadata,
-                output.visible,
-                output.info.as_deref(),
-                now,
-                output.hda_id
-            ],
-        )
-        .await?;
+        batch.datasets.push(args![
+            output.dataset_id,
+            output.state.code(),
+            output.file.size,
+            now
+        ]);
+        batch.hdas.push(args![
+            output.hda_id,
+            output.file.extension.as_str(),
+            output.file.peek.as_deref(),
+            output.file.blurb.as_deref(),
+            &output.file.metadata,
+            output.visible,
+            output.info.as_deref(),
+            now
+        ]);
         match output.state.is_usable() {
             true => batch.usable.push(output.dataset_id),
             false => batch.failed.push(output.dataset_id),
@@ -259,6 +254,37 @@ async fn ended(
         fill_collection(tx, store, end.job_id, recorded.history_id, collection, now).await?;
     }
     Ok(())
+}
+
+/// Stores what [`ended`] noted about all jobs of the batch.
+async fn store_ended(tx: &mut Tx, batch: &mut Batch) -> Result<(), StoreError> {
+    tx.change_many(
+        &[
+            "id", "state", "exit_code", "stdout", "stderr", "info", "started", "ended", "external_id", "now",
+        ],
+        "UPDATE job SET state = given.state, exit_code = given.exit_code, tool_stdout = given.stdout, tool_stderr = given.stderr,
+                info = given.info, start_time = COALESCE(job.start_time, given.started), end_time = given.ended,
+                job_runner_external_id = COALESCE(given.external_id, job.job_runner_external_id), update_time = given.now
+         FROM given WHERE job.id = given.id",
+        std::mem::take(&mut batch.ended),
+    )
+    .await?;
+    tx.change_many(
+        &["id", "state", "size", "now"],
+        "UPDATE dataset SET state = given.state, file_size = given.size, total_size = given.size, update_time = given.now
+         FROM given WHERE dataset.id = given.id",
+        std::mem::take(&mut batch.datasets),
+    )
+    .await?;
+    tx.change_many(
+        &["id", "extension", "peek", "blurb", "metadata", "visible", "info", "now"],
+        "UPDATE history_dataset_association SET extension = given.extension, peek = given.peek, blurb = given.blurb,
+                metadata = given.metadata, visible = given.visible, info = given.info, update_time = given.now
+         FROM given WHERE history_dataset_association.id = given.id",
+        std::mem::take(&mut batch.hdas),
+    )
+    .await
+    .map(drop)
 }
 
 async fn fill_collection(
