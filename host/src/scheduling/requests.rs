@@ -15,7 +15,7 @@ use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::commit::{Owner, insert_objects};
+use crate::store::scheduling::objects::{Owner, insert_objects};
 use crate::store::scheduling::{known, settle};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;

@@ -207,7 +207,7 @@ async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<boo
         .iter()
         .map(|id| args![*id, "deleted", None::<String>, now])
         .collect();
-    super::commit::insert_state_history(tx, history).await?;
+    super::objects::insert_state_history(tx, history).await?;
     let marked = tx
         .run(
             "UPDATE job SET state = 'deleting', update_time = $1 WHERE workflow_invocation_id = $2 AND state IN ('queued', 'running', 'stop')",

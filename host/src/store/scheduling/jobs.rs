@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::commit::{Owner, insert_state_history};
 use super::known::ids;
+use super::objects::{Owner, insert_state_history};
 use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;

@@ -5,6 +5,7 @@ pub mod commit;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
+pub mod objects;
 pub mod progress;
 pub mod readiness;
 pub mod settle;

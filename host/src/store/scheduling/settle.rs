@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Value, json};
 
-use super::commit::insert_state_history;
 use super::jobs::{ReadyJob, release, set_dataset_states};
 use super::known::ids;
+use super::objects::insert_state_history;
 use super::readiness;
 use crate::args;
 use crate::model::state::{DatasetState, JobState};
