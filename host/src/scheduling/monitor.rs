@@ -166,6 +166,7 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::Cancelling => {
             let stops = invocations::finish_cancellation(&services.store, &head, now).await?;
+            release_next_in_history(services, &head).await?;
             return Ok(if stops { Look::Stops } else { Look::Done });
         }
         _ => {
@@ -179,6 +180,7 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         now,
     ) {
         invocations::fail_for_age(&services.store, &head, now).await?;
+        release_next_in_history(services, &head).await?;
         return Ok(Look::Done);
     }
     if services.settings.history_local_serial_workflow_scheduling
@@ -196,6 +198,18 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         None => Ok(Look::Done),
     }
+}
+
+/// Where the invocations of a history go one after the other: this one is through, the next may go on.
+pub(super) async fn release_next_in_history(
+    services: &Services,
+    head: &Head,
+) -> Result<(), StoreError> {
+    if services.settings.history_local_serial_workflow_scheduling {
+        invocations::signal_younger_in_history(&services.store, head).await?;
+        services.signals.invocations_changed();
+    }
+    Ok(())
 }
 
 /// Galaxy's maximum_workflow_invocation_duration, counted from the creation.

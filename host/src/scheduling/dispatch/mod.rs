@@ -34,6 +34,8 @@ use crate::store::scheduling::settle::{self, JobEnd};
 const REPORTS: usize = 512;
 /// Ready jobs kept in memory; the rest stays in the database until these are gone.
 const READY_KEPT: usize = 10_000;
+/// What the owner of a job reads whose handling hit a fault of ours; the log has the fault.
+const BROKEN: &str = "The server failed to handle this job.";
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
@@ -251,15 +253,14 @@ impl Dispatcher {
                 }
             }
         };
-        let collected = unbroken("collecting results", || -> Vec<JobEnd> {
-            ended
-                .iter()
-                .map(|(held, report)| collect::collect(&services, held, report, &actions))
-                .collect()
+        let now = services.clock.now_ms();
+        let ends = ended.iter().map(|(held, report)| {
+            unbroken("collecting the results of a job", || {
+                collect::collect(&services, held, report, &actions)
+            })
+            .unwrap_or_else(|| failed(&held.prepared.dispatch, BROKEN, now))
         });
-        let Some(ends) = collected else {
-            return Ok(());
-        };
+        let ends: Vec<JobEnd> = ends.collect();
         self.store_ends(ends).await?;
         let directories = ended.into_iter().map(|(held, _)| held.prepared.directory);
         self.leftovers.add(directories, Instant::now());
@@ -422,12 +423,7 @@ impl Dispatcher {
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
-        let written = unbroken("preparing jobs", || {
-            prepare::write_all(&services, chosen, loaded)
-        });
-        let Some((prepared, broken)) = written else {
-            return Ok(());
-        };
+        let (prepared, broken) = prepare::write_all(&services, chosen, loaded);
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {

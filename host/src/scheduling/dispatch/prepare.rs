@@ -9,6 +9,7 @@ use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
 use super::outcome::failed;
+use super::{BROKEN, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Known};
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
@@ -168,7 +169,9 @@ pub(super) fn write_all(
             }
         };
         match prepare(services, &loaded, dispatch, &ready) {
-            Ok(job) => match write(services, &job) {
+            Ok(job) => match unbroken("writing a job's directory", || write(services, &job))
+                .unwrap_or_else(|| Err(BROKEN.to_owned()))
+            {
                 Ok(job_line) => prepared.push((
                     ready,
                     runner,
