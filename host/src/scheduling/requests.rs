@@ -16,7 +16,7 @@ use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects};
-use crate::store::scheduling::{known, settle};
+use crate::store::scheduling::{known, orders};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -138,7 +138,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
     ) {
         return Ok(false);
     }
-    settle::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
+    orders::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     services.signals.invocations_changed();
     Ok(true)
@@ -146,7 +146,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
 
 /// Puts a paused job back to new, with those that were paused because of it.
 pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreError> {
-    settle::resume(&services.store, job_id, services.clock.now_ms()).await?;
+    orders::resume(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     Ok(())
 }

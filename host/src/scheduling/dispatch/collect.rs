@@ -12,10 +12,10 @@ use super::outcome::{broken_collections, broken_output};
 use super::runners::Held;
 use crate::model::state::{DatasetState, JobState};
 use crate::scheduling::engine::Services;
-use crate::store::scheduling::jobs::OutputSlot;
-use crate::store::scheduling::settle::{
+use crate::store::scheduling::ends::{
     CollectionEnd, EndAction, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd, merge_metadata,
 };
+use crate::store::scheduling::jobs::OutputSlot;
 use crate::tools::datatypes;
 use crate::tools::model::OutputKind;
 use crate::tools::outputs::{self, Collected, CollectedDataset};

@@ -27,8 +27,9 @@ use self::runners::{Held, Runners};
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
-use crate::store::scheduling::settle::{self, JobEnd};
+use crate::store::scheduling::settle;
 
 /// Reports taken from the channel at once: their ends are one transaction.
 const REPORTS: usize = 512;
@@ -242,7 +243,7 @@ impl Dispatcher {
         let mut reader = services.store.reader();
         let ids: Vec<i64> = ended.iter().map(|(held, _)| held.id).collect();
         let actions = loop {
-            match settle::actions(&mut reader, &ids).await {
+            match crate::store::scheduling::ends::actions(&mut reader, &ids).await {
                 Ok(actions) => break actions,
                 Err(error) => {
                     tracing::error!(

@@ -1,10 +1,8 @@
 //! The ends of jobs that left no results.
 
 use crate::model::state::{DatasetState, JobState};
+use crate::store::scheduling::ends::{CollectionEnd, FileFacts, JobEnd, OutputEnd, merge_metadata};
 use crate::store::scheduling::jobs::{Dispatch, OutputSlot};
-use crate::store::scheduling::settle::{
-    CollectionEnd, FileFacts, JobEnd, OutputEnd, merge_metadata,
-};
 
 /// A job that failed without having run, or whose results cannot be used: all its outputs are in error.
 pub(super) fn failed(job: &Dispatch, message: &str, now: i64) -> JobEnd {

@@ -14,9 +14,9 @@ use crate::invoker::known::{Collection, ElementObject, Known};
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
-use crate::store::scheduling::settle::JobEnd;
 use crate::tools::Tool;
 use crate::tools::command::{RenderInputs, render};
 use crate::tools::inputs_json::{

@@ -11,8 +11,8 @@ use super::prepare::{self, Prepared};
 use super::runners::Held;
 use crate::model::state::JobState;
 use crate::store::StoreError;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
-use crate::store::scheduling::settle::JobEnd;
 
 impl Dispatcher {
     /// Asks every runner about the jobs it had.

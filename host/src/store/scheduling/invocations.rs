@@ -202,7 +202,7 @@ async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<boo
         .iter()
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
-    super::settle::discard_outputs(tx, &gone, now).await?;
+    super::dependants::discard_outputs(tx, &gone, now).await?;
     let history = gone
         .iter()
         .map(|id| args![*id, "deleted", None::<String>, now])
