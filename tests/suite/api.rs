@@ -594,3 +594,31 @@ fn no_answer_and_no_log_tells_a_key() {
         "the log tells a key"
     );
 }
+
+/// The most memory that a process has had resident so far, in bytes.
+fn peak_memory(pid: i32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running server");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());
+    kilobytes.expect("a number of kilobytes") * 1024
+}
+
+#[test]
+fn a_large_upload_is_never_in_memory() {
+    const SIZE: usize = 120 << 20;
+    let server = TestServer::start();
+    let ada = server.client();
+    let history = ada.create_history("large");
+    let targets = json!([{"destination": {"type": "hdas"}, "elements": [{"src": "files", "ext": "txt", "dbkey": "?"}]}]).to_string();
+    let mut content = vec![b'x'; SIZE];
+    content.chunks_mut(64).for_each(|line| line[line.len() - 1] = b'\n');
+    let fields = [("history_id", history.as_str()), ("targets", targets.as_str())];
+    let (kind, body) = form(&fields, ("files_0|file_data", "large.txt", &content));
+    let before = peak_memory(server.pid());
+    let answer = ada
+        .send("POST", "/api/tools/fetch", &[("content-type", &kind)], &body)
+        .ok();
+    assert_eq!(answer["outputs"][0]["file_size"], SIZE);
+    let grown = peak_memory(server.pid()).saturating_sub(before);
+    assert!(grown < 40 << 20, "{grown} bytes more were resident");
+}
