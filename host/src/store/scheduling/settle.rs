@@ -18,7 +18,8 @@ use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placehold
 #[derive(Debug, Clone)]
 pub struct JobEnd {
     pub job_id: i64,
-    /// Ok or error. A job that was to be stopped ends as deleted whatever stands here.
+    /// Ok or error; or paused, for a job that was about to start. A job that was to be stopped ends as deleted
+    /// whatever stands here.
     pub state: JobState,
     pub exit_code: Option<i64>,
     pub stdout: String,
@@ -106,6 +107,10 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
         batch.histories.insert(recorded.history_id);
         if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
             stopped(&mut tx, &end, now, &mut batch).await?;
+        } else if end.state == JobState::Paused {
+            let info = end.info.as_deref().unwrap_or_default();
+            let outputs = pause(&mut tx, &[end.job_id], info, now, &mut batch).await?;
+            batch.failed.extend(outputs);
         } else {
             ended(&mut tx, store, end, recorded, now, &mut batch).await?;
         }
@@ -418,7 +423,7 @@ async fn pause_dependants(tx: &mut Tx, batch: &mut Batch, now: i64) -> Result<()
 async fn pause(
     tx: &mut Tx,
     jobs: &[i64],
-    info: &'static str,
+    info: &str,
     now: i64,
     batch: &mut Batch,
 ) -> Result<Vec<i64>, StoreError> {
