@@ -125,6 +125,7 @@ keys! {
     "force_beta_workflow_scheduled_min_steps", "250", "Old-style submissions with more steps go to the background.";
     "force_beta_workflow_scheduled_for_collections", "false", "Old-style submissions with collection inputs go to the background.";
     "enable_beta_workflow_modules", "false", "Offer pause and other step types of plugins to editors.";
+    "enable_user_defined_tools", "false", "Users may define tools; their commands run as the server's own user, uncontained.";
     "log_level", "info", "error, warn, info, debug or trace, or directives such as info,plugin=debug.";
     "log_format", "text", "text or json.";
 }
@@ -247,6 +248,7 @@ fn doors(options: &mut Options<'_>) -> Settings {
         fits.then(|| key.to_owned())
             .ok_or("Give at least 8 characters without blanks.")
     });
+    let user_tools = options.flag("enable_user_defined_tools");
     Settings {
         brand: options.text("brand").unwrap_or(usual.brand),
         bootstrap_admin_api_key: key,
@@ -256,6 +258,7 @@ fn doors(options: &mut Options<'_>) -> Settings {
         upload_max_bytes: options
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
+        enable_user_defined_tools: user_tools.unwrap_or(usual.enable_user_defined_tools),
         ..usual
     }
 }

@@ -611,12 +611,22 @@ fn a_large_upload_is_never_in_memory() {
     let history = ada.create_history("large");
     let targets = json!([{"destination": {"type": "hdas"}, "elements": [{"src": "files", "ext": "txt", "dbkey": "?"}]}]).to_string();
     let mut content = vec![b'x'; SIZE];
-    content.chunks_mut(64).for_each(|line| line[line.len() - 1] = b'\n');
-    let fields = [("history_id", history.as_str()), ("targets", targets.as_str())];
+    content
+        .chunks_mut(64)
+        .for_each(|line| line[line.len() - 1] = b'\n');
+    let fields = [
+        ("history_id", history.as_str()),
+        ("targets", targets.as_str()),
+    ];
     let (kind, body) = form(&fields, ("files_0|file_data", "large.txt", &content));
     let before = peak_memory(server.pid());
     let answer = ada
-        .send("POST", "/api/tools/fetch", &[("content-type", &kind)], &body)
+        .send(
+            "POST",
+            "/api/tools/fetch",
+            &[("content-type", &kind)],
+            &body,
+        )
         .ok();
     assert_eq!(answer["outputs"][0]["file_size"], SIZE);
     let grown = peak_memory(server.pid()).saturating_sub(before);

@@ -111,6 +111,13 @@ fn galaxys_options_keep_their_names_and_meanings() {
 }
 
 #[test]
+fn users_may_define_tools_only_where_the_operator_says_so() {
+    assert!(!from_file("").doors.enable_user_defined_tools);
+    let config = from_file("enable_user_defined_tools = true");
+    assert!(config.doors.enable_user_defined_tools);
+}
+
+#[test]
 fn all_faults_are_told_at_once_with_line_and_remedy() {
     let faults =
         faults_of("listen = 'nowhere'\n\nlisen = 'x'\nupload_max_bytes = '5'\ntool_dirs = 3");

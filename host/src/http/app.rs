@@ -43,6 +43,9 @@ pub struct Settings {
     pub body_max_bytes: usize,
     /// The longest upload.
     pub upload_max_bytes: u64,
+    /// Users may define tools. Their commands run as the server does, without a container, so this is for servers whose
+    /// users may do all that the server may.
+    pub enable_user_defined_tools: bool,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
@@ -55,6 +58,7 @@ impl Default for Settings {
             bootstrap_admin_api_key: None,
             body_max_bytes: 64 << 20,
             upload_max_bytes: 100 << 30,
+            enable_user_defined_tools: false,
             page_default: 500,
             page_max: 10_000,
         }

@@ -26,6 +26,16 @@ pub(super) fn failed(job: &Dispatch, message: &str, now: i64) -> JobEnd {
     }
 }
 
+/// A job that cannot start for now, and its outputs with it.
+pub(super) fn paused(job: &Dispatch, info: &'static str, now: i64) -> JobEnd {
+    JobEnd {
+        state: JobState::Paused,
+        outputs: Vec::new(),
+        collections: Vec::new(),
+        ..failed(job, info, now)
+    }
+}
+
 /// An output of a job that failed.
 pub(super) fn broken_output(output: &OutputSlot, info: Option<&str>) -> OutputEnd {
     OutputEnd {

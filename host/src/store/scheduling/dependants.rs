@@ -54,7 +54,7 @@ pub(super) async fn pause_dependants(
 pub(super) async fn pause(
     tx: &mut Tx,
     jobs: &[i64],
-    info: &'static str,
+    info: &str,
     now: i64,
     batch: &mut Batch,
 ) -> Result<Vec<i64>, StoreError> {

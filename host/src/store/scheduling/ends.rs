@@ -12,7 +12,8 @@ use crate::store::db::{Query, StoreError, blocks, placeholders};
 #[derive(Debug, Clone)]
 pub struct JobEnd {
     pub job_id: i64,
-    /// Ok or error. A job that was to be stopped ends as deleted whatever stands here.
+    /// Ok or error; or paused, for a job that was about to start. A job that was to be stopped ends as deleted
+    /// whatever stands here.
     pub state: JobState,
     pub exit_code: Option<i64>,
     pub stdout: String,

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::dependants::{
-    Batch, discard_outputs, pause_dependants, release_dependants, signal_invocations,
+    Batch, discard_outputs, pause, pause_dependants, release_dependants, signal_invocations,
 };
 use super::ends::{CollectionEnd, JobEnd, NewDataset};
 use super::jobs::ReadyJob;
@@ -39,6 +39,10 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
         batch.histories.insert(recorded.history_id);
         if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
             stopped(&mut tx, &end, now, &mut batch).await?;
+        } else if end.state == JobState::Paused {
+            let info = end.info.as_deref().unwrap_or_default();
+            let outputs = pause(&mut tx, &[end.job_id], info, now, &mut batch).await?;
+            batch.failed.extend(outputs);
         } else {
             ended(&mut tx, store, end, recorded, now, &mut batch).await?;
         }
