@@ -111,10 +111,18 @@ fn galaxys_options_keep_their_names_and_meanings() {
 }
 
 #[test]
-fn users_may_define_tools_only_where_the_operator_says_so() {
-    assert!(!from_file("").doors.enable_user_defined_tools);
-    let config = from_file("enable_user_defined_tools = true");
-    assert!(config.doors.enable_user_defined_tools);
+fn users_may_define_tools_where_only_this_machine_reaches_or_the_operator_says_so() {
+    for (file, allowed) in [
+        ("", true),
+        ("listen = '[::1]:0'", true),
+        ("listen = 'localhost:80'", true),
+        ("listen = '0.0.0.0:80'", false),
+        ("listen = '192.0.2.1:80'", false),
+        ("listen = '0.0.0.0:80'\nenable_user_defined_tools = true", true),
+        ("enable_user_defined_tools = false", false),
+    ] {
+        assert_eq!(from_file(file).doors.enable_user_defined_tools, allowed, "{file}");
+    }
 }
 
 #[test]
