@@ -118,10 +118,17 @@ fn users_may_define_tools_where_only_this_machine_reaches_or_the_operator_says_s
         ("listen = 'localhost:80'", true),
         ("listen = '0.0.0.0:80'", false),
         ("listen = '192.0.2.1:80'", false),
-        ("listen = '0.0.0.0:80'\nenable_user_defined_tools = true", true),
+        (
+            "listen = '0.0.0.0:80'\nenable_user_defined_tools = true",
+            true,
+        ),
         ("enable_user_defined_tools = false", false),
     ] {
-        assert_eq!(from_file(file).doors.enable_user_defined_tools, allowed, "{file}");
+        assert_eq!(
+            from_file(file).doors.enable_user_defined_tools,
+            allowed,
+            "{file}"
+        );
     }
 }
 

@@ -71,7 +71,13 @@ impl Monitor {
     async fn round(&mut self) -> Result<Idle, StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
-        let (_, next_wake) = invocations::wake_due(&services.store, now).await?;
+        // A plugin that asks for it is asked about everything that waits for an instant.
+        let due = if services.signals.take_wake() {
+            i64::MAX
+        } else {
+            now
+        };
+        let (_, next_wake) = invocations::wake_due(&services.store, due).await?;
         self.faulty.retain(|_, until| *until > Instant::now());
         let mut found = Vec::new();
         let mut after = 0;

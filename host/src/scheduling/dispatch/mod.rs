@@ -23,7 +23,7 @@ use self::leftovers::Leftovers;
 use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
-use self::runners::{Held, Runners};
+use self::runners::{Held, Runners, Told};
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
@@ -309,9 +309,10 @@ impl Dispatcher {
                 continue;
             }
             match self.runners.cancel(job.id) {
-                Some(true) => drop(self.stopping.insert(job.id)),
-                // The runner has never heard of it, or nobody has it.
-                Some(false) | None => gone.push(job.id),
+                Told::Stopping => drop(self.stopping.insert(job.id)),
+                Told::Nobody => gone.push(job.id),
+                // Asked again with the next look.
+                Told::Later => {}
             }
         }
         if gone.is_empty() {
