@@ -1,6 +1,6 @@
 //! The request of an invocation, such that sending it again runs the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,6 +15,7 @@ use crate::http::workflows;
 use crate::invocation_request::tool_request::encoded;
 use crate::model::invocation::{RequestParameterKind as Kind, meta};
 use crate::model::revision::Revision;
+use crate::model::workflow::WorkflowDescription;
 use crate::store::Reader;
 use crate::store::invocations::{StoredRequest, load_request};
 
@@ -31,10 +32,14 @@ pub async fn request(
     let revision = workflows::find::revision(&app, &mut q, invocation.workflow_id).await?;
     let stored = load_request(&mut q, invocation.id).await?;
     let mut inputs = Map::new();
+    let by_name = every_input_has_a_name(&revision.description);
     let index = |step_id: i64| {
-        revision
-            .order_index_of(step_id)
-            .map(|index| index.to_string())
+        let index = revision.order_index_of(step_id)?;
+        let label = revision.description.step(index)?.effective_label();
+        match label.filter(|_| by_name) {
+            Some(label) => Some(label.to_owned()),
+            None => Some(index.to_string()),
+        }
     };
     for (list, src) in [
         (&stored.input_datasets, "hda"),
@@ -63,11 +68,12 @@ pub async fn request(
     };
     let is = |name: &str| stored.meta(name) == Some("true");
     let parameters = parameters(&app, &mut q, &revision, &stored).await?;
-    let mut shape = json!({
+    // Whether the inputs were copied is not part of it, as in Galaxy: its presence would decide for the next run.
+    let shape = json!({
         "workflow_id": app.encode(invocation.workflow_id),
         "history_id": app.encode(invocation.history_id),
         "inputs": inputs,
-        "inputs_by": "step_index|step_uuid",
+        "inputs_by": if by_name { "name" } else { "step_index|step_uuid" },
         "replacement_params": texts(Kind::Replacement),
         "resource_params": texts(Kind::Resource),
         "use_cached_job": is(meta::USE_CACHED_JOB),
@@ -80,10 +86,15 @@ pub async fn request(
         "parameters": parameters,
         "parameters_normalized": true,
     });
-    if stored.meta(meta::COPY_INPUTS_TO_HISTORY) == Some("false") {
-        shape["no_add_to_history"] = json!(true);
-    }
     Ok(Json(shape))
+}
+
+/// Whether clients can tell the inputs apart by their labels, as BioBlend does when it changes some for another run.
+fn every_input_has_a_name(workflow: &WorkflowDescription) -> bool {
+    let mut seen = HashSet::new();
+    workflow
+        .input_steps()
+        .all(|step| step.effective_label().is_some_and(|label| seen.insert(label)))
 }
 
 /// The overrides by order_index; those inside subworkflows as `<inner index>|name`.

@@ -119,7 +119,7 @@ async fn an_invocation_is_stored_copied_into_its_history_and_shown() {
         .get(&format!("/api/invocations/{id}/request"))
         .await
         .ok();
-    assert_eq!(request["inputs"]["1"], json!(7));
+    assert_eq!(request["inputs"]["n"], json!(7));
     assert_eq!(request["parameters"]["2"], json!({"count": 9}));
     assert_eq!(request["replacement_params"], json!({"a": "b"}));
     let again = format!(

@@ -64,6 +64,10 @@ pub fn detailed(
         steps.insert(name, step_shape(app, step, key(index), inner, &key));
     }
     let mut shape = summary(app, stored);
+    if revision.id != stored.latest_workflow_id {
+        // An earlier revision goes by the name that it had.
+        shape.insert("name".to_owned(), json!(description.name));
+    }
     let digest = Sha256::digest(stored.owner_email.trim().to_lowercase().as_bytes());
     shape.extend(object(json!({
         "annotation": stored.annotation,
