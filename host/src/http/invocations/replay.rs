@@ -92,9 +92,10 @@ pub async fn request(
 /// Whether clients can tell the inputs apart by their labels, as BioBlend does when it changes some for another run.
 fn every_input_has_a_name(workflow: &WorkflowDescription) -> bool {
     let mut seen = HashSet::new();
-    workflow
-        .input_steps()
-        .all(|step| step.effective_label().is_some_and(|label| seen.insert(label)))
+    workflow.input_steps().all(|step| {
+        step.effective_label()
+            .is_some_and(|label| seen.insert(label))
+    })
 }
 
 /// The overrides by order_index; those inside subworkflows as `<inner index>|name`.

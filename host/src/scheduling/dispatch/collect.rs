@@ -24,12 +24,7 @@ use crate::tools::outputs::{self, Collected, CollectedDataset};
 pub(super) const LOG_KEPT: usize = 32 << 10;
 
 /// Reads what the job left and moves its results into place. Blocks.
-pub(super) fn collect(
-    services: &Services,
-    held: &Held,
-    report: &JobReport,
-    actions: &HashMap<i64, Vec<EndAction>>,
-) -> JobEnd {
+pub(super) fn collect(services: &Services, held: &Held, report: &JobReport) -> JobEnd {
     let job = &held.prepared;
     let directory = &job.directory;
     let mut end = JobEnd {
@@ -54,10 +49,7 @@ pub(super) fn collect(
     let fault = match verdict(report) {
         Some(fault) => Some(fault),
         None => match gather(services, held) {
-            Ok(gathered) => {
-                let actions = actions.get(&held.id).map(Vec::as_slice).unwrap_or_default();
-                place(services, held, gathered, actions, &mut end).err()
-            }
+            Ok(gathered) => place(services, held, gathered, &job.dispatch.actions, &mut end).err(),
             Err(fault) => Some(fault),
         },
     };

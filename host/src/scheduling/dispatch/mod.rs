@@ -240,24 +240,10 @@ impl Dispatcher {
     /// Collects results and stores them, however long the database makes us wait: an end must not be lost.
     async fn settle(&mut self, ended: Vec<(Held, JobReport)>) -> Result<(), StoreError> {
         let services = self.services.clone();
-        let mut reader = services.store.reader();
-        let ids: Vec<i64> = ended.iter().map(|(held, _)| held.id).collect();
-        let actions = loop {
-            match crate::store::scheduling::ends::actions(&mut reader, &ids).await {
-                Ok(actions) => break actions,
-                Err(error) => {
-                    tracing::error!(
-                        "the actions of jobs that ended could not be read yet: {}",
-                        crate::errors::chain(&error)
-                    );
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        };
         let now = services.clock.now_ms();
         let ends = ended.iter().map(|(held, report)| {
             unbroken("collecting the results of a job", || {
-                collect::collect(&services, held, report, &actions)
+                collect::collect(&services, held, report)
             })
             .unwrap_or_else(|| failed(&held.prepared.dispatch, BROKEN, now))
         });

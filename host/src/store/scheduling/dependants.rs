@@ -126,17 +126,33 @@ pub async fn release_dependants(
 pub(super) async fn signal_invocations(tx: &mut Tx, batch: &Batch) -> Result<bool, StoreError> {
     let mut signalled = 0;
     let datasets: Vec<i64> = batch.usable.iter().chain(&batch.failed).copied().collect();
-    for (kind, items) in [("dataset", &datasets), ("job", &batch.jobs)] {
-        for block in blocks(items) {
-            let sql = format!(
-                "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id IN
-                    (SELECT workflow_invocation_id FROM workflow_invocation_wait WHERE kind = $1 AND item_id IN ({}))",
-                placeholders(2, block.len())
-            );
-            let mut arguments = args![kind];
-            arguments.extend(ids(block));
-            signalled += tx.run(sql, arguments).await?;
+    let waited_for = |kind: &str, from: usize, count: usize| {
+        format!(
+            "SELECT workflow_invocation_id FROM workflow_invocation_wait WHERE kind = '{kind}' AND item_id IN ({})",
+            placeholders(from, count)
+        )
+    };
+    let (mut datasets, mut jobs) = (blocks(&datasets), blocks(&batch.jobs));
+    loop {
+        let (some_datasets, some_jobs) = (datasets.next(), jobs.next());
+        let items: Vec<i64> = [some_datasets, some_jobs]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .copied()
+            .collect();
+        let before = some_datasets.map_or(0, <[i64]>::len);
+        let of_datasets = some_datasets.map(|d| waited_for("dataset", 1, d.len()));
+        let of_jobs = some_jobs.map(|j| waited_for("job", before + 1, j.len()));
+        let found: Vec<String> = of_datasets.into_iter().chain(of_jobs).collect();
+        if found.is_empty() {
+            break;
         }
+        let sql = format!(
+            "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id IN ({})",
+            found.join(" UNION ALL ")
+        );
+        signalled += tx.run(sql, ids(&items)).await?;
     }
     let invocations: Vec<i64> = batch.invocations.iter().copied().collect();
     for block in blocks(&invocations) {

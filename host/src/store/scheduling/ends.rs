@@ -1,12 +1,8 @@
 //! How jobs end, as values.
 
-use std::collections::HashMap;
-
 use serde_json::{Value, json};
 
-use super::known::ids;
 use crate::model::state::{DatasetState, JobState};
-use crate::store::db::{Query, StoreError, blocks, placeholders};
 
 /// How a job ended.
 #[derive(Debug, Clone)]
@@ -75,29 +71,6 @@ pub struct NewDataset {
     pub visible: bool,
     pub file: FileFacts,
     pub output_name: String,
-}
-
-/// The actions that are carried out when jobs end, by job.
-pub async fn actions(
-    q: &mut impl Query,
-    job_ids: &[i64],
-) -> Result<HashMap<i64, Vec<EndAction>>, StoreError> {
-    let mut found: HashMap<i64, Vec<EndAction>> = HashMap::new();
-    for block in blocks(job_ids) {
-        let sql = format!(
-            "SELECT a.job_id, p.action_type, p.output_name, p.action_arguments FROM post_job_action_association a
-             JOIN post_job_action p ON p.id = a.post_job_action_id WHERE a.job_id IN ({})",
-            placeholders(1, block.len())
-        );
-        for row in q.all(sql, ids(block)).await? {
-            found.entry(row.get(0)?).or_default().push(EndAction {
-                action_type: row.get(1)?,
-                output_name: row.get(2)?,
-                arguments: row.json(3)?,
-            });
-        }
-    }
-    Ok(found)
 }
 
 /// A post-job action that is carried out when a job ends.

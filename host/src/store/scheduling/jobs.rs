@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::ends::EndAction;
 use super::known::ids;
 use super::objects::{Owner, insert_state_history};
 use crate::args;
@@ -130,6 +131,8 @@ pub struct Dispatch {
     pub inputs: Vec<InputSlot>,
     pub outputs: Vec<OutputSlot>,
     pub output_collections: Vec<OutputCollectionSlot>,
+    /// What is to be done when it ends.
+    pub actions: Vec<EndAction>,
 }
 
 /// A dataset that a job reads.
@@ -162,84 +165,99 @@ pub struct OutputCollectionSlot {
     pub collection_type: String,
 }
 
-/// Everything about some jobs, in the order asked for; jobs that are gone are left out.
+/// Everything about some jobs, in the order asked for; jobs that are gone are left out. One statement: this stands
+/// between the end of a job and the start of the next.
 pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, StoreError> {
     let mut found: HashMap<i64, Dispatch> = HashMap::with_capacity(job_ids.len());
     for block in blocks(job_ids) {
-        let list = placeholders(1, block.len());
-        let sql = format!(
-            "SELECT id, state, tool_id, tool_version, dynamic_tool_id FROM job WHERE id IN ({list})"
-        );
+        let sql = parts_statement(&placeholders(1, block.len()));
         for row in q.all(sql, ids(block)).await? {
-            let id = row.get(0)?;
-            let job = Dispatch {
-                id,
-                state: super::progress::job_state(row.get(1)?)?,
-                tool_id: row.get(2)?,
-                tool_version: row.get(3)?,
-                dynamic_tool_id: row.get(4)?,
-                params: Value::Object(Map::new()),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                output_collections: Vec::new(),
-            };
-            found.insert(id, job);
-        }
-        let sql = format!("SELECT job_id, name, value FROM job_parameter WHERE job_id IN ({list})");
-        for row in q.all(sql, ids(block)).await? {
-            if let Some(Value::Object(params)) = found
-                .get_mut(&row.get::<i64>(0)?)
-                .map(|job| &mut job.params)
-            {
-                params.insert(row.get(1)?, row.json(2)?);
-            }
-        }
-        let sql = format!(
-            "SELECT job_id, name, hda_id, element_identifier FROM job_to_input_dataset WHERE job_id IN ({list}) ORDER BY job_id, id"
-        );
-        for row in q.all(sql, ids(block)).await? {
-            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
-                job.inputs.push(InputSlot {
-                    name: row.get(1)?,
-                    hda_id: row.get(2)?,
-                    element_identifier: row.get(3)?,
-                });
-            }
-        }
-        let sql = format!(
-            "SELECT o.job_id, o.name, a.id, a.dataset_id, a.extension, a.name, a.visible, a.metadata
-             FROM job_to_output_dataset o
-             JOIN history_dataset_association a ON a.id = o.hda_id WHERE o.job_id IN ({list}) ORDER BY o.job_id, o.id"
-        );
-        for row in q.all(sql, ids(block)).await? {
-            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
-                job.outputs.push(OutputSlot {
-                    name: row.get(1)?,
-                    hda_id: row.get(2)?,
-                    dataset_id: row.get(3)?,
-                    extension: row.get(4)?,
-                    hda_name: row.get(5)?,
-                    visible: row.get(6)?,
-                    metadata: row.get(7)?,
-                });
-            }
-        }
-        let sql = format!(
-            "SELECT o.job_id, o.name, o.collection_id, o.hdca_id, c.collection_type FROM job_to_output_dataset_collection o
-             JOIN dataset_collection c ON c.id = o.collection_id WHERE o.job_id IN ({list}) ORDER BY o.job_id, o.id"
-        );
-        for row in q.all(sql, ids(block)).await? {
-            if let Some(job) = found.get_mut(&row.get::<i64>(0)?) {
-                job.output_collections.push(OutputCollectionSlot {
-                    name: row.get(1)?,
-                    collection_id: row.get(2)?,
-                    hdca_id: row.get(3)?,
-                    collection_type: row.get(4)?,
-                });
-            }
+            add_part(&mut found, &row)?;
         }
     }
     Ok(job_ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// Job, which part, its place within the part, four texts, two numbers.
+fn parts_statement(list: &str) -> String {
+    format!(
+        "SELECT id AS job_id, 0 AS part, 0 AS n, state AS a, tool_id AS b, tool_version AS c, CAST(NULL AS TEXT) AS d,
+                dynamic_tool_id AS x, CAST(NULL AS BIGINT) AS y
+         FROM job WHERE id IN ({list})
+         UNION ALL
+         SELECT job_id, 1, 0, name, value, NULL, NULL, NULL, NULL FROM job_parameter WHERE job_id IN ({list})
+         UNION ALL
+         SELECT job_id, 2, id, name, element_identifier, NULL, NULL, hda_id, NULL
+         FROM job_to_input_dataset WHERE job_id IN ({list})
+         UNION ALL
+         SELECT o.job_id, CASE WHEN a.visible THEN 3 ELSE 4 END, o.id, o.name, a.extension, a.name, a.metadata, a.id, a.dataset_id
+         FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id WHERE o.job_id IN ({list})
+         UNION ALL
+         SELECT o.job_id, 5, o.id, o.name, c.collection_type, NULL, NULL, o.collection_id, o.hdca_id
+         FROM job_to_output_dataset_collection o JOIN dataset_collection c ON c.id = o.collection_id WHERE o.job_id IN ({list})
+         UNION ALL
+         SELECT a.job_id, 6, p.id, p.action_type, p.output_name, p.action_arguments, NULL, NULL, NULL
+         FROM post_job_action_association a JOIN post_job_action p ON p.id = a.post_job_action_id WHERE a.job_id IN ({list})
+         ORDER BY 1, 2, 3"
+    )
+}
+
+fn add_part(found: &mut HashMap<i64, Dispatch>, row: &Row) -> Result<(), StoreError> {
+    let id: i64 = row.get(0)?;
+    let part: i64 = row.get(1)?;
+    if part == 0 {
+        let job = Dispatch {
+            id,
+            state: super::progress::job_state(row.get(3)?)?,
+            tool_id: row.get(4)?,
+            tool_version: row.get(5)?,
+            dynamic_tool_id: row.get(7)?,
+            params: Value::Object(Map::new()),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            output_collections: Vec::new(),
+            actions: Vec::new(),
+        };
+        found.insert(id, job);
+        return Ok(());
+    }
+    // The job itself comes first.
+    let Some(job) = found.get_mut(&id) else {
+        return Ok(());
+    };
+    match part {
+        1 => {
+            if let Value::Object(params) = &mut job.params {
+                params.insert(row.get(3)?, row.json(4)?);
+            }
+        }
+        2 => job.inputs.push(InputSlot {
+            name: row.get(3)?,
+            hda_id: row.get(7)?,
+            element_identifier: row.get(4)?,
+        }),
+        3 | 4 => job.outputs.push(OutputSlot {
+            name: row.get(3)?,
+            hda_id: row.get(7)?,
+            dataset_id: row.get(8)?,
+            extension: row.get(4)?,
+            hda_name: row.get(5)?,
+            visible: part == 3,
+            metadata: row.get(6)?,
+        }),
+        5 => job.output_collections.push(OutputCollectionSlot {
+            name: row.get(3)?,
+            collection_id: row.get(7)?,
+            hdca_id: row.get(8)?,
+            collection_type: row.get(4)?,
+        }),
+        _ => job.actions.push(EndAction {
+            action_type: row.get(3)?,
+            output_name: row.get(4)?,
+            arguments: row.json(5)?,
+        }),
+    }
+    Ok(())
 }
 
 /// A job that is about to be handed to a runner.
