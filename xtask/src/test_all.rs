@@ -11,15 +11,10 @@ use crate::{build, interrupt};
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// Leave out what needs PostgreSQL
-    #[arg(long)]
-    no_postgres: bool,
     /// Only the tests whose names contain one of these
     filter: Vec<String>,
 }
 
-/// Set to `off` for tests that need PostgreSQL and should not run.
-const POSTGRES_VARIABLE: &str = "BARYCENTER_TEST_POSTGRES";
 /// Names a file: a test that cannot run here appends one line to it, what is left out and how to get it.
 const LEFT_OUT_VARIABLE: &str = "BARYCENTER_TEST_LEFT_OUT";
 
@@ -30,16 +25,11 @@ struct Need {
     remedy: &'static str,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 2] = [
     Need {
         name: "a nightly compiler (plugins built by another compiler than the server)",
         is_here: has_nightly,
         remedy: "rustup toolchain install nightly --profile minimal",
-    },
-    Need {
-        name: "PostgreSQL (the store and several handlers on it)",
-        is_here: has_postgres,
-        remedy: "apt-get install postgresql",
     },
     Need {
         name: "Python with venv (the API through its Python clients)",
@@ -90,9 +80,6 @@ fn test(options: &Options, notes: &Path) -> Result<(Totals, bool)> {
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(LEFT_OUT_VARIABLE, notes);
-    if options.no_postgres {
-        command.env(POSTGRES_VARIABLE, "off");
-    }
     if !options.filter.is_empty() {
         command.arg("--").args(&options.filter);
     }
@@ -170,9 +157,6 @@ fn left_out(options: &Options, ignored: u64, notes: &Path) -> Result<Vec<String>
         .filter(|need| !(need.is_here)())
         .map(|need| format!("{}: missing here; {}", need.name, need.remedy))
         .collect();
-    if options.no_postgres {
-        lines.push("PostgreSQL: asked for by --no-postgres".to_owned());
-    }
     if !options.filter.is_empty() {
         lines.push(format!(
             "tests that do not match {}",
@@ -201,22 +185,6 @@ fn has_nightly() -> bool {
 
 fn has_python() -> bool {
     runs(Command::new("python3").args(["-c", "import venv, ensurepip"]))
-}
-
-/// Debian keeps the server's programs out of the search path.
-fn has_postgres() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let debian = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let folders =
-        std::env::split_paths(&path).chain(debian.map(|version| version.path().join("bin")));
-    let found: Vec<PathBuf> = folders
-        .map(|folder| folder.join("initdb"))
-        .filter(|file| file.is_file())
-        .collect();
-    !found.is_empty()
 }
 
 fn runs(command: &mut Command) -> bool {
@@ -266,10 +234,7 @@ mod tests {
             "Slurm: apt-get install slurmctld\n\nSlurm: apt-get install slurmctld\n",
         )
         .unwrap();
-        let options = Options {
-            no_postgres: true,
-            filter: Vec::new(),
-        };
+        let options = Options { filter: Vec::new() };
         let lines = left_out(&options, 0, notes.path()).unwrap();
         assert_eq!(
             lines
@@ -278,7 +243,6 @@ mod tests {
                 .count(),
             1
         );
-        assert!(lines.contains(&"PostgreSQL: asked for by --no-postgres".to_owned()));
         assert!(!lines.iter().any(|line| line.contains("ignored")));
     }
 }
