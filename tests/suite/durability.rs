@@ -25,7 +25,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 }
@@ -39,7 +42,8 @@ fn check_marks(server: &TestServer, invocation: &str, file: &Path, count: usize)
     let mut lost = 0;
     for n in 0..count {
         let label = format!("m{n}");
-        let step = step(&done, &label).unwrap_or_else(|| panic!("{label} was never reached: {done:#}"));
+        let step =
+            step(&done, &label).unwrap_or_else(|| panic!("{label} was never reached: {done:#}"));
         let job = &step["jobs"][0];
         let times = made.get(&label).copied().unwrap_or(0);
         match job["state"].as_str() {
@@ -49,9 +53,14 @@ fn check_marks(server: &TestServer, invocation: &str, file: &Path, count: usize)
             }
             Some("error") => {
                 assert!(times <= 1, "{label} was lost and ran {times} times");
-                let job = ada.get(&format!("/api/jobs/{}?full=true", text(job, "id"))).ok();
+                let job = ada
+                    .get(&format!("/api/jobs/{}?full=true", text(job, "id")))
+                    .ok();
                 let record = job.to_string();
-                assert!(record.contains("lost") || record.contains("restart"), "{label} does not say why: {job:#}");
+                assert!(
+                    record.contains("lost") || record.contains("restart"),
+                    "{label} does not say why: {job:#}"
+                );
                 lost += 1;
             }
             // What follows a lost job.
@@ -75,7 +84,11 @@ fn fifty(setup: Setup, count: usize, seconds: &str) -> Fifty {
     let history = ada.create_history("marks");
     let workflow = ada.import_yaml(&workflows::marks(count, &file, seconds));
     let invocation = ada.invoke(&workflow, &history, &json!({}));
-    Fifty { server, file, invocation }
+    Fifty {
+        server,
+        file,
+        invocation,
+    }
 }
 
 fn killed_at_random_moments(seed: u64) {
@@ -112,11 +125,21 @@ fn a_job_that_runs_on_through_a_kill_is_found_again_and_keeps_its_result() {
     );
     let history = ada.create_history("kill");
     let data = ada.upload(&history, "data", "x\n");
-    let workflow = ada.import_yaml(&workflows::steps(&[("slow", &script, "data"), ("next", "cat $INPUT > out.txt", "slow/out")]));
-    let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+    let workflow = ada.import_yaml(&workflows::steps(&[
+        ("slow", &script, "data"),
+        ("next", "cat $INPUT > out.txt", "slow/out"),
+    ]));
+    let invocation = ada.invoke(
+        &workflow,
+        &history,
+        &json!({"data": {"src": "hda", "id": data}}),
+    );
     eventually("the job starts", || started.exists());
     server.kill9();
-    assert!(!server.job_processes().is_empty(), "a job goes on without its server");
+    assert!(
+        !server.job_processes().is_empty(),
+        "a job goes on without its server"
+    );
     server.restart();
     let ada = server.client();
     ada.wait_for_job(&invocation, "slow", &["running"]);
@@ -144,7 +167,11 @@ fn a_job_that_ends_while_no_server_runs_is_found_with_its_result() {
         let history = ada.create_history("kill");
         let data = ada.upload(&history, "data", "x\n");
         let workflow = ada.import_yaml(&workflows::script(&script));
-        let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+        let invocation = ada.invoke(
+            &workflow,
+            &history,
+            &json!({"data": {"src": "hda", "id": data}}),
+        );
         eventually("the job starts", || started.exists());
         server.kill9();
         std::fs::write(&gate, "").expect("the gate opens");
@@ -165,7 +192,11 @@ fn a_job_that_is_killed_while_no_server_runs_is_an_error_that_says_so() {
     let history = ada.create_history("kill");
     let data = ada.upload(&history, "data", "x\n");
     let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-    let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+    let invocation = ada.invoke(
+        &workflow,
+        &history,
+        &json!({"data": {"src": "hda", "id": data}}),
+    );
     ada.wait_for_job(&invocation, "work", &["running"]);
     server.kill9();
     barycenter_tests::processes::kill_below(&server.data_dir());
@@ -184,7 +215,11 @@ fn a_pause_waits_through_kills_and_an_approval_that_was_answered_is_kept() {
     let history = ada.create_history("pause");
     let data = ada.upload(&history, "data", "hello\n");
     let workflow = ada.import_yaml(REVIEWED);
-    let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+    let invocation = ada.invoke(
+        &workflow,
+        &history,
+        &json!({"data": {"src": "hda", "id": data}}),
+    );
     let before = ada.wait_for_step(&invocation, "review", "scheduled");
     let waiting = ada.wait_for_state(&invocation, &["ready"]);
     server.kill9();
@@ -193,8 +228,12 @@ fn a_pause_waits_through_kills_and_an_approval_that_was_answered_is_kept() {
     let after = ada.wait_for_state(&invocation, &["ready"]);
     assert_eq!(after["uuid"], waiting["uuid"]);
     assert_eq!(step(&after, "review").expect("there")["id"], before["id"]);
-    assert_eq!(step(&after, "review").expect("there")["action"], Value::Null);
-    ada.act(&invocation, &text(&before, "id"), &json!(true)).ok();
+    assert_eq!(
+        step(&after, "review").expect("there")["action"],
+        Value::Null
+    );
+    ada.act(&invocation, &text(&before, "id"), &json!(true))
+        .ok();
     server.kill9();
     server.restart();
     let ada = server.client();
@@ -211,7 +250,11 @@ fn what_was_acknowledged_right_before_a_kill_is_there() {
     let workflow = ada.import_yaml(&workflows::script("cat $INPUT > out.txt"));
     for _ in 0..5 {
         let ada = server.client();
-        let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+        let invocation = ada.invoke(
+            &workflow,
+            &history,
+            &json!({"data": {"src": "hda", "id": data}}),
+        );
         server.kill9();
         server.restart();
         let ada = server.client();
@@ -227,7 +270,11 @@ fn a_cancellation_that_was_answered_is_finished_after_a_kill() {
     let history = ada.create_history("cancel");
     let data = ada.upload(&history, "data", "x\n");
     let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-    let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+    let invocation = ada.invoke(
+        &workflow,
+        &history,
+        &json!({"data": {"src": "hda", "id": data}}),
+    );
     ada.wait_for_job(&invocation, "work", &["running"]);
     ada.delete(&format!("/api/invocations/{invocation}")).ok();
     server.kill9();
@@ -235,7 +282,9 @@ fn a_cancellation_that_was_answered_is_finished_after_a_kill() {
     let ada = server.client();
     ada.wait_for_state(&invocation, &["cancelled"]);
     ada.wait_for_job(&invocation, "work", &["deleted"]);
-    eventually("the job's processes are gone", || server.job_processes().is_empty());
+    eventually("the job's processes are gone", || {
+        server.job_processes().is_empty()
+    });
 }
 
 #[test]
@@ -245,9 +294,16 @@ fn sigterm_leaves_running_jobs_to_be_found_again() {
     let gate = server.folder().join("gate");
     let history = ada.create_history("stop");
     let data = ada.upload(&history, "data", "x\n");
-    let script = format!("until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt", gate.display());
+    let script = format!(
+        "until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt",
+        gate.display()
+    );
     let workflow = ada.import_yaml(&workflows::script(&script));
-    let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+    let invocation = ada.invoke(
+        &workflow,
+        &history,
+        &json!({"data": {"src": "hda", "id": data}}),
+    );
     ada.wait_for_job(&invocation, "work", &["running"]);
     server.stop();
     assert!(!server.job_processes().is_empty());
@@ -291,7 +347,9 @@ fn crashes_at(side: &str) {
             if !server.is_running() {
                 return Some(true);
             }
-            let answer = ada.try_send("GET", &format!("/api/invocations/{invocation}"), &[], b"").ok()?;
+            let answer = ada
+                .try_send("GET", &format!("/api/invocations/{invocation}"), &[], b"")
+                .ok()?;
             (answer.json()["state"] == "completed").then_some(false)
         });
         if dead || !server.is_running() {
@@ -301,8 +359,16 @@ fn crashes_at(side: &str) {
         eprintln!("{place}");
         check_marks(&server, &invocation, &file, 12);
     }
-    for needed in ["iteration:1", "job.dispatch:1", "job.settle:1", "invocation.complete:1"] {
-        assert!(died.contains(&format!("{side}:{needed}")), "no crash at {side}:{needed}: {died:?}");
+    for needed in [
+        "iteration:1",
+        "job.dispatch:1",
+        "job.settle:1",
+        "invocation.complete:1",
+    ] {
+        assert!(
+            died.contains(&format!("{side}:{needed}")),
+            "no crash at {side}:{needed}: {died:?}"
+        );
     }
 }
 
@@ -325,11 +391,23 @@ fn a_crash_around_a_cancellation_leaves_no_process_and_no_doubt() {
             let history = ada.create_history("cancel");
             let data = ada.upload(&history, "data", "x\n");
             let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-            let invocation = ada.invoke(&workflow, &history, &json!({"data": {"src": "hda", "id": data}}));
+            let invocation = ada.invoke(
+                &workflow,
+                &history,
+                &json!({"data": {"src": "hda", "id": data}}),
+            );
             ada.wait_for_job(&invocation, "work", &["running"]);
-            server.restart_with(&[("BARYCENTER_CRASH_AT".to_owned(), format!("{side}:{label}:1"))]);
+            server.restart_with(&[(
+                "BARYCENTER_CRASH_AT".to_owned(),
+                format!("{side}:{label}:1"),
+            )]);
             let ada = server.client();
-            let sent = ada.try_send("DELETE", &format!("/api/invocations/{invocation}"), &[], b"");
+            let sent = ada.try_send(
+                "DELETE",
+                &format!("/api/invocations/{invocation}"),
+                &[],
+                b"",
+            );
             server.wait_for_death();
             server.restart_with(&[]);
             let ada = server.client();
@@ -339,14 +417,21 @@ fn a_crash_around_a_cancellation_leaves_no_process_and_no_doubt() {
             }
             ada.wait_for_state(&invocation, &["cancelled"]);
             ada.wait_for_job(&invocation, "work", &["deleted"]);
-            eventually("the job's processes are gone", || server.job_processes().is_empty());
+            eventually("the job's processes are gone", || {
+                server.job_processes().is_empty()
+            });
         }
     }
 }
 
 #[test]
 fn a_crash_around_a_request_leaves_all_of_it_or_nothing() {
-    for label in ["invocation.create", "workflow.create", "upload", "invocation.action"] {
+    for label in [
+        "invocation.create",
+        "workflow.create",
+        "upload",
+        "invocation.action",
+    ] {
         for side in ["before", "after"] {
             let mut server = TestServer::start();
             let ada = server.client();
@@ -356,11 +441,18 @@ fn a_crash_around_a_request_leaves_all_of_it_or_nothing() {
             let inputs = json!({"data": {"src": "hda", "id": data}});
             let invocation = ada.invoke(&workflow, &history, &inputs);
             let pause = text(&ada.wait_for_step(&invocation, "review", "scheduled"), "id");
-            server.restart_with(&[("BARYCENTER_CRASH_AT".to_owned(), format!("{side}:{label}:1"))]);
+            server.restart_with(&[(
+                "BARYCENTER_CRASH_AT".to_owned(),
+                format!("{side}:{label}:1"),
+            )]);
             let ada = server.client();
             let post = |path: &str, body: Value| {
                 let kind = [("content-type", "application/json")];
-                let method = if label == "invocation.action" { "PUT" } else { "POST" };
+                let method = if label == "invocation.action" {
+                    "PUT"
+                } else {
+                    "POST"
+                };
                 ada.try_send(method, path, &kind, body.to_string().as_bytes())
             };
             let sent = match label {
@@ -375,11 +467,20 @@ fn a_crash_around_a_request_leaves_all_of_it_or_nothing() {
                 "upload" => {
                     let element = json!({"src": "pasted", "paste_content": "more\n", "name": "more", "ext": "txt"});
                     let targets = json!([{"destination": {"type": "hdas"}, "elements": [element]}]);
-                    post("/api/tools/fetch", json!({"history_id": history, "targets": targets}))
+                    post(
+                        "/api/tools/fetch",
+                        json!({"history_id": history, "targets": targets}),
+                    )
                 }
-                _ => post(&format!("/api/invocations/{invocation}/steps/{pause}"), json!({"action": true})),
+                _ => post(
+                    &format!("/api/invocations/{invocation}/steps/{pause}"),
+                    json!({"action": true}),
+                ),
             };
-            assert!(sent.is_err(), "the server died before it could answer: {sent:?}");
+            assert!(
+                sent.is_err(),
+                "the server died before it could answer: {sent:?}"
+            );
             server.wait_for_death();
             server.restart_with(&[]);
             let ada = server.client();
@@ -391,7 +492,11 @@ fn a_crash_around_a_request_leaves_all_of_it_or_nothing() {
                 "upload" => {
                     // The input, its copy with one line more, and perhaps the new one.
                     let contents = ada.get(&format!("/api/histories/{history}/contents")).ok();
-                    let named = contents.as_array().expect("a list").iter().filter(|item| item["name"] == "more");
+                    let named = contents
+                        .as_array()
+                        .expect("a list")
+                        .iter()
+                        .filter(|item| item["name"] == "more");
                     assert_eq!(named.count(), expected, "{contents:#}");
                 }
                 _ => {
@@ -404,7 +509,8 @@ fn a_crash_around_a_request_leaves_all_of_it_or_nothing() {
             let done = ada.wait_for_state(&invocation, &["completed"]);
             assert_eq!(ada.output(&done, "after"), "hello\ncopied\ncopied\n");
             for other in ada.get("/api/invocations").ok().as_array().expect("a list") {
-                ada.delete(&format!("/api/invocations/{}", text(other, "id"))).ok();
+                ada.delete(&format!("/api/invocations/{}", text(other, "id")))
+                    .ok();
                 ada.wait_for_state(&text(other, "id"), &["cancelled"]);
             }
         }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub body_max_bytes: usize,
     /// The longest upload.
     pub upload_max_bytes: u64,
+    /// How clients reach this server, such as `https://example.org`; without it, as their request says.
+    pub public_url: Option<String>,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
@@ -55,6 +57,7 @@ impl Default for Settings {
             bootstrap_admin_api_key: None,
             body_max_bytes: 64 << 20,
             upload_max_bytes: 100 << 30,
+            public_url: None,
             page_default: 500,
             page_max: 10_000,
         }

@@ -62,7 +62,9 @@ pub async fn run(app: &App, caller: &Caller, body: Value) -> Result<Value, ApiEr
             let step = revision.description.steps.get(order_index);
             step.is_some_and(|step| step.step_type == "tool")
         };
-        let of_tools = steps.iter().filter(|step| is_tool(step.order_index as usize));
+        let of_tools = steps
+            .iter()
+            .filter(|step| is_tool(step.order_index as usize));
         let steps: Vec<i64> = of_tools.map(|step| step.id).collect();
         let details = invocations::step_details(&mut q, &steps).await?;
         let in_order = steps.iter().filter_map(|step| details.get(step));
