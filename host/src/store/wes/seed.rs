@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use crate::args;
-use crate::model::workflow::{StepDescription, WorkflowDescription};
+use crate::model::workflow::WorkflowDescription;
 use crate::store::Store;
 use crate::store::db::{Durability, Query, StoreError, Tx, Val};
 use crate::store::workflows;
@@ -94,16 +94,9 @@ pub async fn seed(
 ) -> Result<Seeded, StoreError> {
     let layout = Layout::of(shape, tasks);
     let history_id = store.ids.history();
-    // A step of its own at the end, which no invocation reached, so that the steps' rows can be counted from an id.
+    // Its steps are written in bulk below.
     let description = WorkflowDescription {
         name: format!("{tasks} seeded tasks"),
-        steps: vec![StepDescription {
-            step_type: "tool".to_owned(),
-            tool_id: Some("seeded".to_owned()),
-            tool_inputs: json!({}),
-            order_index: 0,
-            ..StepDescription::default()
-        }],
         ..WorkflowDescription::default()
     };
     let mut tx = store.begin().await?;
@@ -115,11 +108,6 @@ pub async fn seed(
     let (_, workflow_id) =
         workflows::create_stored_workflow(&mut tx, &store.ids, user_id, &description, None, now_ms)
             .await?;
-    tx.run(
-        "DELETE FROM workflow_step WHERE workflow_id = $1",
-        args![workflow_id],
-    )
-    .await?;
     tx.commit(Durability::Progress, "seed").await?;
     let bulk = Bulk {
         store,
