@@ -2,3 +2,4 @@
 
 mod durability;
 mod main_job;
+mod wes;

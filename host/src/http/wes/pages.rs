@@ -21,7 +21,7 @@ pub const MAX: usize = 1_000;
 
 /// `page_size`. A larger one than [`MAX`] is cut to it, as the standard allows; one below 1 is refused.
 pub fn size(params: &Params) -> Result<usize, ApiError> {
-    let Some(text) = params.text("page_size").filter(|text| !text.is_empty()) else {
+    let Some(text) = params.text("page_size") else {
         return Ok(DEFAULT);
     };
     match text.parse::<i64>() {
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(size(""), Some(DEFAULT));
         assert_eq!(size("page_size=1"), Some(1));
         assert_eq!(size("page_size=9223372036854775807"), Some(MAX));
-        for wrong in ["0", "-1", "ten", "1.5", "9223372036854775808"] {
+        for wrong in ["", "0", "-1", "ten", "1.5", "9223372036854775808"] {
             assert_eq!(size(&format!("page_size={wrong}")), None, "{wrong}");
         }
     }
