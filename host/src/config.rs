@@ -126,6 +126,7 @@ keys! {
     "force_beta_workflow_scheduled_min_steps", "250", "Old-style submissions with more steps go to the background.";
     "force_beta_workflow_scheduled_for_collections", "false", "Old-style submissions with collection inputs go to the background.";
     "enable_beta_workflow_modules", "false", "Offer pause and other step types of plugins to editors.";
+    "enable_user_defined_tools", "true on a loopback address, else false", "Users may define tools; their commands run as the server's own user, uncontained.";
     "log_level", "info", "error, warn, info, debug or trace, or directives such as info,plugin=debug.";
     "log_format", "text", "text or json.";
 }
@@ -205,13 +206,14 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
     };
     let tool_dirs = options.paths("tool_dirs");
-    let doors = doors(options);
+    let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let doors = doors(options, &listen);
     let engine = engine(options);
     let workflows = workflows(options);
     let log = log(options);
     let data_dir = data_dir?;
     Some(Config {
-        listen: listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned()),
+        listen,
         database: match database {
             Some(path) => options.resolved("database_url", &path),
             None => data_dir.join("barycenter.sqlite"),
@@ -240,7 +242,7 @@ fn database_file(url: &str) -> Result<PathBuf, &'static str> {
     }
 }
 
-fn doors(options: &mut Options<'_>) -> Settings {
+fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
     let usual = Settings::default();
     let key = options.checked("bootstrap_admin_api_key", |key| {
         // What is easily guessed is worse than none.
@@ -248,6 +250,7 @@ fn doors(options: &mut Options<'_>) -> Settings {
         fits.then(|| key.to_owned())
             .ok_or("Give at least 8 characters without blanks.")
     });
+    let user_tools = options.flag("enable_user_defined_tools");
     Settings {
         brand: options.text("brand").unwrap_or(usual.brand),
         bootstrap_admin_api_key: key,
@@ -264,8 +267,19 @@ fn doors(options: &mut Options<'_>) -> Settings {
         upload_max_bytes: options
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
+        enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
         ..usual
     }
+}
+
+/// Whether only this machine's own users reach the server, who can run commands on it anyway.
+fn is_loopback(listen: &str) -> bool {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 const BOOTSTRAP_KEY_MIN: usize = 8;

@@ -9,6 +9,7 @@ pub mod http;
 pub mod invocation_request;
 pub mod invoker;
 pub mod logging;
+pub mod memory;
 pub mod model;
 pub mod plugins;
 pub mod scheduling;

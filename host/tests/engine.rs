@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use barycenter::args;
 use barycenter::clock::Clock;
 use barycenter::model::invocation::{NewInvocation, RequestInput};
+use barycenter::model::revision::Revision;
 use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
 use barycenter::scheduling::{Engine, EngineSettings, Services, Signals};
 use barycenter::store::files::DataDir;
-use barycenter::store::workflows::{Revision, RevisionCache, create_stored_workflow};
+use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
 use barycenter::store::{Durability, Query, Store, histories, invocations, users};
 use barycenter::tools::Toolbox;
 use serde_json::{Value, json};
@@ -57,6 +58,7 @@ struct World {
     directory: tempfile::TempDir,
     user: i64,
     history: i64,
+    settings: EngineSettings,
     running: Option<(Engine, Arc<Services>)>,
 }
 
@@ -147,6 +149,7 @@ impl World {
             directory,
             user,
             history,
+            settings: EngineSettings::default(),
             running: None,
         };
         world.start().await;
@@ -175,7 +178,7 @@ impl World {
             plugins: Arc::new(plugins),
             clock: Clock::system(),
             signals,
-            settings: EngineSettings::default(),
+            settings: self.settings.clone(),
         });
         let engine = Engine::start(services.clone(), receiver)
             .await
@@ -652,4 +655,23 @@ async fn a_cancelled_invocation_stops_its_jobs_and_those_inside_it() {
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serial_histories_let_one_invocation_through_at_a_time() {
+    let mut world = World::new().await;
+    world.stop().await;
+    world.settings.history_local_serial_workflow_scheduling = true;
+    world.start().await;
+    let input = world.dataset("x\n").await;
+    let first = world.invoke(reviewed(), &[(0, "hda", input)]).await;
+    world.wait_for_review(first).await;
+    let second = world.invoke(reviewed(), &[(0, "hda", input)]).await;
+    let third = world.invoke(reviewed(), &[(0, "hda", input)]).await;
+    world.act(first, json!(true)).await;
+    world.wait_for_review(second).await;
+    assert_eq!(world.state(third).await, "new");
+    world.act(second, json!(false)).await;
+    world.wait_for(second, "cancelled").await;
+    world.wait_for_review(third).await;
 }

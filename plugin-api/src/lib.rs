@@ -34,6 +34,8 @@
 //! # fn main() {}
 //! ```
 //!
+//! `serde_json` comes with this crate, as [`serde_json`](crate::serde_json): one dependency is enough.
+//!
 //! # Rules of the border
 //!
 //! * **Values in, values out.** A plugin keeps no reference into the host. What it may ask of the
@@ -86,6 +88,7 @@ pub use scheduler::{
     InvocationDecision, InvocationOffer, InvocationVerdict, JobDecision, JobVerdict, Plan,
     PlanRequest, ReadyJob, RunnerOffer, Scheduler, StepHold, StepOffer, UserLoad,
 };
+pub use serde_json;
 pub use values::{Attr, List, Text, attr};
 
 /// The version of this contract: major, minor, patch.

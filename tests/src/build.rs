@@ -28,9 +28,9 @@ pub fn binary() -> PathBuf {
     BUILT.join("barycenter")
 }
 
-/// A plugin's library, by the name of its crate.
+/// A plugin's library, without `lib` and `.so`.
 pub fn library(name: &str) -> PathBuf {
-    BUILT.join(format!("lib{}.so", name.replace('-', "_")))
+    BUILT.join(format!("lib{name}.so"))
 }
 
 /// The folder of the workspace.

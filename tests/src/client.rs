@@ -281,7 +281,11 @@ impl Client {
     #[track_caller]
     pub fn content(&self, dataset: &str) -> String {
         let answer = self.get(&format!("/api/datasets/{dataset}/display"));
-        assert_eq!(answer.status, 200, "{answer}");
+        if answer.status != 200 {
+            let dataset = self.get(&format!("/api/datasets/{dataset}")).ok();
+            let info = &dataset["misc_info"];
+            panic!("{answer}; the dataset is {}: {info}", dataset["state"]);
+        }
         answer.text()
     }
 

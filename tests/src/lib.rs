@@ -4,6 +4,7 @@ pub mod build;
 pub mod client;
 pub mod left_out;
 pub mod processes;
+pub mod rows;
 pub mod server;
 pub mod wait;
 pub mod workflows;

@@ -384,9 +384,14 @@ impl Drop for TestServer {
 
 /// `barycenter serve` on a free port with this data directory.
 pub fn serve(data_dir: &Path) -> Command {
+    serve_on("127.0.0.1:0", data_dir)
+}
+
+/// `barycenter serve` on this address.
+pub fn serve_on(listen: &str, data_dir: &Path) -> Command {
     let mut command = Command::new(build::binary());
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .args(["serve", "--listen", listen, "--data-dir"])
         .arg(data_dir);
     clean(&mut command);
     command.env("BARYCENTER_BOOTSTRAP_ADMIN_API_KEY", BOOTSTRAP_KEY);

@@ -215,6 +215,9 @@ fn inputs_are_found_by_every_kind_of_key() {
         .get(&format!("/api/workflows/{workflow}/download?style=ga"))
         .ok();
     let uuid = text(&shown["steps"]["0"], "uuid");
+    let plain = ada.get(&format!("/api/workflows/{workflow}")).ok();
+    let connected = &plain["steps"]["1"]["tool_inputs"]["input"];
+    assert_eq!(connected["__class__"], "ConnectedValue", "{plain:#}");
     let legacy = ada
         .get(&format!("/api/workflows/{workflow}?legacy=true"))
         .ok();

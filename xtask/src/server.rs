@@ -93,6 +93,15 @@ impl Server {
         }
     }
 
+    /// Ends the server without giving it time for anything.
+    pub fn kill(mut self) -> Result<()> {
+        self.stopped = true;
+        let lost = || Failure::during("kill the server");
+        self.child.kill().map_err(lost())?;
+        self.child.wait().map_err(lost())?;
+        Ok(())
+    }
+
     /// The last lines that the server printed.
     pub fn log_tail(&self) -> String {
         tail(&self.log).unwrap_or_else(|error| format!("(no log: {error})"))
@@ -277,6 +286,16 @@ mod tests {
         assert_eq!(server.url, "http://127.0.0.1:1");
         server.check().unwrap();
         server.stop().unwrap();
+    }
+
+    #[test]
+    fn a_killed_server_is_gone_even_if_it_would_not_stop() {
+        let (_folder, server) =
+            shell("trap '' TERM; echo listening on http://127.0.0.1:1; while :; do sleep 60; done");
+        let server = server.unwrap();
+        let pid = server.pid();
+        server.kill().unwrap();
+        assert!(is_gone(pid));
     }
 
     #[test]

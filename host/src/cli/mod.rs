@@ -24,9 +24,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the server
     Serve(serve::Arguments),
-    /// Run one workflow here and now, without a server
     Run(run::Arguments),
     /// Look at the plugins
     #[command(subcommand)]

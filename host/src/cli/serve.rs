@@ -67,6 +67,7 @@ async fn serve(config: &Config) -> Result<(), String> {
     let stop =
         StopSignals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
     let server = Server::start(config).await.map_err(|error| chain(&error))?;
+    crate::memory::give_back();
     out::line(format_args!("listening on http://{}", server.address()));
     tracing::info!(
         data_dir = %config.data_dir.display(),

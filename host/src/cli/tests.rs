@@ -23,6 +23,8 @@ fn commands_that_scripts_rely_on_are_understood() {
         "barycenter admin create-key a@example.org --json",
         "barycenter admin list-users --json",
         "barycenter completions bash",
+        "barycenter run w.ga -i a=b -i c=d --inputs job.yml -o out --yes --json --keep --tool-dir t --plugins p.toml",
+        "barycenter run w.ga --data-dir d --any-tool-version",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }
@@ -59,4 +61,17 @@ fn help_lists_every_option_of_the_file() {
     for key in crate::config::KEYS {
         assert!(help.contains(key.name), "{}", key.name);
     }
+}
+
+#[test]
+fn help_tells_the_exit_codes_of_a_run() {
+    let mut command = Arguments::command();
+    let overview = command.render_help().to_string();
+    assert!(
+        overview.contains("Run one workflow here and now"),
+        "{overview}"
+    );
+    let run = command.find_subcommand_mut("run").expect("a command");
+    let help = run.render_long_help().to_string();
+    assert!(help.contains("3 a review was refused"), "{help}");
 }

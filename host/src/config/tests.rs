@@ -111,6 +111,28 @@ fn galaxys_options_keep_their_names_and_meanings() {
 }
 
 #[test]
+fn users_may_define_tools_where_only_this_machine_reaches_or_the_operator_says_so() {
+    for (file, allowed) in [
+        ("", true),
+        ("listen = '[::1]:0'", true),
+        ("listen = 'localhost:80'", true),
+        ("listen = '0.0.0.0:80'", false),
+        ("listen = '192.0.2.1:80'", false),
+        (
+            "listen = '0.0.0.0:80'\nenable_user_defined_tools = true",
+            true,
+        ),
+        ("enable_user_defined_tools = false", false),
+    ] {
+        assert_eq!(
+            from_file(file).doors.enable_user_defined_tools,
+            allowed,
+            "{file}"
+        );
+    }
+}
+
+#[test]
 fn all_faults_are_told_at_once_with_line_and_remedy() {
     let faults =
         faults_of("listen = 'nowhere'\n\nlisen = 'x'\nupload_max_bytes = '5'\ntool_dirs = 3");

@@ -89,15 +89,20 @@ fn presented_key(parts: &Parts) -> Option<String> {
     let from_query = Params::parse(parts.uri.query().unwrap_or(""))
         .text("key")
         .map(str::to_owned);
-    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
+    // Whatever the bytes are, they were presented as a key: a wrong one is refused, not taken for nobody's request.
+    let header = |name: &str| {
+        let value = parts.headers.get(name)?.as_bytes();
+        Some(String::from_utf8_lossy(value).into_owned())
+    };
     let bearer = || {
-        let (scheme, token) = header("authorization")?.split_once(' ')?;
+        let value = header("authorization")?;
+        let (scheme, token) = value.split_once(' ')?;
         scheme
             .eq_ignore_ascii_case("bearer")
             .then(|| token.trim().to_owned())
     };
     from_query
-        .or_else(|| header("x-api-key").map(str::to_owned))
+        .or_else(|| header("x-api-key"))
         .or_else(bearer)
         .filter(|key| !key.is_empty())
 }

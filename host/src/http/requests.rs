@@ -8,14 +8,15 @@ use axum::http::StatusCode;
 use uuid::Uuid;
 
 use super::app::App;
+use super::auth::Caller;
 use super::error::ApiError;
 use crate::formats::{ImportError, ImportErrorCode};
 use crate::invocation_request::{FoundTool, Kind, RequestError, Tools};
+use crate::model::revision::Revision;
 use crate::model::workflow::StepDescription;
 use crate::store::StoreError;
 use crate::store::db::Query;
 use crate::store::dynamic_tools::{self, DynamicTool};
-use crate::store::workflows::Revision;
 use crate::tools::{Tool, Toolbox, yaml};
 
 impl From<RequestError> for ApiError {
@@ -43,6 +44,22 @@ impl From<ImportError> for ApiError {
     }
 }
 
+/// 403 403004 where users may not define tools. An administrator may, since `dynamic_tools` is theirs anyway.
+pub fn may_define_tools(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    match app.settings.enable_user_defined_tools || caller.is_admin {
+        true => Ok(()),
+        false => Err(ApiError::disabled(
+            "User-defined tools are switched off on this server (option enable_user_defined_tools).",
+        )),
+    }
+}
+
+/// Whether this caller may run a stored tool: one of an administrator's, or an own one where users may have such.
+fn is_usable(app: &App, caller: &Caller, tool: &DynamicTool) -> bool {
+    let user_id = caller.user.as_ref().map(|user| user.id);
+    tool.is_for(user_id) && (tool.user_id.is_none() || may_define_tools(app, caller).is_ok())
+}
+
 /// The tools that a user may run: the toolbox's, and the user-defined ones among `dynamic`.
 pub struct UserTools {
     toolbox: Arc<Toolbox>,
@@ -54,7 +71,7 @@ impl UserTools {
     pub async fn of(
         app: &App,
         q: &mut impl Query,
-        user_id: Option<i64>,
+        caller: &Caller,
         revision: &Revision,
     ) -> Result<UserTools, StoreError> {
         let mut ids = Vec::new();
@@ -63,7 +80,7 @@ impl UserTools {
         ids.dedup();
         let mut dynamic = HashMap::new();
         for (id, stored) in dynamic_tools::by_ids(q, &ids).await? {
-            if stored.is_for(user_id)
+            if is_usable(app, caller, &stored)
                 && let Some(tool) = load(app, &stored)
             {
                 dynamic.insert(id, tool);
@@ -112,11 +129,11 @@ pub fn load(app: &App, stored: &DynamicTool) -> Option<Arc<Tool>> {
 pub async fn dynamic_tool(
     app: &App,
     q: &mut impl Query,
-    user_id: Option<i64>,
+    caller: &Caller,
     uuid: Uuid,
 ) -> Result<Option<(DynamicTool, Arc<Tool>)>, StoreError> {
     let stored = dynamic_tools::by_uuid(q, uuid).await?;
-    let usable = stored.filter(|tool| tool.is_for(user_id));
+    let usable = stored.filter(|tool| is_usable(app, caller, tool));
     Ok(usable.and_then(|stored| {
         let tool = load(app, &stored)?;
         Some((stored, tool))

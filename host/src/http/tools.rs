@@ -164,8 +164,7 @@ async fn find(
         return Ok(tool);
     }
     if let Ok(uuid) = Uuid::parse_str(id) {
-        let user_id = caller.user.as_ref().map(|user| user.id);
-        let found = dynamic_tool(app, &mut app.store.reader(), user_id, uuid).await?;
+        let found = dynamic_tool(app, &mut app.store.reader(), caller, uuid).await?;
         if let Some((_, tool)) = found {
             return Ok(tool);
         }

@@ -11,9 +11,9 @@ use super::{Environment, Payload, Prepared, Reference, RequestError, Run, Src};
 use crate::model::invocation::{
     NewInvocation, RequestInput, RequestParameter, RequestParameterKind, meta,
 };
+use crate::model::revision::Revision;
 use crate::model::state::InvocationState;
 use crate::model::workflow::{NO_INPUT_OUTPUT_NAME, StepDescription};
-use crate::store::workflows::Revision;
 use crate::tools::parameters;
 
 /// The database id to use for each reference: the item itself or, for an input, its copy in the target history.

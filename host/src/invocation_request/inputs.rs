@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value};
 
 use super::{Reference, RequestError, Src};
+use crate::model::revision::Revision;
 use crate::model::workflow::WorkflowDescription;
-use crate::store::workflows::Revision;
 
 /// The values by order_index. If several keys mean one step the last wins; keys that mean none are ignored.
 pub fn match_keys(

@@ -9,8 +9,8 @@ use super::inputs::{match_keys, parse_by, reference};
 use super::overrides::{self, Overrides};
 use super::{Environment, Payload, Reference, RequestError};
 use crate::model::parameter_input;
+use crate::model::revision::Revision;
 use crate::model::workflow::{StepDescription, WorkflowDescription};
-use crate::store::workflows::Revision;
 
 /// A request that fits its workflow.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::model::invocation::{NewInvocation, RequestParameterKind, meta};
+use crate::model::revision::Revision;
 use crate::model::workflow::{StepDescription, WorkflowDescription, WorkflowOutput};
-use crate::store::workflows::Revision;
 use crate::tools::yaml;
 
 struct World {

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::iteration::Progress;
 use super::known::StepValue;
+use super::progress::Progress;
 use super::resolve::Outputs;
 
 /// A step that can be scheduled now.

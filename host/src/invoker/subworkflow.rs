@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::iteration::{Allowed, Iteration, Progress, effective_replacements};
+use super::iteration::{Allowed, Iteration};
 use super::known::StepValue;
+use super::progress::{Progress, effective_replacements};
 use super::resolve::{self, Outputs, Use};
 use super::stop::{Stop, Wait};
 use super::when;

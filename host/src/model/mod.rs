@@ -3,5 +3,6 @@
 pub mod invocation;
 pub mod message;
 pub mod parameter_input;
+pub mod revision;
 pub mod state;
 pub mod workflow;

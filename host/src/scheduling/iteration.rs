@@ -12,9 +12,11 @@ use serde_json::Value;
 use super::dispatch::Queue;
 use super::engine::Services;
 use super::modules::PluginModules;
-use crate::invoker::iteration::{Allowed, Iteration, Outcome, Progress, Tools, stopped};
+use super::monitor::release_next_in_history;
+use crate::invoker::iteration::{Allowed, Iteration, Outcome, Tools, stopped};
 use crate::invoker::known::ElementObject;
 use crate::invoker::offers::offers;
+use crate::invoker::progress::Progress;
 use crate::invoker::stop::{Stop, Wait};
 use crate::invoker::writes::Writes;
 use crate::model::message::{InvocationMessage, reason};
@@ -98,7 +100,7 @@ async fn store(
             if again || state == InvocationState::Cancelling {
                 services.signals.invocations_changed();
             }
-            if services.settings.history_local_serial_workflow_scheduling && !state.is_active() {
+            if !state.is_active() {
                 release_next_in_history(services, head)
                     .await
                     .map_err(|e| crate::errors::chain(&e))?;
@@ -106,23 +108,6 @@ async fn store(
         }
         Stored::Stale => services.signals.invocations_changed(),
     }
-    Ok(())
-}
-
-/// With serial histories: the next one's turn.
-async fn release_next_in_history(
-    services: &Services,
-    head: &Head,
-) -> Result<(), crate::store::StoreError> {
-    let mut tx = services.store.begin().await?;
-    tx.run(
-        "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 AND id > $2 AND state IN ('new', 'ready')",
-        crate::args![head.history_id, head.id],
-    )
-    .await?;
-    tx.commit(crate::store::Durability::Progress, "history.next")
-        .await?;
-    services.signals.invocations_changed();
     Ok(())
 }
 

@@ -10,8 +10,8 @@ use barycenter_plugin_api::{
 use serde_json::Value;
 
 use crate::clock::Clock;
-use crate::invoker::iteration::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::known::StepValue;
+use crate::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::stop::Wait;
 use crate::plugins::Plugins;
 
@@ -105,11 +105,17 @@ fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, 
         },
         StepStatus::FAIL => ModuleOutcome::Fail { reason, text },
         StepStatus::CANCEL => ModuleOutcome::Cancel { reason, text },
-        // An unknown status is a delay, as the contract says.
-        _ => ModuleOutcome::Delayed {
+        StepStatus::DELAYED => ModuleOutcome::Delayed {
             why: text,
             wait: wait(&answer, call),
         },
+        // A status of a later version: a failure, as the contract says.
+        _ => {
+            return Err(format!(
+                "The workflow module {} answered with a status this server does not know.",
+                call.step.step_type
+            ));
+        }
     })
 }
 

@@ -71,7 +71,13 @@ impl Monitor {
     async fn round(&mut self) -> Result<Idle, StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
-        let (_, next_wake) = invocations::wake_due(&services.store, now).await?;
+        // A plugin that asks for it is asked about everything that waits for an instant.
+        let due = if services.signals.take_wake() {
+            i64::MAX
+        } else {
+            now
+        };
+        let (_, next_wake) = invocations::wake_due(&services.store, due).await?;
         self.faulty.retain(|_, until| *until > Instant::now());
         let mut found = Vec::new();
         let mut after = 0;
@@ -166,6 +172,7 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::Cancelling => {
             let stops = invocations::finish_cancellation(&services.store, &head, now).await?;
+            release_next_in_history(services, &head).await?;
             return Ok(if stops { Look::Stops } else { Look::Done });
         }
         _ => {
@@ -179,6 +186,7 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         now,
     ) {
         invocations::fail_for_age(&services.store, &head, now).await?;
+        release_next_in_history(services, &head).await?;
         return Ok(Look::Done);
     }
     if services.settings.history_local_serial_workflow_scheduling
@@ -196,6 +204,18 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         None => Ok(Look::Done),
     }
+}
+
+/// Where the invocations of a history go one after the other: this one is through, the next may go on.
+pub(super) async fn release_next_in_history(
+    services: &Services,
+    head: &Head,
+) -> Result<(), StoreError> {
+    if services.settings.history_local_serial_workflow_scheduling {
+        invocations::signal_younger_in_history(&services.store, head).await?;
+        services.signals.invocations_changed();
+    }
+    Ok(())
 }
 
 /// Galaxy's maximum_workflow_invocation_duration, counted from the creation.

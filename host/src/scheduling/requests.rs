@@ -9,14 +9,14 @@ use uuid::Uuid;
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
-use crate::invoker::iteration::ModuleCall;
 use crate::invoker::known::{Known, StepValue};
+use crate::invoker::modules::{ModuleCall, is_host_type};
 use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::commit::{Owner, insert_objects};
-use crate::store::scheduling::{known, settle};
+use crate::store::scheduling::objects::{Owner, insert_objects};
+use crate::store::scheduling::{known, orders};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -138,7 +138,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
     ) {
         return Ok(false);
     }
-    settle::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
+    orders::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     services.signals.invocations_changed();
     Ok(true)
@@ -146,7 +146,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
 
 /// Puts a paused job back to new, with those that were paused because of it.
 pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreError> {
-    settle::resume(&services.store, job_id, services.clock.now_ms()).await?;
+    orders::resume(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     Ok(())
 }
@@ -157,7 +157,7 @@ pub fn check_action(
     step: &StepDescription,
     action: &Value,
 ) -> Result<Value, String> {
-    if crate::invoker::iteration::is_host_type(&step.step_type) || step.step_type == "subworkflow" {
+    if is_host_type(&step.step_type) || step.step_type == "subworkflow" {
         return Err(format!(
             "A step of type {} takes no actions.",
             step.step_type

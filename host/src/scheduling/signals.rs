@@ -2,6 +2,7 @@
 //! well, so a lost one costs time, never work.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -15,6 +16,7 @@ pub struct Signals {
 struct Inner {
     invocations: Notify,
     jobs: Notify,
+    wake: AtomicBool,
     iterations: watch::Sender<u64>,
 }
 
@@ -27,6 +29,18 @@ impl Signals {
     /// Some job became ready, or is to be stopped (and that is committed).
     pub fn jobs_changed(&self) {
         self.inner.jobs.notify_one();
+    }
+
+    /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.
+    pub fn plugin_wakes(&self) {
+        self.inner.wake.store(true, Ordering::SeqCst);
+        self.invocations_changed();
+        self.jobs_changed();
+    }
+
+    /// Whether a plugin wanted that since the last time this was asked.
+    pub fn take_wake(&self) -> bool {
+        self.inner.wake.swap(false, Ordering::SeqCst)
     }
 
     /// An iteration was committed.

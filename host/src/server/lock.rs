@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Held while this process uses a data directory; the system releases it however the process ends.
 #[derive(Debug)]
@@ -20,12 +21,35 @@ pub enum LockError {
     Io(#[source] io::Error),
 }
 
+/// How long the heir of a dead server may take to let go.
+const HEIR_WAIT: Duration = Duration::from_secs(10);
+
+/// Whether this is a living process other than us. (In a container every server may have the same number.)
+fn is_another(pid: u32) -> bool {
+    pid != std::process::id() && Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// The file in the data directory that is locked. It stays there; what counts is the lock, not the file.
 const NAME: &str = "lock";
 
 impl DirLock {
-    /// Takes the lock or says at once who has it.
+    /// Takes the lock or says who has it: at once if that process lives.
+    ///
+    /// A server that was killed while it started a job leaves the lock with that job's process until it has become
+    /// the job's program. By waiting for that, this also sees to it that such a job is found.
     pub fn take(directory: &Path) -> Result<DirLock, LockError> {
+        let end = Instant::now() + HEIR_WAIT;
+        loop {
+            match DirLock::try_take(directory) {
+                Err(LockError::Held(Some(pid))) if !is_another(pid) && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_take(directory: &Path) -> Result<DirLock, LockError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -61,12 +85,25 @@ mod tests {
     fn a_directory_is_locked_once_and_free_again_afterwards() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let first = DirLock::take(directory.path()).expect("free");
-        match DirLock::take(directory.path()) {
+        match DirLock::try_take(directory.path()) {
             Err(LockError::Held(Some(pid))) => assert_eq!(pid, std::process::id()),
             other => panic!("{other:?}"),
         }
         drop(first);
         DirLock::take(directory.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_a_dead_server_left_to_a_child_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let heir = DirLock::take(directory.path()).expect("free");
+        std::fs::write(directory.path().join(NAME), "4194399999\n").expect("a number of nobody");
+        let letting_go = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(heir);
+        });
+        DirLock::take(directory.path()).expect("free after a moment");
+        letting_go.join().expect("it let go");
     }
 
     #[test]

@@ -76,10 +76,7 @@ impl Machine {
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
             let signals = signals.clone();
-            move |_: &str| {
-                signals.invocations_changed();
-                signals.jobs_changed();
-            }
+            move |_: &str| signals.plugin_wakes()
         };
         let wiring = Wiring::new(sender, wake);
         let host_for = |id: &str| wiring.host_for(id);

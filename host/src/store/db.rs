@@ -336,20 +336,44 @@ impl Tx {
         tail: &'static str,
         rows: Vec<Vec<Val>>,
     ) -> Result<(), StoreError> {
-        // Few distinct statements, so that each stays prepared: blocks of 64, then 8, then single rows.
-        let mut rows = rows.into_iter().peekable();
-        while rows.peek().is_some() {
-            let block = match rows.len() {
-                n if n >= 64 && columns * 64 <= MAX_ARGUMENTS => 64,
-                n if n >= 8 => 8,
-                _ => 1,
-            };
-            let sql = values_statement(head, columns, block, tail);
+        // Few distinct statements, so that each stays prepared: blocks of 64, then of the powers of two below.
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let block = BLOCK_ROWS.min(1 << rows.len().ilog2());
+            let mut sql = head.to_owned();
+            push_values(&mut sql, columns, block);
+            sql.push(' ');
+            sql.push_str(tail);
             let args: Vec<Val> = rows.by_ref().take(block).flatten().collect();
             debug_assert_eq!(args.len(), block * columns, "{head}");
             self.run(sql, args).await?;
         }
         Ok(())
+    }
+
+    /// Changes many rows, each with values of its own, with as few statements as possible. `names` are the columns of
+    /// the table `given` that `change` finds the values in: `UPDATE t SET a = given.a FROM given WHERE t.id = given.id`.
+    /// Returns what `change` returns (`RETURNING`), in no particular order. Each row of `t` must be named once.
+    pub async fn change_many(
+        &mut self,
+        names: &'static [&'static str],
+        change: &'static str,
+        rows: Vec<Vec<Val>>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut returned = Vec::new();
+        for block in rows.chunks(BLOCK_ROWS) {
+            // Padded with its last row, as `placeholders` does: a row that is given twice is changed once.
+            let count = block.len().next_power_of_two();
+            let mut sql = format!("WITH given ({}) AS (VALUES", names.join(", "));
+            push_values(&mut sql, names.len(), count);
+            sql.push_str(") ");
+            sql.push_str(change);
+            let padding = std::iter::repeat_n(block.last(), count - block.len()).flatten();
+            let args: Vec<Val> = block.iter().chain(padding).flatten().cloned().collect();
+            debug_assert_eq!(args.len(), count * names.len(), "{change}");
+            returned.append(&mut self.all(sql, args).await?);
+        }
+        Ok(returned)
     }
 
     /// Commits. Returns once the promise of `durability` holds; `label` names the place in the program, for
@@ -373,24 +397,20 @@ impl Query for Tx {
     }
 }
 
-/// Both databases accept at least this many arguments in a statement.
-const MAX_ARGUMENTS: usize = 32_000;
+/// Rows in one statement, at most: few enough for the limits of both databases, which accept 32,000 arguments.
+const BLOCK_ROWS: usize = 64;
 
-fn values_statement(head: &str, columns: usize, rows: usize, tail: &str) -> String {
-    use fmt::Write as _;
-    let mut sql = String::with_capacity(head.len() + rows * columns * 6 + tail.len());
-    sql.push_str(head);
+/// ` (?, ?), (?, ?)`: so many rows of so many columns.
+fn push_values(sql: &mut String, columns: usize, rows: usize) {
+    sql.reserve(rows * (columns * 3 + 4));
     for row in 0..rows {
         sql.push_str(if row == 0 { " (" } else { ", (" });
         for column in 0..columns {
-            let comma = if column == 0 { "" } else { ", " };
-            write!(sql, "{comma}${}", row * columns + column + 1).expect("writing to a string");
+            // Not `$1`: the driver looks every numbered argument up in a list that is as long as they are many.
+            sql.push_str(if column == 0 { "?" } else { ", ?" });
         }
         sql.push(')');
     }
-    sql.push(' ');
-    sql.push_str(tail);
-    sql
 }
 
 /// `$from, $from+1, …`: the inside of an `IN (…)` for `count` arguments, the first numbered `from`.

@@ -69,18 +69,40 @@ impl DataDir {
         std::fs::create_dir(working)
     }
 
-    /// Moves a job's result to the place of dataset `dataset_id`, without waiting for the disk. Blocks.
-    pub fn move_in(&self, finished: &Path, dataset_id: i64) -> io::Result<()> {
+    /// Gives a job's result the place of dataset `dataset_id` as a second name, without waiting for the disk. Blocks.
+    ///
+    /// The first name stays until the job's end is stored: a server that dies before that finds the result again.
+    pub fn link_in(&self, finished: &Path, dataset_id: i64) -> io::Result<()> {
         let target = self.dataset(dataset_id);
-        match std::fs::rename(finished, &target) {
+        match std::fs::hard_link(finished, &target) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(
-                    target.parent().expect("a dataset's file is in a directory"),
-                )?;
-                std::fs::rename(finished, &target)
+                let directory = target.parent().expect("a dataset's file is in a directory");
+                std::fs::create_dir_all(directory)?;
+                std::fs::hard_link(finished, &target)
+            }
+            // From an attempt whose end was not stored.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&target)?;
+                std::fs::hard_link(finished, &target)
+            }
+            // A file system without links.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                std::fs::copy(finished, &target).map(drop)
             }
             done => done,
         }
+    }
+
+    /// Replaces a file's content under its name; other names of the old content keep it. Blocks.
+    pub fn replace(&self, file: &Path, content: &[u8]) -> io::Result<()> {
+        let new = file.with_extension("new");
+        std::fs::write(&new, content)?;
+        std::fs::rename(&new, file)
     }
 
     /// Writes a small dataset that no job makes. Blocks.

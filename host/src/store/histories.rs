@@ -190,7 +190,8 @@ pub async fn create(
     .map(drop)
 }
 
-/// Writes what of a history may be changed.
+/// Writes what of a history may be changed. The invocations that are being scheduled into a deleted one are
+/// signalled: they are cancelled at their next look.
 pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreError> {
     tx.run(
         "UPDATE history SET name = $2, deleted = $3, purged = $4, importable = $5, published = $6, slug = $7, \
@@ -211,8 +212,16 @@ pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreErro
             now_ms
         ],
     )
-    .await
-    .map(drop)
+    .await?;
+    if h.deleted {
+        tx.run(
+            "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 \
+             AND state IN ('new', 'requires_materialization', 'ready')",
+            args![h.id],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// Moves a history's update time; whatever changes in it has to.

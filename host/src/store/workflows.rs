@@ -8,7 +8,7 @@ mod stored;
 
 pub use cache::RevisionCache;
 pub use list::{ListQuery, Listed, SortBy, list};
-pub use load::{Revision, load_revision};
+pub use load::load_revision;
 pub use save::{add_revision, create_stored_workflow, save_revision, save_revisions};
 pub use stored::{
     Attributes, StoredWorkflow, Version, by_id, by_revision, by_uuid, counts, is_shared_with,

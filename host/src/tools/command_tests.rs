@@ -215,32 +215,3 @@ fn quoting_makes_one_word_of_anything() {
         assert_eq!(String::from_utf8(ran.stdout).unwrap(), format!("{text}|"));
     }
 }
-
-/// Prints what rendering costs; `cargo test --release -- --ignored --nocapture rendering_costs`.
-#[test]
-#[ignore = "a measurement, not a check"]
-fn rendering_costs() {
-    for command in [
-        "cat '$(inputs.a.path)' $(inputs.n) > out",
-        "cat $(inputs.n + 1) > out",
-    ] {
-        let text = format!(
-            "class: GalaxyTool\nid: t\ninputs: [{{name: a, type: data}}, {{name: n, type: integer, value: 1}}]\nshell_command: >-\n  {command}\n"
-        );
-        let tool = yaml::parse(&text, "t").unwrap();
-        let state = normalise_state(&tool, &json!({"a": {"src": "hda", "id": 1}})).unwrap();
-        let data = data();
-        let inputs = RenderInputs {
-            params: &state,
-            data: &data,
-            cores: 1,
-            outdir: "/job",
-            tmpdir: "/tmp",
-        };
-        let started = std::time::Instant::now();
-        for _ in 0..2000 {
-            render(&tool, &inputs).unwrap();
-        }
-        println!("{command}: {:?} each", started.elapsed() / 2000);
-    }
-}

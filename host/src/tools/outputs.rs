@@ -77,7 +77,7 @@ pub enum CollectError {
     Nameless { output: String, path: String },
     #[error("output {output}: more than {limit} files were discovered")]
     TooMany { output: String, limit: usize },
-    #[error("output {output}: {path} could not be read")]
+    #[error("output {output}: {path} could not be read ({source})")]
     Unreadable {
         output: String,
         path: String,
@@ -94,7 +94,7 @@ pub fn collect(
     state: &Value,
     data: &DataViews,
 ) -> Result<Collected, CollectError> {
-    let root = fs::canonicalize(working_dir).map_err(|source| CollectError::Unreadable {
+    let root = real_directory(working_dir).map_err(|source| CollectError::Unreadable {
         output: String::new(),
         path: working_dir.display().to_string(),
         source,
@@ -116,6 +116,20 @@ pub fn collect(
         }
     }
     Ok(collected)
+}
+
+/// The working directory by its real name. A link in its place, or in its parent's, was put there by the command and may
+/// lead anywhere; everything found there would count as inside.
+fn real_directory(working_dir: &Path) -> io::Result<PathBuf> {
+    for path in [Some(working_dir), working_dir.parent()]
+        .into_iter()
+        .flatten()
+    {
+        if fs::symlink_metadata(path)?.is_symlink() {
+            return Err(io::Error::other("it was replaced by a link"));
+        }
+    }
+    fs::canonicalize(working_dir)
 }
 
 fn collect_files(

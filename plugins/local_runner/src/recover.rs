@@ -77,16 +77,20 @@ pub fn look(spec: &JobSpec, processes: &Processes) -> Found {
 
 fn look_closely(spec: &JobSpec, processes: &Processes) -> io::Result<Found> {
     let files = Files::of(spec);
-    if !files.record.try_exists()? {
+    // In this order: a process that has not got so far as to make its record is alive, and one that ends
+    // between two looks leaves first its record, then its exit code.
+    let alive = processes.open(&spec.token);
+    if alive.is_none() && !files.record.try_exists()? {
         return Ok(Found::Ended(Box::new(RecoverResult {
             job_id: spec.job_id,
             status: RecoverStatus::NOT_STARTED,
             ..RecoverResult::default()
         })));
     }
-    // A process that ends between the two looks leaves its exit code first.
-    let alive = processes.open(&spec.token);
-    let code = files.recorded_exit_code()?;
+    let code = match files.recorded_exit_code() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => read?,
+    };
     let changed_ms = modified_ms(&files.record);
     let result = match (code, alive) {
         (None, Some((pid, pidfd))) => {

@@ -70,11 +70,29 @@ impl WorkflowModule for Pause {
     ) -> Result<Text, PluginError> {
         let action: Value = serde_json::from_str(action_json)
             .map_err(|error| PluginError::invalid(format!("The action is not JSON: {error}")))?;
-        Ok(is_truthy(&action).to_string().into())
+        let decision = decision(&action)
+            .ok_or_else(|| PluginError::invalid("The action must be true or false.".to_owned()))?;
+        Ok(decision.to_string().into())
     }
 }
 
-/// Python's truth of a JSON value, which is what Galaxy stores.
+/// What a person decided, in the forms that Galaxy's API reads as a boolean. Anything else is a mistake of the
+/// client, and must not count as an approval.
+fn decision(action: &Value) -> Option<bool> {
+    match action {
+        Value::Bool(decision) => Some(*decision),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::String(word) => match word.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
+            "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Python's truth of a JSON value, by which Galaxy reads what is stored.
 fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -164,19 +182,31 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_stored_as_the_truth_of_its_value() {
+    fn an_action_is_a_boolean_in_one_of_its_forms_and_nothing_else() {
         let stored = |action: &str| {
             let step = StepContext::default();
             Pause
                 .do_invocation_step_action(&step, action)
                 .map(Text::into_string)
         };
-        for truthy in ["true", "1", "-0.5", "\"false\"", "[0]", "{\"a\":null}"] {
-            assert_eq!(stored(truthy).unwrap(), "true", "{truthy}");
+        for approval in ["true", "1", "1.0", "\"True\"", "\"yes\"", "\"1\""] {
+            assert_eq!(stored(approval).unwrap(), "true", "{approval}");
         }
-        for falsy in ["false", "0", "0.0", "-0.0", "null", "\"\"", "[]", "{}"] {
-            assert_eq!(stored(falsy).unwrap(), "false", "{falsy}");
+        for refusal in ["false", "0", "-0.0", "\"false\"", "\"No\"", "\"0\""] {
+            assert_eq!(stored(refusal).unwrap(), "false", "{refusal}");
         }
-        assert!(stored("yes").is_err());
+        for mistake in [
+            "null",
+            "2",
+            "\"\"",
+            "\"perhaps\"",
+            "[]",
+            "[true]",
+            "{}",
+            "{\"a\":1}",
+            "yes",
+        ] {
+            assert!(stored(mistake).is_err(), "{mistake}");
+        }
     }
 }

@@ -15,6 +15,11 @@ use crate::{interrupt, secret, workspace};
 
 /// An invocation that does not end in time is a failure.
 const INVOCATION_SECONDS: u64 = 900;
+/// What a new file takes on a disk that has nothing to get over, with room; measured over so many files; how long to
+/// wait for it. Ext4 without a journal looks at every inode that was removed within the last minutes.
+const FILE_MAX: Duration = Duration::from_micros(60);
+const FILES: u32 = 300;
+const REST_MAX: Duration = Duration::from_secs(360);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Where everything is built and measured.
@@ -54,6 +59,39 @@ impl Ground {
                 "create a folder in {}",
                 self.home.path().display()
             )))
+    }
+
+    /// Waits until the disk has got over earlier removals (builds remove much, and so does the end of a benchmark).
+    pub fn rest(&self) -> Result<()> {
+        let end = Instant::now() + REST_MAX;
+        let mut told = false;
+        loop {
+            let took = self.time_of_a_new_file()?;
+            if took < FILE_MAX {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                eprintln!(
+                    "a new file still takes {took:?}: every figure is worse than it could be"
+                );
+                return Ok(());
+            }
+            if !told {
+                eprintln!("a new file takes {took:?}: waiting until the disk is itself again");
+                told = true;
+            }
+            interrupt::sleep(Duration::from_secs(5))?;
+        }
+    }
+
+    fn time_of_a_new_file(&self) -> Result<Duration> {
+        let folder = self.folder()?;
+        let begin = Instant::now();
+        for file in 0..FILES {
+            fs::File::create(folder.join(file.to_string()))
+                .map_err(Failure::during("create a file"))?;
+        }
+        Ok(begin.elapsed() / FILES)
     }
 
     /// A server with a new, empty data directory and a user.
@@ -140,6 +178,11 @@ impl Bed {
     /// Processor time of the server and of its jobs so far.
     pub fn cpu(&self) -> Result<Duration> {
         super::process::cpu(self.server.pid())
+    }
+
+    /// Ends the server before it removes what its jobs left, which would disturb what is measured next.
+    pub fn end(self) -> Result<()> {
+        self.server.kill()
     }
 
     fn told(&self, sentence: &str) -> Failure {

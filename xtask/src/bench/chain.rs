@@ -36,8 +36,7 @@ fn chain(ground: &Ground) -> Result<Cost> {
     let workflow = bed.galaxy.import_workflow(&workflows::chain(STEPS))?;
     let before = bed.cpu()?;
     let wall = bed.complete(&workflow, &json!({}), STEPS.into())?;
-    Ok(Cost {
-        wall,
-        cpu: bed.cpu()?.saturating_sub(before),
-    })
+    let cpu = bed.cpu()?.saturating_sub(before);
+    bed.end()?;
+    Ok(Cost { wall, cpu })
 }

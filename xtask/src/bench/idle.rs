@@ -95,8 +95,7 @@ fn watch(bed: &Bed) -> Result<Idle> {
     let (cpu_after, after) = (bed.cpu()?, process::activity(pid)?);
     Ok(Idle {
         cpu: cpu_after.saturating_sub(cpu).as_secs_f64() * 1000.0 / seconds,
-        // Threads that ended took their count with them.
-        switches: after.switches.saturating_sub(before.switches) as f64 / seconds,
+        switches: after.switches_since(&before) as f64 / seconds,
         transfers: after.transfers.saturating_sub(before.transfers) as f64 / seconds,
         memory: process::memory_mb(pid)?.0,
     })

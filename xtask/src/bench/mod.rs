@@ -63,6 +63,7 @@ pub fn run(options: &Options) -> Result<()> {
         if !options.names.is_empty() && !options.names.contains(name) {
             continue;
         }
+        ground.rest()?;
         match name {
             Name::Throughput => {
                 throughput::run(&ground, &mut report, options.jobs, options.runs)?;

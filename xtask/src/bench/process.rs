@@ -1,5 +1,7 @@
 //! What the system says about processes.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -35,12 +37,23 @@ pub fn memory_mb(pid: u32) -> Result<(f64, f64)> {
 }
 
 /// What a process did so far.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Activity {
     /// Calls of read and write.
     pub transfers: u64,
-    /// How often one of its threads gave the processor away: at least twice for each database statement.
-    pub switches: u64,
+    /// How often each of its threads gave the processor away: together at least twice for each database statement.
+    switches: HashMap<OsString, u64>,
+}
+
+impl Activity {
+    /// Switches since an earlier look. Those of threads that ended meanwhile are not known.
+    pub fn switches_since(&self, earlier: &Activity) -> u64 {
+        let before = |thread| earlier.switches.get(thread).copied().unwrap_or(0);
+        self.switches
+            .iter()
+            .map(|(thread, count)| count.saturating_sub(before(thread)))
+            .sum()
+    }
 }
 
 pub fn activity(pid: u32) -> Result<Activity> {
@@ -50,9 +63,14 @@ pub fn activity(pid: u32) -> Result<Activity> {
     let threads = fs::read_dir(&folder).map_err(Failure::during(format!("list {folder}")))?;
     let switches = threads
         .flatten()
-        .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
-        .filter_map(|status| field(&status, "voluntary_ctxt_switches:"))
-        .sum();
+        .filter_map(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).ok()?;
+            Some((
+                thread.file_name(),
+                field(&status, "voluntary_ctxt_switches:")?,
+            ))
+        })
+        .collect();
     Ok(Activity {
         transfers,
         switches,
@@ -104,6 +122,17 @@ mod tests {
         assert_eq!(field(text, "voluntary_ctxt_switches:"), Some(12));
         assert_eq!(field(text, "Rss:"), Some(2048));
         assert_eq!(field(text, "Pss:"), None);
+    }
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_from_the_others() {
+        let activity = |threads: &[(&str, u64)]| Activity {
+            transfers: 0,
+            switches: threads.iter().map(|(id, n)| (id.into(), *n)).collect(),
+        };
+        let before = activity(&[("1", 10), ("2", 500)]);
+        let after = activity(&[("1", 14), ("3", 2)]);
+        assert_eq!(after.switches_since(&before), 6);
     }
 
     #[test]

@@ -113,24 +113,23 @@ pub fn scaling(ground: &Ground, report: &mut Report, runs: u32) -> Result<()> {
 }
 
 fn steps(ground: &Ground, jobs: u32) -> Result<Cost> {
-    let mut bed = ground.bed()?;
+    let bed = ground.bed()?;
     let workflow = bed.galaxy.import_workflow(&workflows::independent(jobs))?;
-    measure(&mut bed, &workflow, &json!({}), jobs)
+    measure(bed, &workflow, &json!({}), jobs)
 }
 
 fn mapped(ground: &Ground, steps: u32, list: u32) -> Result<Cost> {
-    let mut bed = ground.bed()?;
+    let bed = ground.bed()?;
     let workflow = bed.galaxy.import_workflow(&workflows::mapped(steps))?;
     let collection = bed.galaxy.upload_list(&bed.history, list)?;
     let inputs = json!({"list": {"src": "hdca", "id": collection}});
-    measure(&mut bed, &workflow, &inputs, steps * list)
+    measure(bed, &workflow, &inputs, steps * list)
 }
 
-fn measure(bed: &mut Bed, workflow: &str, inputs: &Value, jobs: u32) -> Result<Cost> {
+fn measure(mut bed: Bed, workflow: &str, inputs: &Value, jobs: u32) -> Result<Cost> {
     let before = bed.cpu()?;
     let wall = bed.complete(workflow, inputs, jobs.into())?;
-    Ok(Cost {
-        wall,
-        cpu: bed.cpu()?.saturating_sub(before),
-    })
+    let cpu = bed.cpu()?.saturating_sub(before);
+    bed.end()?;
+    Ok(Cost { wall, cpu })
 }

@@ -215,7 +215,7 @@ async fn put(show: &Show, text: String) -> bool {
 async fn revision_of(
     app: &App,
     undecided: &Undecided,
-) -> Result<Option<std::sync::Arc<crate::store::workflows::Revision>>, String> {
+) -> Result<Option<std::sync::Arc<crate::model::revision::Revision>>, String> {
     let told = |error: StoreError| chain(&error);
     let mut q = app.store.reader();
     let invocation = invocations::by_id(&mut q, undecided.invocation_id)

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::snapshot::Undecided;
 use crate::errors::chain;
 use crate::http::App;
+use crate::model::revision::Revision;
 use crate::model::workflow::StepDescription;
 use crate::store::collections;
 use crate::store::datasets::{self, Hda};
 use crate::store::invocations::{self, ActionOutcome};
-use crate::store::workflows::Revision;
 use crate::store::{Durability, Query, StoreError};
 
 /// What a waiting step has before it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::snapshot::{Phase, Snapshot, StepNow};
@@ -147,6 +147,12 @@ impl Show {
             return;
         }
         let new_phase = shown.now.phase != now.phase;
+        // That steps which were never reached will not be is no news to a person.
+        let unreached = shown.now.phase == Phase::Pending && now.phase == Phase::Stopped;
+        if unreached && !matches!(self.how, How::Json) {
+            shown.now = now.clone();
+            return;
+        }
         if shown.now.phase == Phase::Pending {
             shown.since = Instant::now();
         }
@@ -170,13 +176,21 @@ impl Show {
         }
     }
 
-    /// Leaves the bars as they are, in their last state.
+    /// Leaves the bars as they are, in their last state; what comes after stands below them.
     pub fn finish(&mut self) {
-        for shown in self.steps.values() {
-            if let Some(bar) = shown.bar.as_ref().filter(|bar| !bar.is_finished()) {
+        let How::Bars(bars) = &self.how else { return };
+        let mut any = false;
+        for bar in self.steps.values().filter_map(|shown| shown.bar.as_ref()) {
+            any = true;
+            if !bar.is_finished() {
                 bar.abandon();
             }
         }
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+        if any {
+            out::note("");
+        }
+        self.how = How::Lines;
     }
 
     /// Tells of a result, which people get on stdout: its label and path.
@@ -195,8 +209,11 @@ fn draw(bars: &MultiProgress, shown: &mut Shown, label_width: usize) {
         return;
     }
     let bar = shown.bar.get_or_insert_with(|| {
-        let bar = bars.add(ProgressBar::new(1));
+        // Dressed before it is shown.
+        let bar = ProgressBar::hidden();
+        bar.set_style(style(now, label_width));
         bar.set_prefix(cut(&now.label, label_width));
+        let bar = bars.add(bar);
         bar.enable_steady_tick(TICK);
         bar
     });
@@ -251,6 +268,8 @@ fn words(now: &StepNow) -> String {
     if jobs.total <= 1 && jobs.failed == 0 {
         return match now.phase {
             Phase::Review => "waits for review".to_owned(),
+            // What fails without a job is a step that waited for a person.
+            Phase::Failed => "refused".to_owned(),
             phase => phase.word().to_owned(),
         };
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::model::revision::Revision;
 use crate::model::state::{InvocationState, JobState, StepState};
 use crate::model::workflow::StepDescription;
 use crate::store::invocations::{self, Invocation, Step};
-use crate::store::workflows::Revision;
 use crate::store::{Query, StoreError};
 
 /// Where a run stands.

@@ -12,9 +12,10 @@ use crate::http::error::ApiError;
 use crate::http::upload::local::{self, Added, Local};
 use crate::http::{App, Caller, invocations as doors, workflows as shelf};
 use crate::invocation_request::{HistoryChoice, Payload};
+use crate::model::revision::Revision;
 use crate::model::workflow::WorkflowDescription;
 use crate::store::users::{self, User};
-use crate::store::workflows::{Attributes, Revision};
+use crate::store::workflows::Attributes;
 use crate::store::{Durability, StoreError, histories, invocations};
 
 /// What is to be run.

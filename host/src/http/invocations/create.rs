@@ -83,7 +83,7 @@ pub async fn invoke_recorded(
     };
     let found = find::workflow(app, &mut q, caller, workflow_id, which, Wish::Read).await?;
     let revision = find::revision(app, &mut q, found.revision_id).await?;
-    let tools = UserTools::of(app, &mut q, Some(user_id), &revision).await?;
+    let tools = UserTools::of(app, &mut q, caller, &revision).await?;
     let seams = app.seams();
     let decode = |text: &str| app.decode(text).ok();
     let environment = Environment {

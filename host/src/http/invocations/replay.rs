@@ -14,9 +14,9 @@ use crate::http::error::ApiError;
 use crate::http::workflows;
 use crate::invocation_request::tool_request::encoded;
 use crate::model::invocation::{RequestParameterKind as Kind, meta};
+use crate::model::revision::Revision;
 use crate::store::Reader;
 use crate::store::invocations::{StoredRequest, load_request};
-use crate::store::workflows::Revision;
 
 /// What the invocation was asked for with.
 #[utoipa::path(get, path = "/api/invocations/{id}/request", tag = "invocations", params(("id" = String, Path)),

@@ -1,6 +1,5 @@
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::Request;
-use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{Answer, Server};
@@ -143,44 +142,6 @@ async fn hostile_forms_are_refused_and_leave_nothing() {
         server.get(&format!("/api/histories/{h}")).await.ok()["hid_counter"],
         1
     );
-}
-
-#[tokio::test]
-async fn a_large_upload_is_never_in_memory() {
-    const CHUNK: usize = 1 << 20;
-    const CHUNKS: usize = 120;
-    let server = Server::start().await;
-    let h = server.history().await;
-    let head = [field("history_id", &h), field("targets", &one_file())].concat();
-    let part = file("files_0|file_data", "big", b"");
-    let part = part[..part.len() - 2].to_vec();
-    let mut line = vec![b'x'; CHUNK];
-    line[CHUNK - 1] = b'\n';
-    let line = Bytes::from(line);
-    // Each chunk is made when it is asked for, so what is resident is what the server keeps.
-    let chunks = futures_util::stream::iter(0..CHUNKS).map(move |_| line.clone());
-    let body = futures_util::stream::iter([Bytes::from(head), Bytes::from(part)])
-        .chain(chunks)
-        .chain(futures_util::stream::iter([Bytes::from(
-            [b"\r\n".to_vec(), end()].concat(),
-        )]))
-        .map(Ok::<_, std::io::Error>);
-    let before = resident_bytes();
-    let answer = send_form(&server, Body::from_stream(body)).await.ok();
-    let grown = resident_bytes().saturating_sub(before);
-    assert_eq!(answer["outputs"][0]["file_size"], CHUNK * CHUNKS);
-    // Other tests run in this process at the same time.
-    assert!(grown < 90 << 20, "{grown} bytes more are resident");
-}
-
-fn resident_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: usize = text
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    pages * 4096
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract;
+use crate::http::requests::may_define_tools;
 use crate::http::time::iso;
 use crate::store::Durability;
 use crate::store::db::Query;
@@ -45,6 +46,7 @@ async fn create_own(
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let user_id = caller.user_id()?;
+    may_define_tools(&app, &caller)?;
     let representation = representation(&body)?;
     if representation.get("class") != Some(&json!("GalaxyUserTool")) {
         return Err(ApiError::insufficient_permission(
@@ -58,10 +60,12 @@ async fn create_own(
 #[utoipa::path(post, path = "/api/unprivileged_tools/build", tag = "tools", request_body = Value,
     responses((status = 200, description = "The tool with the values of its inputs", body = Value)))]
 async fn build(
+    State(app): State<App>,
     caller: Caller,
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
     caller.user_id()?;
+    may_define_tools(&app, &caller)?;
     let tool = parse(representation(&body)?)?;
     Ok(Json(describe::build(&tool, &json!({}))))
 }

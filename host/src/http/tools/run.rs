@@ -41,7 +41,7 @@ pub async fn run(
         (Some(uuid), _) => {
             let uuid =
                 Uuid::parse_str(uuid).map_err(|_| ApiError::invalid("tool_uuid is not a uuid."))?;
-            let found = dynamic_tool(&app, &mut q, Some(user_id), uuid).await?;
+            let found = dynamic_tool(&app, &mut q, &caller, uuid).await?;
             let (stored, tool) = found.ok_or_else(|| missing(&uuid.to_string()))?;
             (tool, Some(stored.id))
         }

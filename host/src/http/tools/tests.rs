@@ -3,9 +3,11 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::http::ApiError;
 use crate::http::seams::{Seams, ToolRunAnswer, ToolRunRequest, ToolRuns};
 use crate::http::tests::Server;
+use crate::http::{ApiError, Settings};
+use crate::store::Durability;
+use crate::store::dynamic_tools::{self, NewDynamicTool};
 use crate::tools::Toolbox;
 
 #[derive(Default)]
@@ -26,7 +28,15 @@ fn tool(class: &str) -> Value {
 }
 
 async fn server() -> (Server, Arc<Recorded>, tempfile::TempDir) {
-    let server = Server::start().await;
+    server_with(Settings {
+        enable_user_defined_tools: true,
+        ..Settings::default()
+    })
+    .await
+}
+
+async fn server_with(settings: Settings) -> (Server, Arc<Recorded>, tempfile::TempDir) {
+    let server = Server::with(settings).await;
     let tools = tempfile::tempdir().unwrap();
     std::fs::write(
         tools.path().join("lines.yml"),
@@ -193,4 +203,48 @@ async fn a_tool_that_comes_with_a_workflow_is_stored_with_it() {
         .post("/api/workflows", json!({"workflow": operators}))
         .await
         .refused(403, 403_006);
+}
+
+#[tokio::test]
+async fn users_define_no_tools_unless_the_operator_lets_them() {
+    let (server, _, _tools) = server_with(Settings::default()).await;
+    let body = json!({"representation": tool("GalaxyUserTool")});
+    for path in ["/api/unprivileged_tools", "/api/unprivileged_tools/build"] {
+        server.post(path, body.clone()).await.refused(403, 403_004);
+    }
+    let workflow = json!({"a_galaxy_workflow": "true", "format-version": "0.1", "name": "w", "steps": {"0": {
+        "id": 0, "type": "tool", "tool_id": "lines", "name": "t", "tool_state": "{}", "input_connections": {},
+        "tool_representation": tool("GalaxyUserTool")}}});
+    server
+        .post("/api/workflows", json!({"workflow": workflow}))
+        .await
+        .refused(403, 403_004);
+
+    // Defined while it was allowed.
+    let row = NewDynamicTool {
+        uuid: uuid::Uuid::from_u128(7),
+        user_id: Some(1),
+        tool_id: "lines",
+        tool_version: "1.0",
+        hidden: false,
+        value: &tool("GalaxyUserTool"),
+    };
+    let mut tx = server.app.store.begin().await.unwrap();
+    dynamic_tools::create(&mut tx, &server.app.store.ids, &row, 1)
+        .await
+        .unwrap();
+    tx.commit(Durability::Acknowledged, "test").await.unwrap();
+    assert_eq!(
+        server.get("/api/unprivileged_tools").await.ok()[0]["tool_id"],
+        json!("lines"),
+        "the tool is the caller's"
+    );
+    let history = server.history().await;
+    server
+        .post(
+            "/api/tools",
+            json!({"tool_uuid": row.uuid.to_string(), "history_id": history, "inputs": {}}),
+        )
+        .await
+        .refused(404, 404_001);
 }

@@ -17,6 +17,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::invocations;
 use crate::http::payload::Payload;
+use crate::http::requests::may_define_tools;
 use crate::model::workflow::WorkflowDescription;
 use crate::store::dynamic_tools::{self, NewDynamicTool};
 use crate::store::workflows::{self, Attributes, StoredWorkflow};
@@ -260,6 +261,7 @@ fn adopt(
             if class != Some("GalaxyUserTool") {
                 caller.require_admin()?;
             }
+            may_define_tools(app, caller)?;
             let tool = yaml::parse_representation(representation).map_err(|error| {
                 let number = step.order_index + 1;
                 ApiError::message(format!(

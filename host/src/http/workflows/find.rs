@@ -9,8 +9,9 @@ use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::Params;
+use crate::model::revision::Revision;
 use crate::store::db::Query;
-use crate::store::workflows::{self, Revision, StoredWorkflow};
+use crate::store::workflows::{self, StoredWorkflow};
 
 /// A workflow, and the revision that was asked for.
 pub struct Found {

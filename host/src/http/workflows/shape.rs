@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use crate::http::app::App;
 use crate::http::time::iso;
+use crate::model::revision::Revision;
 use crate::model::workflow::StepDescription;
-use crate::store::workflows::{Revision, StoredWorkflow};
+use crate::store::workflows::StoredWorkflow;
 
 /// The line of a list.
 pub fn summary(app: &App, stored: &StoredWorkflow) -> Map<String, Value> {
@@ -106,7 +107,7 @@ fn step_shape(
         "type": step.step_type,
         "name": name.or(step.tool_id.as_deref()).unwrap_or(&step.step_type),
         "annotation": step.annotation,
-        "tool_inputs": step.tool_inputs,
+        "tool_inputs": shown_inputs(step),
         "when": step.when_expression,
         "input_steps": input_steps,
     }));
@@ -118,6 +119,21 @@ fn step_shape(
         }
     }
     Value::Object(shape)
+}
+
+/// A step's state with Galaxy's mark in the place of what is connected, as clients read it: BioBlend's objects take a
+/// tool step with an empty state for one that was never configured.
+fn shown_inputs(step: &StepDescription) -> Value {
+    let mut state = step.tool_inputs.clone();
+    if let (Value::Object(state), "tool") = (&mut state, step.step_type.as_str()) {
+        for input in &step.inputs {
+            let is_top_level = !input.name.contains('|');
+            if is_top_level && !input.connections.is_empty() && !state.contains_key(&input.name) {
+                state.insert(input.name.clone(), json!({"__class__": "ConnectedValue"}));
+            }
+        }
+    }
+    state
 }
 
 fn stock_label(step_type: &str) -> &'static str {

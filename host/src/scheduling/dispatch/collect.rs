@@ -12,10 +12,10 @@ use super::outcome::{broken_collections, broken_output};
 use super::runners::Held;
 use crate::model::state::{DatasetState, JobState};
 use crate::scheduling::engine::Services;
-use crate::store::scheduling::jobs::OutputSlot;
-use crate::store::scheduling::settle::{
+use crate::store::scheduling::ends::{
     CollectionEnd, EndAction, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd, merge_metadata,
 };
+use crate::store::scheduling::jobs::OutputSlot;
 use crate::tools::datatypes;
 use crate::tools::model::OutputKind;
 use crate::tools::outputs::{self, Collected, CollectedDataset};
@@ -133,7 +133,7 @@ fn place(
         let to = services.data.dataset(dataset_id);
         let done = match moved.get(from) {
             Some(earlier) => std::fs::copy(earlier, &to).map(|_| ()),
-            None => services.data.move_in(from, dataset_id),
+            None => services.data.link_in(from, dataset_id),
         };
         done.map_err(|e| format!("A result could not be moved into place: {e}"))?;
         moved.insert(from.to_owned(), to.clone());
@@ -153,7 +153,7 @@ fn place(
                 let file = put(&dataset.path, slot.dataset_id)?;
                 let scalar = scalar_output(held, slot);
                 if let Some(kind) = scalar {
-                    write_scalar(&file, kind)?;
+                    write_scalar(services, &file, kind)?;
                 }
                 facts(
                     &file,
@@ -358,7 +358,11 @@ fn scalar_output(held: &Held, slot: &OutputSlot) -> Option<crate::tools::model::
 }
 
 /// A command writes a value as text; consumers read JSON.
-fn write_scalar(file: &Path, kind: crate::tools::model::ScalarKind) -> Result<(), String> {
+fn write_scalar(
+    services: &Services,
+    file: &Path,
+    kind: crate::tools::model::ScalarKind,
+) -> Result<(), String> {
     use crate::tools::model::ScalarKind as K;
     let text =
         std::fs::read_to_string(file).map_err(|e| format!("A value could not be read: {e}"))?;
@@ -385,8 +389,9 @@ fn write_scalar(file: &Path, kind: crate::tools::model::ScalarKind) -> Result<()
             _ => return Err(wrong()),
         },
     };
-    std::fs::write(file, value.to_string())
-        .map_err(|e| format!("A value could not be written: {e}"))
+    // The command's own file stays as it is: it may have to be read again.
+    let replaced = services.data.replace(file, value.to_string().as_bytes());
+    replaced.map_err(|e| format!("A value could not be written: {e}"))
 }
 
 /// A log as the database keeps it: whole, or its beginning and its end.

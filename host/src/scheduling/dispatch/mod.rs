@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod leftovers;
 mod outcome;
 mod prepare;
 mod queue;
@@ -9,28 +10,33 @@ mod recover;
 mod runners;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use queue::Queue;
 
+use self::leftovers::Leftovers;
 use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
-use self::runners::{Held, Runners};
+use self::runners::{Held, Runners, Told};
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
-use crate::store::scheduling::settle::{self, JobEnd};
+use crate::store::scheduling::settle;
 
 /// Reports taken from the channel at once: their ends are one transaction.
 const REPORTS: usize = 512;
 /// Ready jobs kept in memory; the rest stays in the database until these are gone.
 const READY_KEPT: usize = 10_000;
+/// What the owner of a job reads whose handling hit a fault of ours; the log has the fault.
+const BROKEN: &str = "The server failed to handle this job.";
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
@@ -46,6 +52,7 @@ pub struct Dispatcher {
     stopping: HashSet<i64>,
     /// Jobs of the last server that never started and found no room at their runner yet.
     unplaced: Vec<i64>,
+    leftovers: Leftovers,
     cycle: u64,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
@@ -67,6 +74,7 @@ impl Dispatcher {
             runners,
             stopping: HashSet::new(),
             unplaced: Vec::new(),
+            leftovers: Leftovers::default(),
             cycle: 0,
             wake_at_ms: None,
         }
@@ -77,8 +85,34 @@ impl Dispatcher {
         self.handle.clone()
     }
 
-    /// Runs until `stop` turns true.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    /// Runs until `stop` turns true, on a thread of its own: nearly all it does is to wait for the disk, the database
+    /// and plugins, one after the other, and each change of threads between them would make every job wait.
+    pub async fn run(self, stop: watch::Receiver<bool>) {
+        let runtime = tokio::runtime::Handle::current();
+        let (done, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("jobs".into())
+            .spawn(move || {
+                runtime.block_on(self.run_here(stop));
+                let _ = done.send(());
+            });
+        match thread {
+            // Without its word it broke: whoever watches us has to know.
+            Ok(_) => ended.await.expect("the loop for jobs broke"),
+            Err(error) => panic!("the loop for jobs has no thread: {error}"),
+        }
+    }
+
+    async fn run_here(mut self, mut stop: watch::Receiver<bool>) {
+        let services = self.services.clone();
+        tokio::spawn(async move {
+            if let Err(error) = leftovers::remove_of_last_server(services).await {
+                tracing::warn!(
+                    "what the last server's jobs left is not removed: {}",
+                    crate::errors::chain(&error)
+                );
+            }
+        });
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
         let mut look = true;
         let mut reports = Vec::new();
@@ -105,9 +139,11 @@ impl Dispatcher {
                 _ = self.reports.recv_many(&mut reports, REPORTS) => {}
                 _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
                 () = self.services.signals.next_job_change() => look = true,
+                () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => look = true,
             }
         }
+        leftovers::remove(&self.leftovers.take());
     }
 
     /// Stores what was reported, takes in what became ready, hands over what the runners take.
@@ -207,7 +243,7 @@ impl Dispatcher {
         let mut reader = services.store.reader();
         let ids: Vec<i64> = ended.iter().map(|(held, _)| held.id).collect();
         let actions = loop {
-            match settle::actions(&mut reader, &ids).await {
+            match crate::store::scheduling::ends::actions(&mut reader, &ids).await {
                 Ok(actions) => break actions,
                 Err(error) => {
                     tracing::error!(
@@ -218,29 +254,18 @@ impl Dispatcher {
                 }
             }
         };
-        let (ended, ends) = {
-            let services = services.clone();
-            let collected = tokio::task::spawn_blocking(move || {
-                let ends: Vec<JobEnd> = ended
-                    .iter()
-                    .map(|(held, report)| collect::collect(&services, held, report, &actions))
-                    .collect();
-                (ended, ends)
-            });
-            match collected.await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!("collecting results broke: {error}");
-                    return Ok(());
-                }
-            }
-        };
+        let now = services.clock.now_ms();
+        let ends = ended.iter().map(|(held, report)| {
+            unbroken("collecting the results of a job", || {
+                collect::collect(&services, held, report, &actions)
+            })
+            .unwrap_or_else(|| failed(&held.prepared.dispatch, BROKEN, now))
+        });
+        let ends: Vec<JobEnd> = ends.collect();
         self.store_ends(ends).await?;
-        let directories: Vec<_> = ended
-            .into_iter()
-            .map(|(held, _)| held.prepared.directory)
-            .collect();
-        tokio::task::spawn_blocking(move || directories.iter().for_each(|d| prepare::clean_up(d)));
+        let directories = ended.into_iter().map(|(held, _)| held.prepared.directory);
+        self.leftovers.add(directories, Instant::now());
+        remove_later(self.leftovers.take_due(Instant::now()));
         Ok(())
     }
 
@@ -284,9 +309,10 @@ impl Dispatcher {
                 continue;
             }
             match self.runners.cancel(job.id) {
-                Some(true) => drop(self.stopping.insert(job.id)),
-                // The runner has never heard of it, or nobody has it.
-                Some(false) | None => gone.push(job.id),
+                Told::Stopping => drop(self.stopping.insert(job.id)),
+                Told::Nobody => gone.push(job.id),
+                // Asked again with the next look.
+                Told::Later => {}
             }
         }
         if gone.is_empty() {
@@ -342,10 +368,7 @@ impl Dispatcher {
                 load: self.runners.load(&self.ready),
                 ..Default::default()
             };
-            // A plugin may take its time; the other tasks of this thread go elsewhere meanwhile.
-            let plan = match tokio::task::block_in_place(|| {
-                ask(&services.plugins, &scheduler, request)
-            }) {
+            let plan = match ask(&services.plugins, &scheduler, request) {
                 Ok(plan) => plan,
                 Err(fault) => {
                     tracing::error!(plugin = %scheduler, "its jobs wait, as it made no plan: {fault}");
@@ -402,18 +425,7 @@ impl Dispatcher {
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
-        let (prepared, broken) = {
-            let services = services.clone();
-            let written =
-                tokio::task::spawn_blocking(move || prepare::write_all(&services, chosen, loaded));
-            match written.await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!("preparing jobs broke: {error}");
-                    return Ok(());
-                }
-            }
-        };
+        let (prepared, broken) = prepare::write_all(&services, chosen, loaded);
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {
@@ -451,4 +463,28 @@ impl Dispatcher {
         }
         Ok(())
     }
+}
+
+/// Removes directories while the loop goes on.
+fn remove_later(directories: Vec<PathBuf>) {
+    if !directories.is_empty() {
+        tokio::task::spawn_blocking(move || leftovers::remove(&directories));
+    }
+}
+
+/// Returns after `pause`; without one, never.
+async fn quiet(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What `work` makes; nothing if it broke, so that one strange job does not end the loop for all.
+fn unbroken<T>(what: &str, work: impl FnOnce() -> T) -> Option<T> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    if outcome.is_err() {
+        tracing::error!("{what} broke");
+    }
+    outcome.ok()
 }

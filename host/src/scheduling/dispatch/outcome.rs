@@ -1,10 +1,8 @@
 //! The ends of jobs that left no results.
 
 use crate::model::state::{DatasetState, JobState};
+use crate::store::scheduling::ends::{CollectionEnd, FileFacts, JobEnd, OutputEnd, merge_metadata};
 use crate::store::scheduling::jobs::{Dispatch, OutputSlot};
-use crate::store::scheduling::settle::{
-    CollectionEnd, FileFacts, JobEnd, OutputEnd, merge_metadata,
-};
 
 /// A job that failed without having run, or whose results cannot be used: all its outputs are in error.
 pub(super) fn failed(job: &Dispatch, message: &str, now: i64) -> JobEnd {
@@ -25,6 +23,16 @@ pub(super) fn failed(job: &Dispatch, message: &str, now: i64) -> JobEnd {
             .collect(),
         collections: broken_collections(job),
         extra: Vec::new(),
+    }
+}
+
+/// A job that cannot start for now, and its outputs with it.
+pub(super) fn paused(job: &Dispatch, info: &'static str, now: i64) -> JobEnd {
+    JobEnd {
+        state: JobState::Paused,
+        outputs: Vec::new(),
+        collections: Vec::new(),
+        ..failed(job, info, now)
     }
 }
 

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
-use super::outcome::failed;
+use super::outcome::{failed, paused};
+use super::{BROKEN, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Known};
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
-use crate::store::scheduling::settle::JobEnd;
+use crate::store::scheduling::readiness::{Start, at_dispatch};
 use crate::tools::Tool;
 use crate::tools::command::{RenderInputs, render};
 use crate::tools::inputs_json::{
@@ -144,7 +146,7 @@ pub(super) async fn load(
 type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
 
 /// Writes the chosen jobs' directories. Blocks. A job whose command cannot be written, or that its scheduler rejects,
-/// ends here.
+/// ends here; one whose input was deleted meanwhile is paused, or fails if it was purged.
 pub(super) fn write_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
@@ -167,8 +169,23 @@ pub(super) fn write_all(
                 continue;
             }
         };
+        let inputs = dispatch.inputs.iter();
+        let inputs = inputs.filter_map(|input| loaded.known.hdas.get(&input.hda_id));
+        match at_dispatch(inputs.map(|hda| (hda.deleted, hda.purged))) {
+            Some(Start::Paused(info)) => {
+                broken.push(paused(&dispatch, info, now));
+                continue;
+            }
+            Some(Start::Failed(info)) => {
+                broken.push(failed(&dispatch, info, now));
+                continue;
+            }
+            _ => {}
+        }
         match prepare(services, &loaded, dispatch, &ready) {
-            Ok(job) => match write(services, &job) {
+            Ok(job) => match unbroken("writing a job's directory", || write(services, &job))
+                .unwrap_or_else(|| Err(BROKEN.to_owned()))
+            {
                 Ok(job_line) => prepared.push((
                     ready,
                     runner,

@@ -9,7 +9,9 @@ use super::Dispatcher;
 use super::outcome::failed;
 use super::prepare::{self, Prepared};
 use super::runners::Held;
+use crate::model::state::JobState;
 use crate::store::StoreError;
+use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 
 impl Dispatcher {
@@ -51,7 +53,7 @@ impl Dispatcher {
         }
         let mut reports = Vec::new();
         for (runner, jobs) in by_runner {
-            self.recover_from(&runner, jobs, &mut reports);
+            ends.extend(self.recover_from(&runner, jobs, &mut reports));
         }
         if !ends.is_empty() {
             self.store_ends(ends).await?;
@@ -64,13 +66,13 @@ impl Dispatcher {
         runner: &str,
         jobs: Vec<(Active, Prepared)>,
         reports: &mut Vec<JobReport>,
-    ) {
+    ) -> Vec<JobEnd> {
         let Some(instance) = self.runners.instance(runner).cloned() else {
             let count = jobs.len();
             tracing::error!(
                 "{count} jobs belong to the job runner {runner}, which is not loaded; they wait until it is"
             );
-            return;
+            return Vec::new();
         };
         let settings = &self.services.settings;
         let requests: Vec<RecoverRequest> = jobs
@@ -118,7 +120,8 @@ impl Dispatcher {
                 prepared,
             };
             self.runners.add(runner, held);
-            if status != RecoverStatus::RUNNING {
+            // That it was started may not have been stored yet.
+            if status != RecoverStatus::RUNNING || job.state == JobState::Queued {
                 let mut report = result.map(|r| r.report).unwrap_or_default();
                 report.job_id = job.id as u64;
                 report.token = job.token.to_string().into();
@@ -128,14 +131,11 @@ impl Dispatcher {
         let (refused, later) = self
             .runners
             .submit(runner, again, &self.services.settings.clone());
-        for (dispatch, text) in refused {
-            tracing::error!(
-                job.id = dispatch.id,
-                "a job of the last server was refused: {text}"
-            );
-        }
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
+        let now = self.services.clock.now_ms();
+        let refused = refused.iter().map(|(job, text)| failed(job, text, now));
+        refused.collect()
     }
 }
 

@@ -50,6 +50,16 @@ fn reference(held: &Held) -> JobRef {
     }
 }
 
+/// What became of asking for a job to be stopped.
+pub(super) enum Told {
+    /// Its runner stops it, and will report its end.
+    Stopping,
+    /// No runner has it.
+    Nobody,
+    /// The runner could not be asked just now.
+    Later,
+}
+
 #[derive(Default)]
 pub(super) struct Runners {
     runners: BTreeMap<String, Runner>,
@@ -208,19 +218,22 @@ impl Runners {
         (refused, later)
     }
 
-    /// Asks the runner that has the job to stop it: whether it knows the job. None when no runner has it.
-    pub fn cancel(&self, job_id: i64) -> Option<bool> {
-        let runner = self.runners.get(self.of_job.get(&job_id)?)?;
-        let held = runner.jobs.get(&job_id)?;
+    /// Asks the runner that has the job to stop it.
+    pub fn cancel(&self, job_id: i64) -> Told {
+        let runner = self.of_job.get(&job_id).and_then(|id| self.runners.get(id));
+        let Some((runner, held)) = runner.and_then(|r| Some((r, r.jobs.get(&job_id)?))) else {
+            return Told::Nobody;
+        };
         match runner.instance.cancel(&[reference(held)]) {
-            Ok(answers) => Some(answers.first().is_some_and(|answer| answer.known)),
+            Ok(answers) if answers.first().is_some_and(|answer| answer.known) => Told::Stopping,
+            Ok(_) => Told::Nobody,
             Err(error) => {
                 tracing::error!(
                     plugin = runner.instance.id(),
                     job.id = job_id,
-                    "a job could not be stopped: {error}"
+                    "a job could not be stopped yet: {error}"
                 );
-                Some(true)
+                Told::Later
             }
         }
     }

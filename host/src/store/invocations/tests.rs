@@ -6,11 +6,13 @@ use uuid::Uuid;
 use super::*;
 use crate::args;
 use crate::model::invocation::*;
+use crate::model::revision::Revision;
 use crate::model::state::InvocationState;
 use crate::model::workflow::{StepDescription, WorkflowDescription, WorkflowOutput};
 use crate::store::db::{Durability, Query, Val};
+use crate::store::histories;
 use crate::store::testing::{TestStore, add_user};
-use crate::store::workflows::{Revision, create_stored_workflow, load_revision};
+use crate::store::workflows::{create_stored_workflow, load_revision};
 use crate::store::{Store, Tx};
 
 struct Fixture {
@@ -342,6 +344,36 @@ async fn a_cancellation_is_stored_once_and_signals_the_root() {
     assert_eq!(messages[0].reason, "user_request");
     let step = step_by_id(&mut tx, inner_step).await.unwrap().unwrap();
     assert_eq!(step.action, json!(true));
+}
+
+#[tokio::test]
+async fn deleting_a_history_signals_the_invocations_that_are_scheduled_into_it() {
+    let fixture = fixture().await;
+    let description = WorkflowDescription {
+        steps: steps(1),
+        ..Default::default()
+    };
+    let revision = workflow(&fixture, description).await;
+    let waiting = created(&fixture, &request(&fixture, &revision)).await;
+    let through = created(&fixture, &request(&fixture, &revision)).await;
+
+    let mut tx = fixture.store.begin().await.unwrap();
+    tx.run(
+        "UPDATE workflow_invocation SET state = 'scheduled' WHERE id = $1",
+        args![through],
+    )
+    .await
+    .unwrap();
+    let mut history = histories::by_id(&mut tx, fixture.history)
+        .await
+        .unwrap()
+        .unwrap();
+    histories::save(&mut tx, &history, 8).await.unwrap();
+    assert_eq!(signals(&mut tx, waiting).await, 1, "a rename is no signal");
+    history.deleted = true;
+    histories::save(&mut tx, &history, 9).await.unwrap();
+    assert_eq!(signals(&mut tx, waiting).await, 2);
+    assert_eq!(signals(&mut tx, through).await, 1);
 }
 
 async fn signals(tx: &mut Tx, id: i64) -> i64 {

@@ -72,6 +72,18 @@ pub async fn has_older_active(q: &mut impl Query, head: &Head) -> Result<bool, S
     Ok(row.is_some())
 }
 
+/// Signals the younger invocations of the same history that are still being scheduled.
+pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    tx.run(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1
+         WHERE history_id = $1 AND id > $2 AND parent_invocation_id IS NULL AND state IN ('new', 'ready')",
+        args![head.history_id, head.id],
+    )
+    .await?;
+    tx.commit(Durability::Progress, "history.next").await
+}
+
 /// Marks a scheduled invocation completed if all its jobs and children are. True if it is now.
 pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
@@ -190,12 +202,12 @@ async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<boo
         .iter()
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
-    super::settle::discard_outputs(tx, &gone, now).await?;
+    super::dependants::discard_outputs(tx, &gone, now).await?;
     let history = gone
         .iter()
         .map(|id| args![*id, "deleted", None::<String>, now])
         .collect();
-    super::commit::insert_state_history(tx, history).await?;
+    super::objects::insert_state_history(tx, history).await?;
     let marked = tx
         .run(
             "UPDATE job SET state = 'deleting', update_time = $1 WHERE workflow_invocation_id = $2 AND state IN ('queued', 'running', 'stop')",

@@ -1,13 +1,13 @@
 //! The queue of ready jobs, and what is recorded when they are handed to a runner.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::commit::{Owner, insert_state_history};
 use super::known::ids;
+use super::objects::{Owner, insert_state_history};
 use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;
@@ -256,22 +256,41 @@ pub struct HandOver {
 /// jobs that were still to be started: others were cancelled meanwhile.
 pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec<i64>, StoreError> {
     let mut tx = store.begin().await?;
-    let mut taken = Vec::with_capacity(jobs.len());
-    let mut datasets = Vec::new();
-    for job in jobs {
-        let touched = tx
-            .run(
-                "UPDATE job SET state = 'queued', job_runner_name = $1, command_line = $2, attempt = attempt + 1, update_time = $3
-                 WHERE id = $4 AND state = 'new'",
-                args![job.runner.as_str(), job.command_line.as_str(), now, job.job_id],
-            )
-            .await?;
-        if touched == 1 {
-            taken.push(job.job_id);
-            datasets.extend(&job.dataset_ids);
-        }
-    }
+    let rows = jobs
+        .iter()
+        .map(|job| {
+            args![
+                job.job_id,
+                job.runner.as_str(),
+                job.command_line.as_str(),
+                now
+            ]
+        })
+        .collect();
+    let taken: HashSet<i64> = tx
+        .change_many(
+            &["id", "runner", "command_line", "now"],
+            "UPDATE job SET state = 'queued', job_runner_name = given.runner, command_line = given.command_line,
+                    attempt = attempt + 1, update_time = given.now
+             FROM given WHERE job.id = given.id AND job.state = 'new' RETURNING id",
+            rows,
+        )
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    let datasets: Vec<i64> = jobs
+        .iter()
+        .filter(|job| taken.contains(&job.job_id))
+        .flat_map(|job| &job.dataset_ids)
+        .copied()
+        .collect();
     set_dataset_states(&mut tx, &datasets, "queued", now).await?;
+    let taken: Vec<i64> = jobs
+        .iter()
+        .map(|job| job.job_id)
+        .filter(|id| taken.contains(id))
+        .collect();
     let history = taken
         .iter()
         .map(|id| args![*id, "queued", None::<String>, now])
@@ -300,6 +319,21 @@ pub async fn set_dataset_states(
     Ok(())
 }
 
+/// Those of `job_ids` that are over for good.
+pub async fn terminal(q: &mut impl Query, job_ids: &[i64]) -> Result<HashSet<i64>, StoreError> {
+    let mut found = HashSet::new();
+    for block in blocks(job_ids) {
+        let sql = format!(
+            "SELECT id FROM job WHERE id IN ({}) AND state IN ('ok', 'error', 'deleted')",
+            placeholders(1, block.len())
+        );
+        for row in q.all(sql, ids(block)).await? {
+            found.insert(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// A job that runs: what the runner calls it and since when.
 #[derive(Debug, Clone)]
 pub struct Started {
@@ -312,19 +346,26 @@ pub struct Started {
 /// Records that jobs run.
 pub async fn started(store: &Store, jobs: &[Started], now: i64) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    let rows = jobs
+        .iter()
+        .map(|job| args![job.job_id, job.external_id.as_str(), job.started_ms, now])
+        .collect();
+    let touched: HashSet<i64> = tx
+        .change_many(
+            &["id", "external_id", "started", "now"],
+            "UPDATE job SET state = 'running', job_runner_external_id = given.external_id, start_time = given.started,
+                    update_time = given.now
+             FROM given WHERE job.id = given.id AND job.state = 'queued' RETURNING id",
+            rows,
+        )
+        .await?
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
     let (mut history, mut datasets) = (Vec::new(), Vec::new());
-    for job in jobs {
-        let touched = tx
-            .run(
-                "UPDATE job SET state = 'running', job_runner_external_id = $1, start_time = $2, update_time = $3
-                 WHERE id = $4 AND state = 'queued'",
-                args![job.external_id.as_str(), job.started_ms, now, job.job_id],
-            )
-            .await?;
-        if touched == 1 {
-            history.push(args![job.job_id, "running", None::<String>, job.started_ms]);
-            datasets.extend(&job.dataset_ids);
-        }
+    for job in jobs.iter().filter(|job| touched.contains(&job.job_id)) {
+        history.push(args![job.job_id, "running", None::<String>, job.started_ms]);
+        datasets.extend(&job.dataset_ids);
     }
     set_dataset_states(&mut tx, &datasets, "running", now).await?;
     insert_state_history(&mut tx, history).await?;

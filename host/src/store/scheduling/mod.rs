@@ -2,9 +2,13 @@
 //! ready jobs, the end of jobs. Each write is one transaction, and each is safe to be cut off anywhere.
 
 pub mod commit;
+mod dependants;
+pub mod ends;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
+pub mod objects;
+pub mod orders;
 pub mod progress;
 pub mod readiness;
 pub mod settle;

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::known;
 use crate::args;
-use crate::invoker::iteration::{AwaitedJobs, Progress, StepRecord, awaited, is_host_type};
 use crate::invoker::known::{Known, StepValue};
+use crate::invoker::modules::is_host_type;
+use crate::invoker::progress::{AwaitedJobs, Progress, StepRecord, awaited};
 use crate::invoker::resolve::{OutputTable, Outputs};
 use crate::invoker::tool_run::Resume;
 use crate::model::state::{InvocationState, JobState, StepState};
@@ -131,7 +132,7 @@ async fn children(
     q: &mut impl Query,
     cache: &RevisionCache,
     head: &Head,
-    revision: &crate::store::workflows::Revision,
+    revision: &crate::model::revision::Revision,
     known: &mut Known,
 ) -> Result<HashMap<usize, Progress>, StoreError> {
     let rows = q
@@ -297,7 +298,7 @@ async fn outputs(
 async fn inputs(
     q: &mut impl Query,
     id: i64,
-    revision: &crate::store::workflows::Revision,
+    revision: &crate::model::revision::Revision,
 ) -> Result<HashMap<usize, StepValue>, StoreError> {
     let mut inputs = HashMap::new();
     for (source, column) in [
@@ -329,7 +330,7 @@ async fn inputs(
 async fn step_states(
     q: &mut impl Query,
     id: i64,
-    revision: &crate::store::workflows::Revision,
+    revision: &crate::model::revision::Revision,
     remaining: &[usize],
 ) -> Result<HashMap<usize, Value>, StoreError> {
     if remaining.is_empty() {

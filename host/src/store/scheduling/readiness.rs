@@ -85,6 +85,19 @@ fn decide_one(job: &NewJob, datasets: &HashMap<i64, InputState>) -> Start {
     }
 }
 
+/// What happens to a job that is about to start although inputs of it were deleted since it was stored.
+pub fn at_dispatch(inputs: impl IntoIterator<Item = (bool, bool)>) -> Option<Start> {
+    let mut stops = None;
+    for (deleted, purged) in inputs {
+        match (purged, deleted) {
+            (true, _) => return Some(Start::Failed(PURGED_INPUT)),
+            (false, true) => stops = Some(Start::Paused(DELETED_INPUT)),
+            (false, false) => {}
+        }
+    }
+    stops
+}
+
 /// What a dependant's outputs say when the job before it failed.
 pub fn paused_info() -> &'static str {
     FIX_INPUTS
@@ -165,6 +178,19 @@ mod tests {
             [Start::Paused(FIX_INPUTS), Start::Paused(FIX_INPUTS)]
         );
         assert_eq!(known[&11].state, DatasetState::Paused);
+    }
+
+    #[test]
+    fn at_the_last_moment_a_purged_input_counts_more_than_a_deleted_one() {
+        assert_eq!(at_dispatch([(false, false)]), None);
+        assert_eq!(
+            at_dispatch([(true, false), (false, false)]),
+            Some(Start::Paused(DELETED_INPUT))
+        );
+        assert_eq!(
+            at_dispatch([(true, false), (true, true)]),
+            Some(Start::Failed(PURGED_INPUT))
+        );
     }
 
     #[test]

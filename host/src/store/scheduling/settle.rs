@@ -1,86 +1,19 @@
 //! The end of jobs: their results, whoever waited for them, whoever has to look again. A batch of ended jobs is one
 //! transaction, and its cost is that of the jobs in it and of those that wait for them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use serde_json::{Value, json};
-
-use super::commit::insert_state_history;
-use super::jobs::{ReadyJob, release, set_dataset_states};
+use super::dependants::{
+    Batch, discard_outputs, pause, pause_dependants, release_dependants, signal_invocations,
+};
+use super::ends::{CollectionEnd, JobEnd, NewDataset};
+use super::jobs::ReadyJob;
 use super::known::ids;
-use super::readiness;
+use super::objects::insert_state_history;
 use crate::args;
-use crate::model::state::{DatasetState, JobState};
+use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
-
-/// How a job ended.
-#[derive(Debug, Clone)]
-pub struct JobEnd {
-    pub job_id: i64,
-    /// Ok or error. A job that was to be stopped ends as deleted whatever stands here.
-    pub state: JobState,
-    pub exit_code: Option<i64>,
-    pub stdout: String,
-    pub stderr: String,
-    /// A sentence for people, where the exit code does not say it all.
-    pub info: Option<String>,
-    pub started_ms: Option<i64>,
-    pub ended_ms: i64,
-    pub external_id: Option<String>,
-    pub outputs: Vec<OutputEnd>,
-    pub collections: Vec<CollectionEnd>,
-    /// Datasets that the job made beside the declared ones.
-    pub extra: Vec<NewDataset>,
-}
-
-/// What became of a declared output.
-#[derive(Debug, Clone)]
-pub struct OutputEnd {
-    pub hda_id: i64,
-    pub dataset_id: i64,
-    pub state: DatasetState,
-    pub file: FileFacts,
-    pub visible: bool,
-    pub info: Option<String>,
-}
-
-/// What is known of a dataset's file.
-#[derive(Debug, Clone, Default)]
-pub struct FileFacts {
-    pub size: i64,
-    pub extension: String,
-    pub peek: Option<String>,
-    pub blurb: Option<String>,
-    pub metadata: Value,
-}
-
-/// What became of a collection whose elements the job found out.
-#[derive(Debug, Clone)]
-pub struct CollectionEnd {
-    pub collection_id: i64,
-    pub collection_type: String,
-    /// None: the job failed.
-    pub elements: Option<Vec<NewElement>>,
-}
-
-/// An element with its dataset: identifiers outermost first.
-#[derive(Debug, Clone)]
-pub struct NewElement {
-    pub identifiers: Vec<String>,
-    pub dataset: NewDataset,
-}
-
-/// A dataset that exists only now.
-#[derive(Debug, Clone)]
-pub struct NewDataset {
-    pub hda_id: i64,
-    pub dataset_id: i64,
-    pub name: String,
-    pub visible: bool,
-    pub file: FileFacts,
-    pub output_name: String,
-}
+use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders};
 
 /// What storing the ends led to.
 #[derive(Debug, Default)]
@@ -106,6 +39,10 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
         batch.histories.insert(recorded.history_id);
         if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
             stopped(&mut tx, &end, now, &mut batch).await?;
+        } else if end.state == JobState::Paused {
+            let info = end.info.as_deref().unwrap_or_default();
+            let outputs = pause(&mut tx, &[end.job_id], info, now, &mut batch).await?;
+            batch.failed.extend(outputs);
         } else {
             ended(&mut tx, store, end, recorded, now, &mut batch).await?;
         }
@@ -114,6 +51,7 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     if batch.jobs.is_empty() {
         return Ok(settled);
     }
+    store_ended(&mut tx, &mut batch).await?;
     insert_state_history(&mut tx, std::mem::take(&mut batch.history)).await?;
     pause_dependants(&mut tx, &mut batch, now).await?;
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
@@ -127,18 +65,6 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     }
     tx.commit(Durability::Progress, "job.settle").await?;
     Ok(settled)
-}
-
-#[derive(Default)]
-struct Batch {
-    jobs: Vec<i64>,
-    histories: BTreeSet<i64>,
-    invocations: BTreeSet<i64>,
-    history: Vec<Vec<Val>>,
-    /// Datasets that can be read now.
-    usable: Vec<i64>,
-    /// Datasets that never will, for the time being.
-    failed: Vec<i64>,
 }
 
 /// A job as it is stored.
@@ -208,45 +134,35 @@ async fn ended(
         end.info.as_deref(),
         end.ended_ms
     ]);
-    tx.run(
-        "UPDATE job SET state = $1, exit_code = $2, tool_stdout = $3, tool_stderr = $4, info = $5,
-                start_time = COALESCE(start_time, $6), end_time = $7, job_runner_external_id = COALESCE($8, job_runner_external_id),
-                update_time = $9 WHERE id = $10",
-        args![
-            end.state.code(),
-            end.exit_code,
-            end.stdout.as_str(),
-            end.stderr.as_str(),
-            end.info.as_deref(),
-            end.started_ms,
-            end.ended_ms,
-            end.external_id.as_deref(),
-            now,
-            end.job_id
-        ],
-    )
-    .await?;
+    batch.ended.push(args![
+        end.job_id,
+        end.state.code(),
+        end.exit_code,
+        end.stdout,
+        end.stderr,
+        end.info,
+        end.started_ms,
+        end.ended_ms,
+        end.external_id,
+        now
+    ]);
     for output in &end.outputs {
-        tx.run(
-            "UPDATE dataset SET state = $1, file_size = $2, total_size = $2, update_time = $3 WHERE id = $4",
-            args![output.state.code(), output.file.size, now, output.dataset_id],
-        )
-        .await?;
-        tx.run(
-            "UPDATE history_dataset_association SET extension = $1, peek = $2, blurb = $3, metadata = $4, visible = $5, info = $6,
-                    update_time = $7 WHERE id = $8",
-            args![
-                output.file.extension.as_str(),
-                output.file.peek.as_deref(),
-                output.file.blurb.as_deref(),
-                &output.file.metadata,
-                output.visible,
-                output.info.as_deref(),
-                now,
-                output.hda_id
-            ],
-        )
-        .await?;
+        batch.datasets.push(args![
+            output.dataset_id,
+            output.state.code(),
+            output.file.size,
+            now
+        ]);
+        batch.hdas.push(args![
+            output.hda_id,
+            output.file.extension.as_str(),
+            output.file.peek.as_deref(),
+            output.file.blurb.as_deref(),
+            &output.file.metadata,
+            output.visible,
+            output.info.as_deref(),
+            now
+        ]);
         match output.state.is_usable() {
             true => batch.usable.push(output.dataset_id),
             false => batch.failed.push(output.dataset_id),
@@ -259,6 +175,37 @@ async fn ended(
         fill_collection(tx, store, end.job_id, recorded.history_id, collection, now).await?;
     }
     Ok(())
+}
+
+/// Stores what [`ended`] noted about all jobs of the batch.
+async fn store_ended(tx: &mut Tx, batch: &mut Batch) -> Result<(), StoreError> {
+    tx.change_many(
+        &[
+            "id", "state", "exit_code", "stdout", "stderr", "info", "started", "ended", "external_id", "now",
+        ],
+        "UPDATE job SET state = given.state, exit_code = given.exit_code, tool_stdout = given.stdout, tool_stderr = given.stderr,
+                info = given.info, start_time = COALESCE(job.start_time, given.started), end_time = given.ended,
+                job_runner_external_id = COALESCE(given.external_id, job.job_runner_external_id), update_time = given.now
+         FROM given WHERE job.id = given.id",
+        std::mem::take(&mut batch.ended),
+    )
+    .await?;
+    tx.change_many(
+        &["id", "state", "size", "now"],
+        "UPDATE dataset SET state = given.state, file_size = given.size, total_size = given.size, update_time = given.now
+         FROM given WHERE dataset.id = given.id",
+        std::mem::take(&mut batch.datasets),
+    )
+    .await?;
+    tx.change_many(
+        &["id", "extension", "peek", "blurb", "metadata", "visible", "info", "now"],
+        "UPDATE history_dataset_association SET extension = given.extension, peek = given.peek, blurb = given.blurb,
+                metadata = given.metadata, visible = given.visible, info = given.info, update_time = given.now
+         FROM given WHERE history_dataset_association.id = given.id",
+        std::mem::take(&mut batch.hdas),
+    )
+    .await
+    .map(drop)
 }
 
 async fn fill_collection(
@@ -391,332 +338,4 @@ async fn insert_new(
     )
     .await
     .map(|_| ())
-}
-
-/// Pauses the jobs that wait for datasets which failed, and those that wait for these jobs' outputs.
-async fn pause_dependants(tx: &mut Tx, batch: &mut Batch, now: i64) -> Result<(), StoreError> {
-    let mut level = batch.failed.clone();
-    while !level.is_empty() {
-        let mut jobs: BTreeSet<i64> = BTreeSet::new();
-        for block in blocks(&level) {
-            let sql = format!(
-                "SELECT DISTINCT job_id FROM job_wait WHERE dataset_id IN ({})",
-                placeholders(1, block.len())
-            );
-            for row in tx.all(sql, ids(block)).await? {
-                jobs.insert(row.get(0)?);
-            }
-        }
-        let jobs: Vec<i64> = jobs.into_iter().collect();
-        level = pause(tx, &jobs, readiness::paused_info(), now, batch).await?;
-        batch.failed.extend(&level);
-    }
-    Ok(())
-}
-
-/// Pauses jobs that have not started; the datasets that are paused with them.
-async fn pause(
-    tx: &mut Tx,
-    jobs: &[i64],
-    info: &'static str,
-    now: i64,
-    batch: &mut Batch,
-) -> Result<Vec<i64>, StoreError> {
-    let mut datasets = Vec::new();
-    let mut history = Vec::new();
-    for block in blocks(jobs) {
-        let sql = format!(
-            "UPDATE job SET state = 'paused', info = $1, ready_time = NULL, update_time = $2 WHERE id IN ({}) AND state = 'new'
-             RETURNING id, workflow_invocation_id",
-            placeholders(3, block.len())
-        );
-        let mut arguments = args![info, now];
-        arguments.extend(ids(block));
-        for row in tx.all(sql, arguments).await? {
-            let id: i64 = row.get(0)?;
-            batch.jobs.push(id);
-            batch.invocations.extend(row.get::<Option<i64>>(1)?);
-            history.push(args![id, "paused", info, now]);
-        }
-        let list = placeholders(1, block.len());
-        tx.run(
-            format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
-            ids(block),
-        )
-        .await?;
-        let sql = format!(
-            "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
-             WHERE o.job_id IN ({list})"
-        );
-        for row in tx.all(sql, ids(block)).await? {
-            datasets.push(row.get(0)?);
-        }
-    }
-    set_dataset_states(tx, &datasets, "paused", now).await?;
-    for block in blocks(&datasets) {
-        let sql = format!(
-            "UPDATE history_dataset_association SET info = $1, update_time = $2 WHERE dataset_id IN ({})",
-            placeholders(3, block.len())
-        );
-        let mut arguments = args![info, now];
-        arguments.extend(ids(block));
-        tx.run(sql, arguments).await?;
-    }
-    insert_state_history(tx, history).await?;
-    Ok(datasets)
-}
-
-/// Takes usable datasets off everybody's list; the jobs whose list is empty now.
-pub async fn release_dependants(
-    tx: &mut Tx,
-    usable: &[i64],
-    now: i64,
-) -> Result<Vec<ReadyJob>, StoreError> {
-    let mut candidates: BTreeSet<i64> = BTreeSet::new();
-    for block in blocks(usable) {
-        let sql = format!(
-            "DELETE FROM job_wait WHERE dataset_id IN ({}) RETURNING job_id",
-            placeholders(1, block.len())
-        );
-        for row in tx.all(sql, ids(block)).await? {
-            candidates.insert(row.get(0)?);
-        }
-    }
-    let candidates: Vec<i64> = candidates.into_iter().collect();
-    release(tx, &candidates, now).await
-}
-
-/// Signals the invocations that stopped at one of these datasets or jobs, and those that may be complete.
-async fn signal_invocations(tx: &mut Tx, batch: &Batch) -> Result<bool, StoreError> {
-    let mut signalled = 0;
-    let datasets: Vec<i64> = batch.usable.iter().chain(&batch.failed).copied().collect();
-    for (kind, items) in [("dataset", &datasets), ("job", &batch.jobs)] {
-        for block in blocks(items) {
-            let sql = format!(
-                "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id IN
-                    (SELECT workflow_invocation_id FROM workflow_invocation_wait WHERE kind = $1 AND item_id IN ({}))",
-                placeholders(2, block.len())
-            );
-            let mut arguments = args![kind];
-            arguments.extend(ids(block));
-            signalled += tx.run(sql, arguments).await?;
-        }
-    }
-    let invocations: Vec<i64> = batch.invocations.iter().copied().collect();
-    for block in blocks(&invocations) {
-        let sql = format!(
-            "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE id IN ({}) AND state = 'scheduled'
-               AND NOT EXISTS (SELECT 1 FROM job j WHERE j.workflow_invocation_id = workflow_invocation.id AND j.state IN ({}))",
-            placeholders(1, block.len()),
-            super::invocations::UNFINISHED
-        );
-        signalled += tx.run(sql, ids(block)).await?;
-    }
-    Ok(signalled > 0)
-}
-
-/// Marks the outputs of jobs that were stopped.
-pub async fn discard_outputs(tx: &mut Tx, jobs: &[i64], now: i64) -> Result<(), StoreError> {
-    const INFO: &str = "The job was stopped before it completed.";
-    for block in blocks(jobs) {
-        let list = placeholders(2, block.len());
-        let mut arguments = args![now];
-        arguments.extend(ids(block));
-        tx.run(
-            format!(
-                "UPDATE dataset SET state = 'discarded', update_time = $1 WHERE id IN
-                    (SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
-                     WHERE o.job_id IN ({list}))"
-            ),
-            arguments.clone(),
-        )
-        .await?;
-        let list = placeholders(3, block.len());
-        let mut with_info = args![now, INFO];
-        with_info.extend(ids(block));
-        tx.run(
-            format!(
-                "UPDATE history_dataset_association SET deleted = TRUE, info = $2, update_time = $1 WHERE id IN
-                    (SELECT hda_id FROM job_to_output_dataset WHERE job_id IN ({list}))"
-            ),
-            with_info.clone(),
-        )
-        .await?;
-        tx.run(
-            format!(
-                "UPDATE dataset_collection SET populated_state = 'failed', populated_state_message = $2, update_time = $1 WHERE id IN
-                    (SELECT collection_id FROM job_to_output_dataset_collection WHERE job_id IN ({list}))"
-            ),
-            with_info,
-        )
-        .await?;
-        let list = placeholders(1, block.len());
-        tx.run(
-            format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
-            ids(block),
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Puts a paused job back, and those behind it that wait for nothing else that failed. Returns the job's id and
-/// those that can start at once (Galaxy's Job.resume).
-pub async fn resume(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob>, StoreError> {
-    let mut tx = store.begin().await?;
-    let mut candidates = Vec::new();
-    let mut level = vec![job_id];
-    while let Some(id) = level.pop() {
-        let touched = tx
-            .run(
-                "UPDATE job SET state = 'new', info = NULL, ready_time = NULL, update_time = $1 WHERE id = $2 AND state = 'paused'",
-                args![now, id],
-            )
-            .await?;
-        if touched == 0 {
-            continue;
-        }
-        insert_state_history(&mut tx, vec![args![id, "new", None::<String>, now]]).await?;
-        tx.run(
-            "INSERT INTO job_wait (job_id, dataset_id)
-             SELECT DISTINCT i.job_id, d.id FROM job_to_input_dataset i
-             JOIN history_dataset_association a ON a.id = i.hda_id JOIN dataset d ON d.id = a.dataset_id
-             WHERE i.job_id = $1 AND d.state NOT IN ('ok', 'deferred') ON CONFLICT DO NOTHING",
-            args![id],
-        )
-        .await?;
-        let outputs: Vec<(i64, i64)> = tx
-            .all(
-                "SELECT a.id, a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id WHERE o.job_id = $1",
-                args![id],
-            )
-            .await?
-            .iter()
-            .map(|row| Ok((row.get(0)?, row.get(1)?)))
-            .collect::<Result<_, StoreError>>()?;
-        let datasets: Vec<i64> = outputs.iter().map(|(_, dataset)| *dataset).collect();
-        set_dataset_states(&mut tx, &datasets, "new", now).await?;
-        for (hda, _) in &outputs {
-            tx.run("UPDATE history_dataset_association SET info = NULL, update_time = $1 WHERE id = $2", args![now, *hda])
-                .await?;
-            let dependants = tx
-                .all(
-                    "SELECT DISTINCT j.id FROM job_to_input_dataset i JOIN job j ON j.id = i.job_id WHERE i.hda_id = $1 AND j.state = 'paused'",
-                    args![*hda],
-                )
-                .await?;
-            for row in dependants {
-                level.push(row.get(0)?);
-            }
-        }
-        candidates.push(id);
-    }
-    // A job whose input is still in error is paused again rather than left waiting for good.
-    let mut batch = Batch::default();
-    let still_failed: Vec<i64> = tx
-        .all(
-            "SELECT DISTINCT w.dataset_id FROM job_wait w JOIN dataset d ON d.id = w.dataset_id
-             WHERE w.job_id = $1 AND d.state IN ('error', 'failed_metadata', 'discarded', 'paused')",
-            args![job_id],
-        )
-        .await?
-        .iter()
-        .map(|row| row.get(0))
-        .collect::<Result<_, _>>()?;
-    batch.failed = still_failed;
-    pause_dependants(&mut tx, &mut batch, now).await?;
-    let ready = release(&mut tx, &candidates, now).await?;
-    tx.commit(Durability::Acknowledged, "job.resume").await?;
-    Ok(ready)
-}
-
-/// Asks for a job to be stopped. A job no runner has ends at once; true where a runner has to act.
-pub async fn cancel_job(store: &Store, job_id: i64, now: i64) -> Result<bool, StoreError> {
-    let mut tx = store.begin().await?;
-    let gone = tx
-        .all(
-            "UPDATE job SET state = 'deleted', ready_time = NULL, end_time = $1, update_time = $1
-             WHERE id = $2 AND state IN ('new', 'resubmitted', 'waiting', 'paused', 'upload') RETURNING workflow_invocation_id",
-            args![now, job_id],
-        )
-        .await?;
-    let mut acts = false;
-    if let Some(row) = gone.first() {
-        let mut batch = Batch {
-            jobs: vec![job_id],
-            ..Default::default()
-        };
-        batch.invocations.extend(row.get::<Option<i64>>(0)?);
-        insert_state_history(&mut tx, vec![args![job_id, "deleted", None::<String>, now]]).await?;
-        let outputs = tx
-            .all(
-                "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id WHERE o.job_id = $1",
-                args![job_id],
-            )
-            .await?;
-        for row in outputs {
-            batch.failed.push(row.get(0)?);
-        }
-        discard_outputs(&mut tx, &[job_id], now).await?;
-        pause_dependants(&mut tx, &mut batch, now).await?;
-        signal_invocations(&mut tx, &batch).await?;
-    } else {
-        acts = tx
-            .run(
-                "UPDATE job SET state = 'deleting', update_time = $1 WHERE id = $2 AND state IN ('queued', 'running', 'stop')",
-                args![now, job_id],
-            )
-            .await?
-            > 0;
-    }
-    tx.commit(Durability::Acknowledged, "job.cancel").await?;
-    Ok(acts)
-}
-
-/// The actions that are carried out when jobs end, by job.
-pub async fn actions(
-    q: &mut impl Query,
-    job_ids: &[i64],
-) -> Result<HashMap<i64, Vec<EndAction>>, StoreError> {
-    let mut found: HashMap<i64, Vec<EndAction>> = HashMap::new();
-    for block in blocks(job_ids) {
-        let sql = format!(
-            "SELECT a.job_id, p.action_type, p.output_name, p.action_arguments FROM post_job_action_association a
-             JOIN post_job_action p ON p.id = a.post_job_action_id WHERE a.job_id IN ({})",
-            placeholders(1, block.len())
-        );
-        for row in q.all(sql, ids(block)).await? {
-            found.entry(row.get(0)?).or_default().push(EndAction {
-                action_type: row.get(1)?,
-                output_name: row.get(2)?,
-                arguments: row.json(3)?,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// A post-job action that is carried out when a job ends.
-#[derive(Debug, Clone)]
-pub struct EndAction {
-    pub action_type: String,
-    /// Empty: every output.
-    pub output_name: String,
-    pub arguments: Value,
-}
-
-impl EndAction {
-    /// Whether it is for this output.
-    pub fn is_for(&self, output_name: &str) -> bool {
-        self.output_name.is_empty() || self.output_name == output_name
-    }
-}
-
-/// A dataset's metadata with what its file says, keeping the reference genome it was created with.
-pub fn merge_metadata(stored: &str, found: Value) -> Value {
-    let mut merged = serde_json::from_str(stored).unwrap_or_else(|_| json!({}));
-    if let (Value::Object(merged), Value::Object(found)) = (&mut merged, found) {
-        merged.extend(found);
-    }
-    merged
 }

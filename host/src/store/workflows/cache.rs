@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Revision, load_revision};
+use super::load_revision;
+use crate::model::revision::Revision;
 use crate::store::db::{Query, StoreError};
 
 /// The revisions used last, as many as fit into a number of steps.

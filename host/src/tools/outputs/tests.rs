@@ -104,6 +104,27 @@ fn links_do_not_publish_files_of_the_server() {
 }
 
 #[test]
+fn a_link_in_place_of_the_working_directory_publishes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let elsewhere = place.path().join("elsewhere");
+    fs::create_dir_all(elsewhere.join("working")).unwrap();
+    fs::write(elsewhere.join("o"), "s").unwrap();
+    fs::write(elsewhere.join("working/o"), "s").unwrap();
+    let job = place.path().join("job");
+    fs::create_dir(&job).unwrap();
+    symlink(&elsewhere, job.join("working")).unwrap();
+    symlink(&elsewhere, place.path().join("linked")).unwrap();
+    for work in [job.join("working"), place.path().join("linked/working")] {
+        let outputs = "  - {name: o, type: data, from_work_dir: o}\n";
+        let outcome = collect(&tool(outputs), &work, &json!({}), &HashMap::new());
+        assert!(
+            matches!(outcome, Err(CollectError::Unreadable { .. })),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn collections_are_sorted_as_asked() {
     let outputs = |more: &str| {
         format!(

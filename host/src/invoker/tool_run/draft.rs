@@ -1,0 +1,265 @@
+//! One job, checked: its parameters, what it reads, whether its condition lets it run. It only lacks its ids.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::bind::Bound;
+use super::{INVOCATION_UUID, ToolRun};
+use crate::invoker::known::{Collection, ElementObject, Known, StepValue};
+use crate::invoker::mapping::{Mapping, Slice};
+use crate::invoker::resolve;
+use crate::invoker::stop::Stop;
+use crate::invoker::when;
+use crate::invoker::writes::JobInput;
+use crate::model::message::{InvocationMessage, reason};
+use crate::tools::inputs_json::{DataRef, DataSource, DataView, DataViews, DatasetView};
+use crate::tools::parameters::{self, TerminalKind};
+
+/// A job that was checked and only lacks its ids.
+pub(super) struct Draft {
+    pub(super) params: Value,
+    pub(super) inputs: Vec<JobInput>,
+    pub(super) input_collections: Vec<(String, Option<i64>, Option<i64>)>,
+    pub(super) views: DataViews,
+    /// How many datasets each input has so far.
+    pub(super) counts: HashMap<String, usize>,
+    pub(super) skipped: bool,
+    pub(super) dbkey: String,
+}
+
+pub(super) fn draft(
+    run: &ToolRun<'_>,
+    bound: &Bound,
+    slice: Option<(&Mapping<'_>, usize)>,
+    known: &Known,
+) -> Result<Draft, Stop> {
+    let step = run.workflow_step_id;
+    let mut params = bound.params.clone();
+    let mut identifiers: HashMap<&str, &str> = HashMap::new();
+    let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
+    if let Some((mapping, n)) = slice {
+        parts = mapping
+            .names
+            .iter()
+            .map(String::as_str)
+            .zip(&mapping.slices[n])
+            .collect();
+        for &(name, part) in &parts {
+            let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
+                continue;
+            };
+            let value = match (part, &terminal.kind) {
+                (Slice::Hda { id, .. }, TerminalKind::Parameter { .. }) => {
+                    resolve::content(known, *id, step)?
+                }
+                (Slice::Hda { id, .. }, _) => DataRef::new(DataSource::Hda, *id).to_json(),
+                (Slice::Element { dce_id, .. }, TerminalKind::Dataset { multiple: true, .. }) => {
+                    json!({"values": [{"src": "dce", "id": dce_id}]})
+                }
+                (Slice::Element { dce_id, .. }, _) => {
+                    DataRef::new(DataSource::Dce, *dce_id).to_json()
+                }
+            };
+            parameters::set_path(&mut params, name, value);
+            match part {
+                Slice::Hda { identifier, .. } | Slice::Element { identifier, .. } => {
+                    identifiers.insert(name, identifier);
+                }
+            }
+        }
+    }
+    let mut params = parameters::normalise_state(run.tool, &params)
+        .map_err(|errors| invalid(step, &errors, known))?;
+    let skipped = match run.when {
+        _ if run.force_skip => true,
+        Some(expression) => {
+            let inputs = condition_inputs(&params, bound, &parts, known, step)?;
+            !when::decide(expression, &inputs, step)?
+        }
+        None => false,
+    };
+    if let (Some(uuid), Some(object)) = (run.invocation_uuid, params.as_object_mut()) {
+        object.insert(INVOCATION_UUID.into(), uuid.simple().to_string().into());
+    }
+    let mut draft = Draft {
+        params: Value::Null,
+        inputs: Vec::new(),
+        input_collections: Vec::new(),
+        views: DataViews::new(),
+        counts: HashMap::new(),
+        skipped,
+        dbkey: "?".into(),
+    };
+    let slices: HashMap<i64, &Collection> = parts
+        .iter()
+        .filter_map(|(_, part)| match part {
+            Slice::Element {
+                dce_id, collection, ..
+            } => Some((*dce_id, *collection)),
+            Slice::Hda { .. } => None,
+        })
+        .collect();
+    for terminal in &bound.terminals {
+        if matches!(terminal.kind, TerminalKind::Parameter { .. }) {
+            continue;
+        }
+        let Some(value) = parameters::get_path(&params, &terminal.name) else {
+            continue;
+        };
+        let identifier = identifiers.get(terminal.name.as_str()).copied();
+        for reference in crate::tools::inputs_json::data_refs(value) {
+            add_input(
+                &mut draft,
+                &terminal.name,
+                reference,
+                identifier,
+                &slices,
+                known,
+                step,
+            )?;
+        }
+    }
+    draft.params = params;
+    Ok(draft)
+}
+
+pub(super) fn add_input(
+    draft: &mut Draft,
+    name: &str,
+    reference: DataRef,
+    identifier: Option<&str>,
+    slices: &HashMap<i64, &Collection>,
+    known: &Known,
+    step: i64,
+) -> Result<(), Stop> {
+    let mut add = |hda_id: i64, identifier: Option<&str>| -> Result<(), Stop> {
+        let hda = known.hdas.get(&hda_id).ok_or_else(|| {
+            Stop::unexpected(
+                step,
+                format!("The dataset for input {name} does not exist any more."),
+            )
+        })?;
+        if let Some(dbkey) = hda.dbkey.as_deref().filter(|k| *k != "?") {
+            draft.dbkey = dbkey.to_owned();
+        }
+        let count = draft.counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        draft.inputs.push(JobInput {
+            // The first keeps the input's name, further ones are numbered, as in Galaxy.
+            name: match *count {
+                1 => name.to_owned(),
+                n => format!("{name}{n}"),
+            },
+            hda_id,
+            dataset_id: hda.dataset_id,
+            element_identifier: identifier.map(str::to_owned),
+        });
+        draft.views.insert(
+            DataRef::new(DataSource::Hda, hda_id),
+            DataView::Dataset(DatasetView {
+                ext: hda.extension.clone(),
+                name: hda.name.clone(),
+                element_identifier: identifier.map(str::to_owned),
+                ..Default::default()
+            }),
+        );
+        Ok(())
+    };
+    match reference.src {
+        DataSource::Hda => add(reference.id, identifier),
+        DataSource::Hdca => {
+            let hdca = known.hdcas.get(&reference.id).ok_or_else(|| {
+                Stop::unexpected(
+                    step,
+                    format!("The collection for input {name} does not exist any more."),
+                )
+            })?;
+            each_leaf(&hdca.collection, &mut |id, identifier| {
+                add(id, Some(identifier))
+            })?;
+            draft
+                .input_collections
+                .push((name.to_owned(), Some(reference.id), None));
+            Ok(())
+        }
+        DataSource::Dce => {
+            if let Some(collection) = slices.get(&reference.id) {
+                each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
+            }
+            draft
+                .input_collections
+                .push((name.to_owned(), None, Some(reference.id)));
+            Ok(())
+        }
+        DataSource::Ldda => Err(Stop::unexpected(
+            step,
+            format!("Input {name} names a library dataset; this server has no libraries."),
+        )),
+    }
+}
+
+pub(super) fn each_leaf(
+    collection: &Collection,
+    visit: &mut dyn FnMut(i64, &str) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    for element in &collection.elements {
+        match &element.object {
+            ElementObject::Hda(id) => visit(*id, &element.identifier)?,
+            ElementObject::Collection(child) => each_leaf(child, visit)?,
+        }
+    }
+    Ok(())
+}
+
+/// The message for a state that the tool refuses: a deleted input is told apart from a wrong value.
+pub(super) fn invalid(step: i64, errors: &[parameters::ParameterError], known: &Known) -> Stop {
+    let deleted = known
+        .hdas
+        .values()
+        .find(|h| h.deleted && errors.iter().any(|e| e.message.contains("deleted")));
+    let details: Vec<String> = errors
+        .iter()
+        .map(|e| format!("{}: {}", e.name, e.message))
+        .collect();
+    Stop::fail(InvocationMessage {
+        reason: match deleted {
+            Some(_) => reason::STEP_INPUT_DELETED,
+            None => reason::WORKFLOW_PARAMETER_INVALID,
+        },
+        workflow_step_id: Some(step),
+        hda_id: deleted.map(|h| h.id),
+        details: Some(details.join("; ")),
+        ..Default::default()
+    })
+}
+
+pub(super) fn condition_inputs(
+    params: &Value,
+    bound: &Bound,
+    parts: &[(&str, &Slice<'_>)],
+    known: &Known,
+    step: i64,
+) -> Result<Value, Stop> {
+    let mut inputs = Map::new();
+    for (name, value) in params.as_object().into_iter().flatten() {
+        let seen = match DataRef::from_json(value) {
+            Some(reference) if reference.src == DataSource::Hda => {
+                when::input_value(&StepValue::Hda(reference.id), known, step)?
+            }
+            Some(reference) if reference.src == DataSource::Hdca => {
+                when::input_value(&StepValue::Hdca(reference.id), known, step)?
+            }
+            _ => value.clone(),
+        };
+        inputs.insert(name.clone(), seen);
+    }
+    for (name, value) in &bound.extra {
+        let seen = match parts.iter().find(|(n, _)| n == name) {
+            Some((_, part)) => when::slice_value(part, known, step)?,
+            None => when::input_value(value, known, step)?,
+        };
+        inputs.insert(name.clone(), seen);
+    }
+    Ok(Value::Object(inputs))
+}

@@ -1,0 +1,154 @@
+//! A mapped step: one job per slice, and one collection per output that gathers theirs.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::draft::Draft;
+use super::make::{changed, make_job};
+use super::tree::Tree;
+use super::{Ran, ToolRun};
+use crate::invoker::known::{Collection, Hdca, Hid, Known, Populated, StepValue};
+use crate::invoker::writes::{NewHdca, NewIds, Writes};
+use crate::tools::inputs_json::DataViews;
+use crate::tools::model::Output;
+use crate::tools::outputs::output_label;
+
+/// The shape of a mapped step's outputs.
+pub(super) struct Frame {
+    pub(super) collection_type: String,
+    pub(super) paths: Vec<Vec<(usize, String)>>,
+    pub(super) on: Vec<Hid>,
+}
+
+/// One job per slice, their outputs gathered in one collection per output.
+pub(super) fn implicit(
+    run: &ToolRun<'_>,
+    drafts: Vec<Draft>,
+    frame: &Frame,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> Ran {
+    let done = run.resume.as_ref().map_or(0, |r| r.done);
+    let complete = done + drafts.len() == frame.paths.len();
+    let (group, is_new) = match &run.resume {
+        Some(resume) => (resume.implicit_collection_jobs_id, false),
+        None => (ids.implicit_collection_jobs(), true),
+    };
+    writes
+        .implicit_collection_jobs
+        .push((group, is_new, complete));
+    let mut trees: Vec<(String, i64, Tree)> = Vec::new();
+    for output in &run.tool.outputs {
+        let resumed = run
+            .resume
+            .as_ref()
+            .and_then(|r| r.outputs.get(&output.name))
+            .copied();
+        let tree = match resumed.and_then(|id| known.hdcas.get(&id)) {
+            Some(hdca) => Tree::of(hdca.collection.clone()),
+            None => Tree::new(ids, frame, output, run, drafts.first(), writes),
+        };
+        let hdca_id = resumed.unwrap_or_else(|| {
+            new_implicit_hdca(
+                run,
+                output,
+                &tree,
+                frame,
+                group,
+                drafts.first(),
+                known,
+                ids,
+                writes,
+            )
+        });
+        trees.push((output.name.clone(), hdca_id, tree));
+    }
+    let jobs = drafts.len();
+    for (n, draft) in drafts.into_iter().enumerate() {
+        let slice = done + n;
+        let job_id = ids.job();
+        let made = make_job(run, job_id, draft, Some(()), known, ids, writes);
+        writes.implicit_jobs.push((group, job_id, slice as i64));
+        for ((_, _, tree), (_, made)) in trees.iter_mut().zip(made) {
+            tree.place(&frame.paths[slice], made, ids, writes);
+        }
+    }
+    let mut outputs = HashMap::new();
+    for (name, hdca_id, tree) in trees {
+        let collection = tree.finish(complete, writes);
+        if let Some(hdca) = known.hdcas.get_mut(&hdca_id) {
+            hdca.collection = collection;
+            hdca.unfinished_job = first_unknown(&hdca.collection, writes);
+        }
+        outputs.insert(name, StepValue::Hdca(hdca_id));
+    }
+    Ran {
+        outputs,
+        job_id: None,
+        implicit_collection_jobs_id: Some(group),
+        partial: !complete,
+        jobs,
+    }
+}
+
+/// The last job whose output collection is still unknown: when it ends, the others have most likely ended too.
+pub(super) fn first_unknown(collection: &Collection, writes: &Writes) -> Option<i64> {
+    if collection.populated() != Populated::New {
+        return None;
+    }
+    writes
+        .jobs
+        .iter()
+        .rev()
+        .find(|job| !job.output_collections.is_empty())
+        .map(|job| job.id)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; the arguments are the pass's own state"
+)]
+pub(super) fn new_implicit_hdca(
+    run: &ToolRun<'_>,
+    output: &Output,
+    tree: &Tree,
+    frame: &Frame,
+    group: i64,
+    draft: Option<&Draft>,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> i64 {
+    let id = ids.hdca();
+    let hid = writes.next_hid();
+    let on = writes.names.on_collection(frame.on.clone());
+    let empty = (Value::Null, DataViews::new());
+    let (params, views) = draft.map_or((&empty.0, &empty.1), |d| (&d.params, &d.views));
+    let label = output_label(run.tool, output, &on, params, views);
+    let changed = changed(run, output, label, vec![], draft, known);
+    writes.hdcas.push(NewHdca {
+        id,
+        collection_id: tree.root.id,
+        hid,
+        name: changed.name.clone(),
+        visible: !changed.hidden && !output.hidden,
+        tags: changed.tags,
+        implicit_output_name: Some(output.name.clone()),
+        job_id: None,
+        implicit_collection_jobs_id: Some(group),
+    });
+    known.hdcas.insert(
+        id,
+        Hdca {
+            id,
+            hid,
+            name: changed.name,
+            deleted: false,
+            collection: tree.root.clone(),
+            unfinished_job: None,
+        },
+    );
+    id
+}

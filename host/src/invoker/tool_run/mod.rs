@@ -1,0 +1,160 @@
+//! From a tool and what feeds its inputs to jobs and their outputs (Galaxy's ToolModule.execute and tools.execute):
+//! one job, or one per slice of the collections it is mapped over.
+//!
+//! [`bind`] puts the connected values in place, [`draft`] checks one job, [`make`] creates it with its outputs,
+//! [`implicit`] gathers the outputs of a mapped step in the collections that [`tree`] fills.
+
+mod bind;
+mod draft;
+mod implicit;
+mod make;
+mod tree;
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::bind::bind;
+use self::draft::{Draft, draft};
+use self::implicit::{Frame, implicit};
+use self::make::{Made, make_job};
+use super::known::{Known, StepValue};
+use super::mapping::{self, MappedInput};
+use super::stop::Stop;
+use super::writes::{NewIds, Writes};
+use crate::model::workflow::PostJobAction;
+use crate::tools::model::Tool;
+
+/// Parameter under which the invocation's uuid is stamped on each of its jobs.
+pub const INVOCATION_UUID: &str = "__workflow_invocation_uuid__";
+
+/// What is to be run, on what.
+pub struct ToolRun<'a> {
+    pub tool: &'a Tool,
+    pub dynamic_tool_id: Option<i64>,
+    /// The parameters, with markers where something is connected.
+    pub state: &'a Value,
+    /// Values by input name; several for a multiple input. Names that are no inputs of the tool take part in `when`.
+    pub connected: Vec<(String, Vec<StepValue>)>,
+    pub when: Option<&'a str>,
+    /// Actions of the step with their database ids.
+    pub post_job_actions: &'a [(i64, PostJobAction)],
+    pub replacements: &'a HashMap<String, String>,
+    /// For messages; 0 outside a workflow.
+    pub workflow_step_id: i64,
+    pub invocation_id: Option<i64>,
+    pub invocation_uuid: Option<Uuid>,
+    /// An enclosing subworkflow's condition was false: every job is skipped.
+    pub force_skip: bool,
+    /// At most this many new jobs.
+    pub budget: Option<usize>,
+    pub resume: Option<Resume>,
+}
+
+/// What an earlier iteration already made of a mapped step.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    pub implicit_collection_jobs_id: i64,
+    /// Slices that have their job.
+    pub done: usize,
+    /// Output name → hdca id.
+    pub outputs: HashMap<String, i64>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct Ran {
+    pub outputs: HashMap<String, StepValue>,
+    pub job_id: Option<i64>,
+    pub implicit_collection_jobs_id: Option<i64>,
+    /// The budget ended before the slices did.
+    pub partial: bool,
+    pub jobs: usize,
+}
+
+/// Plans the jobs. Nothing is added to `writes` unless it succeeds.
+pub fn run(
+    run: &ToolRun<'_>,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> Result<Ran, Stop> {
+    let step = run.workflow_step_id;
+    let bound = bind(run, known)?;
+    let mut mapped = Vec::new();
+    for (name, hdca_id, sub_rank) in &bound.mapped {
+        let collection = &known.hdcas[hdca_id].collection;
+        mapped.push(MappedInput {
+            name: name.clone(),
+            collection,
+            sub_rank: *sub_rank,
+        });
+    }
+    let mapping = mapping::match_inputs(mapped).map_err(|text| Stop::unexpected(step, text))?;
+    // All slices are checked before the first write, so that a fault creates nothing.
+    let drafts = match &mapping {
+        None => vec![draft(run, &bound, None, known)?],
+        Some(mapping) => {
+            let done = run.resume.as_ref().map_or(0, |r| r.done);
+            let left = mapping.slices.len().saturating_sub(done);
+            let count = run.budget.map_or(left, |budget| budget.min(left));
+            let mut drafts = Vec::with_capacity(count);
+            for n in done..done + count {
+                drafts.push(draft(run, &bound, Some((mapping, n)), known)?);
+            }
+            drafts
+        }
+    };
+    match mapping {
+        None => {
+            let draft = drafts
+                .into_iter()
+                .next()
+                .expect("one job without a mapping");
+            Ok(single(run, draft, known, ids, writes))
+        }
+        Some(mapping) => {
+            let frame = Frame {
+                collection_type: mapping.structure.collection_type.clone(),
+                paths: mapping.paths.clone(),
+                on: bound
+                    .mapped
+                    .iter()
+                    .map(|(_, id, _)| known.hdcas[id].hid)
+                    .collect(),
+            };
+            drop(mapping);
+            Ok(implicit(run, drafts, &frame, known, ids, writes))
+        }
+    }
+}
+
+/// One job by itself.
+fn single(
+    run: &ToolRun<'_>,
+    draft: Draft,
+    known: &mut Known,
+    ids: &dyn NewIds,
+    writes: &mut Writes,
+) -> Ran {
+    let job_id = ids.job();
+    let made = make_job(run, job_id, draft, None, known, ids, writes);
+    let mut outputs = HashMap::new();
+    for (name, made) in made {
+        let value = match made {
+            Made::Hda(id) => StepValue::Hda(id),
+            Made::Collection { hdca_id, .. } => {
+                StepValue::Hdca(hdca_id.expect("unmapped collections are in the history"))
+            }
+        };
+        outputs.insert(name, value);
+    }
+    Ran {
+        outputs,
+        job_id: Some(job_id),
+        implicit_collection_jobs_id: None,
+        partial: false,
+        jobs: 1,
+    }
+}

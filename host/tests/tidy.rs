@@ -1,0 +1,117 @@
+//! Who may know whom, checked in the sources, so that the code map in ARCHITECTURE.md stays true.
+
+use std::path::{Path, PathBuf};
+
+/// Every source file below a folder of host/src, with its path from there and its text without tests.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut waiting = vec![root.join(folder)];
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            let inside = std::fs::read_dir(&path).expect("a folder of the sources");
+            waiting.extend(inside.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push((name(&root, &path), code(&path)));
+        }
+    }
+    assert!(!found.is_empty(), "nothing below {folder}");
+    found
+}
+
+fn name(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root)
+        .map(PathBuf::from)
+        .unwrap_or_default()
+        .display()
+        .to_string()
+}
+
+/// The lines that are code, up to the file's own tests.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).expect("a readable source");
+    let code = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn assert_free_of(folder: &str, words: &[&str]) {
+    for (file, text) in sources(folder) {
+        for word in words {
+            assert!(!text.contains(word), "{file} says {word}");
+        }
+    }
+}
+
+fn assert_only_in(word: &str, allowed: &[&str]) {
+    for (file, text) in sources("") {
+        let is_allowed = allowed.iter().any(|place| file.starts_with(place));
+        assert!(
+            is_allowed || !text.contains(word),
+            "{file} says {word}; only {allowed:?} may"
+        );
+    }
+}
+
+#[test]
+fn decisions_know_no_database_no_http_no_async_and_no_clock() {
+    for folder in ["model", "invoker", "formats", "tools", "invocation_request"] {
+        assert_free_of(
+            folder,
+            &[
+                "sqlx",
+                "axum",
+                "tokio",
+                "crate::http",
+                "crate::scheduling",
+                "SystemTime::now",
+                "crate::clock",
+            ],
+        );
+    }
+    assert_free_of("model", &["crate::store", "crate::invoker", "crate::tools"]);
+    assert_free_of("invoker", &["crate::store", "crate::plugins"]);
+}
+
+#[test]
+fn only_the_store_names_the_database_driver() {
+    assert_only_in("sqlx::", &["store/"]);
+}
+
+#[test]
+fn only_the_doors_name_the_web_framework() {
+    assert_only_in("axum::", &["http/", "server"]);
+}
+
+#[test]
+fn only_the_plugin_host_opens_libraries() {
+    assert_only_in("libloading", &["plugins/"]);
+    assert_only_in("abi_stable", &["plugins/"]);
+}
+
+#[test]
+fn the_store_does_not_know_who_uses_it() {
+    assert_free_of(
+        "store",
+        &[
+            "crate::http",
+            "crate::scheduling",
+            "crate::plugins",
+            "crate::cli",
+        ],
+    );
+}
+
+#[test]
+fn nothing_is_left_to_do_in_the_code() {
+    for (file, text) in sources("") {
+        for word in ["todo!(", "unimplemented!(", "dbg!("] {
+            assert!(!text.contains(word), "{file} says {word}");
+        }
+    }
+}
