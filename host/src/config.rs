@@ -114,6 +114,7 @@ keys! {
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
     "brand", "Barycenter", "The server's name for people.";
+    "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
@@ -253,6 +254,13 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
     Settings {
         brand: options.text("brand").unwrap_or(usual.brand),
         bootstrap_admin_api_key: key,
+        public_url: options.checked("public_url", |url| {
+            let url = url.trim_end_matches('/');
+            let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+            rest.filter(|rest| !rest.is_empty() && !rest.contains([' ', '?', '#']))
+                .map(|_| url.to_owned())
+                .ok_or("Give a URL such as https://example.org.")
+        }),
         body_max_bytes: options
             .number("body_max_bytes", 1024, i64::MAX)
             .map_or(usual.body_max_bytes, |n| n as usize),

@@ -9,3 +9,4 @@ mod events;
 mod jobs;
 mod main_job;
 mod start_up;
+mod wes;

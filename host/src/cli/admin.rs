@@ -1,5 +1,7 @@
 //! `barycenter admin …`: users and keys, by way of the database, so that it works whether or not the server runs.
 
+mod seed_runs;
+
 use std::io::Read as _;
 use std::process::ExitCode;
 
@@ -37,6 +39,8 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Write finished invocations in bulk into the database of a stopped server, for benchmarks and tests
+    SeedRuns(seed_runs::SeedRuns),
 }
 
 #[derive(Debug, Args)]
@@ -71,6 +75,7 @@ pub fn main(command: &Command) -> ExitCode {
             Command::CreateUser(new) => create_user(new).await,
             Command::CreateKey { user, common } => create_key(user, common).await,
             Command::ListUsers { deleted, common } => list_users(*deleted, common).await,
+            Command::SeedRuns(wanted) => seed_runs::seed_runs(wanted).await,
         }
     });
     match done {

@@ -106,6 +106,11 @@ pub fn import(value: &Value) -> Result<WorkflowDescription, ImportError> {
 
 /// Imports a file: JSON if it reads as such, else YAML.
 pub fn import_bytes(bytes: &[u8]) -> Result<WorkflowDescription, ImportError> {
+    import(&parse_bytes(bytes)?)
+}
+
+/// Reads a file: JSON if it reads as such, else YAML.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Value, ImportError> {
     if bytes.len() > validate::BYTES_MAX {
         let mebibytes = validate::BYTES_MAX >> 20;
         let message = format!("The workflow is larger than {mebibytes} MiB.");
@@ -115,17 +120,15 @@ pub fn import_bytes(bytes: &[u8]) -> Result<WorkflowDescription, ImportError> {
         return Err(ImportError::malformed("The workflow is not UTF-8 text."));
     };
     let text = text.trim_start_matches('\u{feff}');
-    let value = match text.trim_start().starts_with(['{', '[']) {
-        false => yaml::parse(text)?,
+    match text.trim_start().starts_with(['{', '[']) {
+        false => yaml::parse(text),
         // A YAML file may begin like this too; but then the JSON error tells more.
         true => match serde_json::from_str(text) {
-            Ok(value) => value,
-            Err(error) => yaml::parse(text).map_err(|_| {
-                ImportError::malformed(format!("The JSON cannot be read: {error}."))
-            })?,
+            Ok(value) => Ok(value),
+            Err(error) => yaml::parse(text)
+                .map_err(|_| ImportError::malformed(format!("The JSON cannot be read: {error}."))),
         },
-    };
-    import(&value)
+    }
 }
 
 /// `name (imported from source)`, once; `source` is `URL`, `uploaded file` or `WES API`.

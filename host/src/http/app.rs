@@ -43,6 +43,8 @@ pub struct Settings {
     pub body_max_bytes: usize,
     /// The longest upload.
     pub upload_max_bytes: u64,
+    /// How clients reach this server, such as `https://example.org`; without it, as their request says.
+    pub public_url: Option<String>,
     /// Users may define tools. Their commands run as the server does, without a container, so this is for servers whose
     /// users may do all that the server may.
     pub enable_user_defined_tools: bool,
@@ -58,6 +60,7 @@ impl Default for Settings {
             bootstrap_admin_api_key: None,
             body_max_bytes: 64 << 20,
             upload_max_bytes: 100 << 30,
+            public_url: None,
             enable_user_defined_tools: false,
             page_default: 500,
             page_max: 10_000,

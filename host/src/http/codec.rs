@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use blowfish::Blowfish;
 use blowfish::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use crate::args;
@@ -67,6 +68,11 @@ impl IdCodec {
             .entry(kind.to_owned())
             .or_insert_with(|| IdCodec::new(&format!("{}__{kind}", self.secret)));
         known.clone()
+    }
+
+    /// A key for something else that only this installation may make, such as page tokens.
+    pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
+        Sha256::digest(format!("{}__{purpose}", self.secret).as_bytes()).into()
     }
 
     /// The id as clients see it.

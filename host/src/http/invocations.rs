@@ -20,7 +20,7 @@ use super::error::ApiError;
 use crate::invocation_request::{Items, Reference};
 use crate::store::db::Query;
 
-pub use create::invoke;
+pub use create::{invoke, invoke_recorded};
 pub use shape::collection_view;
 
 pub fn routes() -> OpenApiRouter<App> {

@@ -31,6 +31,7 @@ pub mod time;
 pub mod tools;
 pub mod upload;
 pub mod users;
+mod wes;
 pub mod workflows;
 
 #[cfg(test)]
@@ -76,6 +77,7 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(layers::finish_what_was_begun))
+        .layer(from_fn(wes::speak_wes))
         .layer(from_fn(layers::log_request))
         .with_state(app)
 }
@@ -97,6 +99,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(collections::routes())
         .merge(archive::routes())
         .merge(upload::routes())
+        .merge(wes::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

@@ -17,6 +17,7 @@ pub mod scheduling;
 pub(crate) mod testing;
 pub mod uploads;
 pub mod users;
+pub mod wes;
 pub mod workflows;
 mod writer;
 

@@ -22,6 +22,7 @@ use crate::invocation_request::{
 use crate::store::Durability;
 use crate::store::histories;
 use crate::store::invocations;
+use crate::store::wes;
 
 /// Invokes a workflow. The answer comes as soon as the request is stored; scheduling goes on in the background.
 #[utoipa::path(post, path = "/api/workflows/{workflow_id}/invocations", tag = "invocations", request_body = Value,
@@ -62,6 +63,17 @@ pub async fn invoke(
     caller: &Caller,
     workflow_id: &str,
     payload: &Payload,
+) -> Result<Vec<i64>, ApiError> {
+    invoke_recorded(app, caller, workflow_id, payload, None).await
+}
+
+/// As [`invoke`]; the record of the WES door is kept in the same transaction.
+pub async fn invoke_recorded(
+    app: &App,
+    caller: &Caller,
+    workflow_id: &str,
+    payload: &Payload,
+    record: Option<&wes::Record>,
 ) -> Result<Vec<i64>, ApiError> {
     let user_id = caller.user_id()?;
     let mut q = app.store.reader();
@@ -124,7 +136,11 @@ pub async fn invoke(
             handler: seams.handlers.assign(history_id),
         };
         let new = build(asked, run, &person, &inputs, &others, &mut uuid_v1)?;
-        made.push(invocations::create(&mut tx, &app.store.ids, &new, now_ms).await?);
+        let id = invocations::create(&mut tx, &app.store.ids, &new, now_ms).await?;
+        if let Some(record) = record {
+            wes::insert(&mut tx, id, record).await?;
+        }
+        made.push(id);
         histories::touch(&mut tx, history_id, now_ms).await?;
     }
     tx.commit(Durability::Acknowledged, "invocation.create")

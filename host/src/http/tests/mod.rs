@@ -27,7 +27,7 @@ pub struct Server {
     pub router: Router,
     pub ada: String,
     pub bob: String,
-    _directory: tempfile::TempDir,
+    pub _directory: tempfile::TempDir,
 }
 
 /// An answer.
