@@ -240,15 +240,13 @@ impl TestServer {
             }
         });
         let end = Instant::now() + START;
-        self.url = loop {
-            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => match line.strip_prefix("listening on ") {
-                    Some(url) => break url.to_owned(),
-                    None => panic!("the server's first line on stdout is {line:?}"),
-                },
-                Err(RecvTimeoutError::Timeout) => self.fail("the server does not say its address"),
-                Err(RecvTimeoutError::Disconnected) => self.fail("the server ended at its start"),
-            }
+        self.url = match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => match line.strip_prefix("listening on ") {
+                Some(url) => url.to_owned(),
+                None => panic!("the server's first line on stdout is {line:?}"),
+            },
+            Err(RecvTimeoutError::Timeout) => self.fail("the server does not say its address"),
+            Err(RecvTimeoutError::Disconnected) => self.fail("the server ended at its start"),
         };
     }
 
