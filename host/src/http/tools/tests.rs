@@ -3,9 +3,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::http::{ApiError, Settings};
 use crate::http::seams::{Seams, ToolRunAnswer, ToolRunRequest, ToolRuns};
 use crate::http::tests::Server;
+use crate::http::{ApiError, Settings};
 use crate::store::Durability;
 use crate::store::dynamic_tools::{self, NewDynamicTool};
 use crate::tools::Toolbox;
