@@ -2,7 +2,10 @@
 
 /// Few arenas: the server's threads rarely allocate at the same moment. To be called before there are threads.
 #[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "glibc's allocator is set up through C functions")]
+#[expect(
+    unsafe_code,
+    reason = "glibc's allocator is set up through C functions"
+)]
 pub fn few_arenas() {
     const ARENAS: i32 = 2;
     // SAFETY: mallopt takes plain numbers and refuses what it does not know.
