@@ -399,21 +399,7 @@ impl Dispatcher {
     ) -> Result<(), StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
-        let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
-        let mut reader = services.store.reader();
-        let loaded = prepare::load(&mut reader, &services, &ids).await?;
-        let (prepared, broken) = {
-            let services = services.clone();
-            let written =
-                tokio::task::spawn_blocking(move || prepare::write_all(&services, chosen, loaded));
-            match written.await {
-                Ok(done) => done,
-                Err(error) => {
-                    tracing::error!("preparing jobs broke: {error}");
-                    return Ok(());
-                }
-            }
-        };
+        let (prepared, broken) = prepare_all(&services, chosen, now).await?;
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {
@@ -451,4 +437,50 @@ impl Dispatcher {
         }
         Ok(())
     }
+}
+
+type Chosen = Vec<(ReadyJob, Result<String, String>)>;
+
+/// Writes the directories of jobs. When that breaks, each is tried by itself, and the one that breaks it fails: it must
+/// take none of the others with it.
+async fn prepare_all(
+    services: &Arc<Services>,
+    chosen: Chosen,
+    now: i64,
+) -> Result<prepare::Written, StoreError> {
+    let again = chosen.clone();
+    if let Some(written) = write_all(services, chosen).await? {
+        return Ok(written);
+    }
+    let (mut prepared, mut broken) = (Vec::new(), Vec::new());
+    for one in again {
+        let id = one.0.id;
+        match write_all(services, vec![one]).await? {
+            Some((mut more, mut ends)) => {
+                prepared.append(&mut more);
+                broken.append(&mut ends);
+            }
+            None => {
+                let job = jobs::load(&mut services.store.reader(), &[id]).await?;
+                let end = |job| failed(job, "The server could not prepare this job.", now);
+                broken.extend(job.iter().map(end));
+            }
+        }
+    }
+    Ok((prepared, broken))
+}
+
+/// None when it panicked.
+async fn write_all(
+    services: &Arc<Services>,
+    chosen: Chosen,
+) -> Result<Option<prepare::Written>, StoreError> {
+    let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
+    let loaded = prepare::load(&mut services.store.reader(), services, &ids).await?;
+    let owned = services.clone();
+    let written =
+        tokio::task::spawn_blocking(move || prepare::write_all(&owned, chosen, loaded)).await;
+    Ok(written
+        .inspect_err(|error| tracing::error!("preparing {} jobs broke: {error}", ids.len()))
+        .ok())
 }
