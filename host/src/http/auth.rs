@@ -42,6 +42,11 @@ impl Caller {
         self.user().map(|u| u.id)
     }
 
+    /// Whether somebody is behind the request: a user, or the bootstrap key.
+    pub fn is_known(&self) -> bool {
+        self.user.is_some() || self.is_admin
+    }
+
     /// 403 403006 unless an administrator calls (403 403001 for nobody).
     pub fn require_admin(&self) -> Result<(), ApiError> {
         match (self.is_admin, &self.user) {

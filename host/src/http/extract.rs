@@ -3,12 +3,14 @@
 
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::app::App;
+use super::auth::Caller;
 use super::error::{ApiError, from_serde};
 
 /// A JSON body. The Content-Type is ignored: clients send `application/json` on everything, or nothing.
@@ -19,12 +21,33 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let bytes = read_body(request.into_body(), app.settings.body_max_bytes).await?;
+        let (mut parts, body) = request.into_parts();
+        let bytes = read_body_of(&mut parts, body, app).await?;
         let value = parse_object(&bytes)?;
         match serde_json::from_value(value) {
             Ok(value) => Ok(Json(value)),
             Err(error) => Err(from_serde(&error)),
         }
+    }
+}
+
+/// What is read from somebody who has not said who they are. Nobody's requests are refused anyway, but only after
+/// their body was read; parsed, a body takes many times its size in memory.
+const NOBODYS_BODY_MAX: usize = 64 << 10;
+
+/// The whole body of a request as far as its caller may send one. 401 and 403 as [`Caller`], 413 if it is too large.
+pub async fn read_body_of(parts: &mut Parts, body: HttpBody, app: &App) -> Result<Bytes, ApiError> {
+    let caller = Caller::from_request_parts(parts, app).await?;
+    if caller.is_known() {
+        return read_body(body, app.settings.body_max_bytes).await;
+    }
+    let limit = app.settings.body_max_bytes.min(NOBODYS_BODY_MAX);
+    match read_body(body, limit).await {
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            caller.user_id()?;
+            Err(error)
+        }
+        read => read,
     }
 }
 

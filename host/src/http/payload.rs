@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{FromRequest, FromRequestParts as _, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt as _;
 
 use super::app::App;
+use super::auth::Caller;
 use super::error::ApiError;
-use super::extract::{Params, parse_object, read_body};
+use super::extract::{Params, parse_object, read_body_of};
 
 /// The fields of a body, and the files that came with it.
 #[derive(Debug, Default)]
@@ -75,13 +76,19 @@ impl FromRequest<App> for Payload {
             .and_then(|v| v.to_str().ok())
             .unwrap_or("")
             .to_ascii_lowercase();
+        let (mut parts, body) = request.into_parts();
         if content_type.starts_with("multipart/form-data") {
-            let multipart = Multipart::from_request(request, &())
+            // Files go to the disk as they arrive, so it has to be somebody's request.
+            let caller = Caller::from_request_parts(&mut parts, app).await?;
+            if !caller.is_known() {
+                caller.user_id()?;
+            }
+            let multipart = Multipart::from_request(Request::from_parts(parts, body), &())
                 .await
                 .map_err(|e| ApiError::malformed(format!("The form could not be read: {e}")))?;
             return read_multipart(multipart, app).await;
         }
-        let body = read_body(request.into_body(), app.settings.body_max_bytes).await?;
+        let body = read_body_of(&mut parts, body, app).await?;
         if content_type.starts_with("application/x-www-form-urlencoded") {
             let text = String::from_utf8_lossy(&body);
             let fields = Params::parse(&text)

@@ -43,6 +43,7 @@ pub async fn advance(
     for one in &mut loaded {
         read_contents(services, &mut one.progress);
     }
+    let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
     let planned = {
         let services = services.clone();
         tokio::task::spawn_blocking(move || plan(&services, loaded)).await
@@ -50,8 +51,9 @@ pub async fn advance(
     let planned = match planned {
         Ok(planned) => planned,
         Err(error) => {
-            tracing::error!("planning broke: {error}");
-            return Vec::new();
+            // Whose fault it was is not known; the monitor takes them one by one from now on.
+            let fault = format!("planning broke ({error})");
+            return ids.into_iter().map(|id| (id, fault.clone())).collect();
         }
     };
     let commits = planned.into_iter().map(|(head, planned)| async move {

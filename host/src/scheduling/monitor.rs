@@ -1,7 +1,7 @@
 //! The loop that advances invocations (Galaxy's WorkflowRequestMonitor). Its work list is the invocations whose signal
 //! was raised since they were last looked at; with none of them it sleeps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ pub struct Monitor {
     jobs: Queue,
     /// Invocations whose last look ended in a fault, and when they may be tried again.
     faulty: HashMap<i64, Instant>,
+    /// Invocations that are planned by themselves, since something broke when they were planned with others: one of
+    /// them must not hold up the rest again and again.
+    alone: HashSet<i64>,
 }
 
 impl Monitor {
@@ -37,6 +40,7 @@ impl Monitor {
             services,
             jobs,
             faulty: HashMap::new(),
+            alone: HashSet::new(),
         }
     }
 
@@ -125,8 +129,18 @@ impl Monitor {
         if loaded.is_empty() {
             return;
         }
-        for (id, fault) in iteration::advance(&self.services, &self.jobs, loaded).await {
-            self.note_fault(id, &fault);
+        let (alone, together): (Vec<_>, Vec<_>) = loaded
+            .into_iter()
+            .partition(|one| self.alone.contains(&one.head.id));
+        let groups = std::iter::once(together).chain(alone.into_iter().map(|one| vec![one]));
+        for group in groups.filter(|group| !group.is_empty()) {
+            for one in &group {
+                self.alone.remove(&one.head.id);
+            }
+            for (id, fault) in iteration::advance(&self.services, &self.jobs, group).await {
+                self.note_fault(id, &fault);
+                self.alone.insert(id);
+            }
         }
     }
 
@@ -202,7 +216,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
             super::user_tools::ensure(services, &mut reader, &tools).await?;
             Ok(Look::Advance(Box::new(Loaded { head, progress })))
         }
-        None => Ok(Look::Done),
+        None => {
+            // Nothing can be planned without its workflow; looking again at once would not help.
+            crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
+            Ok(Look::Done)
+        }
     }
 }
 

@@ -204,9 +204,18 @@ const READERS: u32 = 4;
 /// How long a statement waits for another process (an `admin` command, a backup) to release the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Makes the file for its owner alone if it is not there: it holds hashes of keys, and the secret behind the ids. SQLite
+/// gives the files beside it the same rights. What cannot be made here is told when it is opened.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let _ = options.write(true).create_new(true).mode(0o600).open(path);
+}
+
 impl Db {
     /// Opens, creates and migrates the SQLite database in a file.
     pub async fn open_sqlite(path: &Path) -> Result<Db, StoreError> {
+        make_private(path);
         let options = SqliteConnectOptions::from_str("sqlite://")
             .expect("a constant")
             .filename(path)

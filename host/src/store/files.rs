@@ -12,10 +12,14 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory and its parts where they are missing.
+    /// Makes the directory and its parts where they are missing, for their owner alone: the directory itself may have
+    /// been there before, open to others.
     pub fn open(root: &Path) -> io::Result<DataDir> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
         for part in ["files", "tmp", "jobs"] {
-            std::fs::create_dir_all(root.join(part))?;
+            builder.create(root.join(part))?;
         }
         let root = root.canonicalize()?;
         remove_leftovers(&root.join("tmp"))?;
@@ -190,5 +194,20 @@ mod tests {
             .expect("aged");
         DataDir::open(root.path()).expect("it can be opened");
         assert!(!old.exists() && new.exists());
+    }
+
+    #[tokio::test]
+    async fn nobody_else_reads_what_is_made_in_an_open_directory() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        DataDir::open(root.path()).unwrap();
+        let database = root.path().join("barycenter.sqlite");
+        let _store = crate::store::Store::open_sqlite(&database).await.unwrap();
+        for entry in std::fs::read_dir(root.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?} {mode:o}", entry.file_name());
+        }
     }
 }

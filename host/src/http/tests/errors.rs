@@ -156,6 +156,27 @@ async fn a_body_that_is_too_long_is_413() {
 }
 
 #[tokio::test]
+async fn nobodys_long_body_is_not_read_to_its_end() {
+    let server = Server::start().await;
+    let long = "[],".repeat(100_000);
+    for content_type in ["application/json", "application/x-www-form-urlencoded"] {
+        for path in ["/api/histories", "/api/users", "/api/workflows"] {
+            let request = Request::post(path)
+                .header("content-type", content_type)
+                .body(Body::from(long.clone()))
+                .expect("a request");
+            server.send(request).await.refused(403, 403_001);
+        }
+    }
+    let parts = "--B\r\ncontent-disposition: form-data; name=\"files_0|file_data\"; filename=\"a\"\r\n\r\nx\r\n--B--\r\n";
+    let request = Request::post("/api/tools/fetch")
+        .header("content-type", "multipart/form-data; boundary=B")
+        .body(Body::from(parts))
+        .expect("a request");
+    server.send(request).await.refused(403, 403_001);
+}
+
+#[tokio::test]
 async fn a_body_needs_no_content_type() {
     let server = Server::start().await;
     for content_type in ["", "text/plain", "application/json"] {

@@ -143,7 +143,8 @@ pub(super) async fn load(
     })
 }
 
-type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
+/// The jobs that can be handed over, and the ends of those that cannot.
+pub(super) type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
 
 /// Writes the chosen jobs' directories. Blocks. A job whose command cannot be written, or that its scheduler rejects,
 /// ends here; one whose input was deleted meanwhile is paused, or fails if it was purged.

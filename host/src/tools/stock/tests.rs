@@ -425,6 +425,11 @@ fn texts_are_changed_line_by_line() {
     );
     check(
         "tp_awk_tool",
+        json!({"infile": file("a/]\n"), "code": "/[\\/\"]/ && /[[:alpha:]#]/ && /[]x]/ { sub(/[^\\/]+$/, \"\"); print \\\n $1 }"}),
+        "a/\n",
+    );
+    check(
+        "tp_awk_tool",
         json!({"infile": file("1\n3\n"), "code": "$1 > VAR1", "variables": [{"val": "2"}]}),
         "3\n",
     );
@@ -463,6 +468,11 @@ fn programs_cannot_leave_their_sandbox() {
         "{ if (1) /#/; print \"x\" | \"touch pwned\"\n }",
         "{ x++ / 1; print \"x\" | \"touch pwned\" #/\n }",
         "{ print $1 in /\"/; print | \"touch pwned #\" }",
+        "/[/\"]/ || 1 { system(\"touch pwned\") } #\"",
+        "/[^]/\"]/ || 1 { system(\"touch pwned\") } #\"",
+        "/[[:alpha:]/\"]/ || 1 { system(\"touch pwned\") } #\"",
+        "{ y = x \\ \n / 2; system(\"touch pwned\"); z = 1 / 2 }",
+        "{ y = x \\\r\n / 2; system(\"touch pwned\"); z = 1 / 2 }",
         "BEGIN { ARGV[1] = \"/etc/passwd\"; ARGC = 2 } { print }",
         "{ print ENVIRON[\"HOME\"] }",
     ] {
