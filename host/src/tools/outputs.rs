@@ -63,6 +63,8 @@ pub struct CollectedElement {
 
 #[derive(Debug, Error)]
 pub enum CollectError {
+    #[error("the job's working directory could not be read ({0})")]
+    WorkingDirectory(io::Error),
     #[error("output {output}: the command did not write {path}")]
     Missing { output: String, path: String },
     #[error("output {output}: no file matched {patterns}")]
@@ -94,11 +96,7 @@ pub fn collect(
     state: &Value,
     data: &DataViews,
 ) -> Result<Collected, CollectError> {
-    let root = real_directory(working_dir).map_err(|source| CollectError::Unreadable {
-        output: String::new(),
-        path: working_dir.display().to_string(),
-        source,
-    })?;
+    let root = real_directory(working_dir).map_err(CollectError::WorkingDirectory)?;
     let mut collected = Collected::default();
     for output in &tool.outputs {
         let ext = output_extension(tool, output, state, data);
