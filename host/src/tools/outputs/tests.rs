@@ -118,7 +118,7 @@ fn a_link_in_place_of_the_working_directory_publishes_nothing() {
         let outputs = "  - {name: o, type: data, from_work_dir: o}\n";
         let outcome = collect(&tool(outputs), &work, &json!({}), &HashMap::new());
         assert!(
-            matches!(outcome, Err(CollectError::Unreadable { .. })),
+            matches!(outcome, Err(CollectError::WorkingDirectory(_))),
             "{outcome:?}"
         );
     }
