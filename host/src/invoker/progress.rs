@@ -14,7 +14,7 @@ use super::resolve::{OutputTable, Outputs};
 use super::stop::{Stop, Wait};
 use super::tool_run::Resume;
 use crate::model::revision::Revision;
-use crate::model::state::{InvocationState, JobState, StepState};
+use crate::model::state::{JobState, StepState};
 use crate::model::workflow::StepDescription;
 
 /// What is stored about an invocation and its steps.
@@ -22,7 +22,6 @@ use crate::model::workflow::StepDescription;
 pub struct Progress {
     pub invocation_id: i64,
     pub uuid: Uuid,
-    pub state: InvocationState,
     pub history_id: i64,
     pub history_deleted: bool,
     pub revision: Arc<Revision>,

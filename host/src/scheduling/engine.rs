@@ -84,7 +84,7 @@ impl Engine {
             }
         }
         let (stop, stopped) = watch::channel(false);
-        let mut dispatcher = Dispatcher::new(services.clone(), reports).await;
+        let mut dispatcher = Dispatcher::new(services.clone(), reports);
         dispatcher.recover().await?;
         let queue = dispatcher.queue();
         let monitor = Monitor::new(services.clone(), queue);

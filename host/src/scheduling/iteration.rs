@@ -38,11 +38,8 @@ pub struct Loaded {
 pub async fn advance(
     services: &Arc<Services>,
     jobs: &Queue,
-    mut loaded: Vec<Loaded>,
+    loaded: Vec<Loaded>,
 ) -> Vec<(i64, String)> {
-    for one in &mut loaded {
-        read_contents(services, &mut one.progress);
-    }
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
     let planned = {
         let services = services.clone();
@@ -78,18 +75,6 @@ async fn store(
 ) -> Result<(), String> {
     let handler = &services.settings.handler;
     let now = services.clock.now_ms();
-    for hda in outcome
-        .writes
-        .hdas
-        .iter()
-        .filter(|hda| hda.content.is_some())
-    {
-        let content = hda.content.as_deref().unwrap_or_default();
-        services
-            .data
-            .write_dataset(hda.dataset_id, content.as_bytes())
-            .map_err(|e| e.to_string())?;
-    }
     let stored = commit_iteration(&services.store, head, handler, outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
         Stored::Yes {
@@ -115,7 +100,7 @@ async fn store(
 
 type Planned = Vec<(Head, Result<Outcome, String>)>;
 
-/// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated.
+/// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated, small files read and written.
 fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
     let tools = StepTools {
         toolbox: services.toolbox.clone(),
@@ -133,6 +118,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
     let mut planned = Planned::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
+        read_contents(services, &mut one.progress);
         if let Err(stop) = one.progress.recover(&modules) {
             let outcome = stopped(one.head.id, Writes::default(), stop);
             planned.push((one.head, Ok(outcome)));
@@ -172,14 +158,16 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
             };
         for mut one in group {
             let outcome = match decisions.get(&(one.head.id as u64)) {
-                Some(decision) => carry_out(&iteration, &mut one.progress, decision),
+                Some(decision) => carry_out(&iteration, &mut one.progress, decision, now),
                 None => held(
                     one.head.id,
                     "The scheduler did not decide about this invocation.",
                     0,
+                    now,
                 ),
             };
-            planned.push((one.head, Ok(outcome)));
+            let written = write_contents(services, &outcome.writes).map_err(|e| e.to_string());
+            planned.push((one.head, written.map(|()| outcome)));
         }
     }
     planned
@@ -251,6 +239,7 @@ fn carry_out(
     iteration: &Iteration<'_>,
     progress: &mut Progress,
     decision: &InvocationDecision,
+    now: i64,
 ) -> Outcome {
     match decision.decision {
         InvocationVerdict::EXPAND => {
@@ -281,18 +270,23 @@ fn carry_out(
                 ..Default::default()
             }),
         ),
-        _ => held(progress.invocation_id, &decision.text, decision.wake_at_ms),
+        _ => held(
+            progress.invocation_id,
+            &decision.text,
+            decision.wake_at_ms,
+            now,
+        ),
     }
 }
 
 /// A pass in which the scheduler wants nothing done.
-fn held(invocation_id: i64, why: &str, wake_at_ms: i64) -> Outcome {
+fn held(invocation_id: i64, why: &str, wake_at_ms: i64, now: i64) -> Outcome {
     // Without an instant of its own the scheduler is asked again after a while, so that nothing is forgotten.
     const ASK_AGAIN_MS: i64 = 60_000;
     let at = if wake_at_ms > 0 {
         wake_at_ms
     } else {
-        crate::clock::Clock::system().now_ms() + ASK_AGAIN_MS
+        now + ASK_AGAIN_MS
     };
     stopped(
         invocation_id,
@@ -326,6 +320,18 @@ impl Tools for StepTools {
             None => Err(format!("The tool {id} is not installed.")),
         }
     }
+}
+
+/// Writes the datasets that no job makes, before the transaction that tells of them.
+fn write_contents(services: &Services, writes: &Writes) -> std::io::Result<()> {
+    for hda in &writes.hdas {
+        if let Some(content) = &hda.content {
+            services
+                .data
+                .write_dataset(hda.dataset_id, content.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// The values that datasets of type `expression.json` hold, where remaining steps may need them.

@@ -1,6 +1,6 @@
 //! Jobs as clients read them. They are created and moved forward elsewhere, by the scheduling loops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -132,20 +132,6 @@ pub async fn list(q: &mut impl Query, query: &ListQuery) -> Result<Vec<Job>, Sto
         args.len()
     );
     q.all(sql, args).await?.iter().map(Job::of).collect()
-}
-
-/// How many jobs match, by state.
-pub async fn counts(
-    q: &mut impl Query,
-    query: &ListQuery,
-) -> Result<BTreeMap<String, i64>, StoreError> {
-    let (condition, args) = condition(query);
-    let sql =
-        format!("SELECT j.state, COUNT(*) AS n FROM job j WHERE {condition} GROUP BY j.state");
-    let rows = q.all(sql, args).await?;
-    rows.iter()
-        .map(|row| Ok((row.get("state")?, row.get("n")?)))
-        .collect()
 }
 
 fn condition(query: &ListQuery) -> (String, Vec<Val>) {

@@ -59,7 +59,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub async fn new(
+    pub fn new(
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
     ) -> Dispatcher {

@@ -233,16 +233,3 @@ pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), St
     .await?;
     tx.commit(Durability::Progress, "invocation.age").await
 }
-
-/// How many invocations there are in each state that is not final; for status and metrics.
-pub async fn counts(q: &mut impl Query) -> Result<Vec<(String, i64)>, StoreError> {
-    let rows = q
-        .all(
-            "SELECT state, COUNT(*) FROM workflow_invocation GROUP BY state",
-            vec![],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| Ok((row.get(0)?, row.get(1)?)))
-        .collect()
-}

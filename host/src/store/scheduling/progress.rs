@@ -105,7 +105,6 @@ async fn load_one(
     let progress = Progress {
         invocation_id: head.id,
         uuid: head.uuid,
-        state: head.state,
         history_id: head.history_id,
         history_deleted: head.history_deleted,
         inputs: inputs(q, head.id, &revision).await?,
