@@ -19,7 +19,7 @@ use error::statement_error;
 pub use row::{Cell, Column, Key, Row};
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use url::{DatabaseUrl, DatabaseUrlError};
-pub use value::{Val, blocks, placeholders};
+pub use value::{Val, blocks, containing, like, pattern, placeholders};
 
 /// Text of a statement: a literal, or one assembled from literals (never from anything a client sent).
 ///
