@@ -19,12 +19,11 @@ pub mod uploads;
 pub mod users;
 pub mod wes;
 pub mod workflows;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use db::{Db, Durability, Query, Reader, Row, StoreError, Tx};
+pub use db::{DatabaseUrl, Db, Durability, Limits, Query, Reader, Row, StoreError, Tx};
 pub use ids::Ids;
 
 /// The opened store: the database and the ids it will give out. Cheap to clone.
@@ -35,9 +34,19 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens and migrates a database, with the usual limits; a file is created.
+    pub async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
+        Store::open_with(url, &Limits::usual(url)).await
+    }
+
     /// Opens, creates and migrates the database in a file.
     pub async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
-        let db = Db::open_sqlite(path).await?;
+        Store::open(&DatabaseUrl::Sqlite(path.to_owned())).await
+    }
+
+    /// Opens and migrates a database.
+    pub async fn open_with(url: &DatabaseUrl, limits: &Limits) -> Result<Store, StoreError> {
+        let db = Db::open(url, limits).await?;
         let ids = Arc::new(Ids::load(&db).await?);
         Ok(Store { db, ids })
     }
