@@ -216,10 +216,12 @@ fn end_with_parent(command: &mut Command) {
     // SAFETY: prctl with these numbers is async-signal-safe and touches no memory of ours. It comes after the change of
     // the user, which would undo it.
     unsafe {
-        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        });
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            },
+        );
     }
 }
 
