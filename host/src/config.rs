@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::http::Settings;
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
+use crate::store::DatabaseUrl;
 use sources::{Options, read_file};
 
 pub use sources::{Environment, Flags};
@@ -23,8 +24,8 @@ pub struct Config {
     pub listen: String,
     /// Where datasets, job directories and copies of plugins are.
     pub data_dir: PathBuf,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: DatabaseUrl,
     pub plugins: PluginsFile,
     /// Directories of tool files, beside the stock tools.
     pub tool_dirs: Vec<PathBuf>,
@@ -110,7 +111,7 @@ macro_rules! keys {
 keys! {
     "listen", "127.0.0.1:8080", "Host and port; port 0 picks a free one.";
     "data_dir", "$XDG_DATA_HOME/barycenter", "Where the database, datasets and jobs are.";
-    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database.";
+    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
     "brand", "Barycenter", "The server's name for people.";
@@ -200,7 +201,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         _ => Err("Give host and port, such as `127.0.0.1:8080` or `[::1]:0`."),
     });
     let data_dir = options.path("data_dir").or_else(|| options.home());
-    let database = options.checked("database_url", database_file);
+    let database = options.checked("database_url", |url| url.parse::<DatabaseUrl>());
     let plugins = match options.path("plugins") {
         Some(path) => PluginsFile::Named(path),
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
@@ -215,8 +216,11 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
     Some(Config {
         listen,
         database: match database {
-            Some(path) => options.resolved("database_url", &path),
-            None => data_dir.join("barycenter.sqlite"),
+            Some(DatabaseUrl::Sqlite(path)) => {
+                DatabaseUrl::Sqlite(options.resolved("database_url", &path))
+            }
+            Some(server) => server,
+            None => DatabaseUrl::Sqlite(data_dir.join("barycenter.sqlite")),
         },
         data_dir,
         plugins,
@@ -227,19 +231,6 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         log,
         warnings: Vec::new(),
     })
-}
-
-/// The file that a database URL names.
-fn database_file(url: &str) -> Result<PathBuf, &'static str> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err("PostgreSQL is not supported by this version; use `sqlite://PATH`.");
-    }
-    let path = url.strip_prefix("sqlite:").unwrap_or_default();
-    let path = path.strip_prefix("//").unwrap_or(path);
-    match path {
-        "" | ":memory:" => Err("Give `sqlite://PATH`."),
-        path => Ok(PathBuf::from(path)),
-    }
 }
 
 fn doors(options: &mut Options<'_>, listen: &str) -> Settings {

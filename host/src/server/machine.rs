@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::lock::{DirLock, LockError};
+use super::lock::{DirLock, LockError, Sharing};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
@@ -70,8 +70,8 @@ impl Machine {
             .plugins
             .read()
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
-        let (data, lock) = open_data_dir(&config.data_dir)?;
-        let store = Store::open_sqlite(&config.database).await?;
+        let (data, lock) = open_data_dir(&config.data_dir, Sharing::of(&config.database))?;
+        let store = Store::open(&config.database).await?;
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
@@ -130,13 +130,13 @@ impl Machine {
 }
 
 /// Makes the directory where it is missing, and locks it.
-fn open_data_dir(path: &Path) -> Result<(DataDir, DirLock), StartError> {
+fn open_data_dir(path: &Path, sharing: Sharing) -> Result<(DataDir, DirLock), StartError> {
     let unusable = |source| StartError::DataDir {
         path: path.to_owned(),
         source,
     };
     make_private(path).map_err(unusable)?;
-    let lock = DirLock::take(path).map_err(|error| match error {
+    let lock = DirLock::take(path, sharing).map_err(|error| match error {
         LockError::Held(holder) => StartError::InUse {
             path: path.to_owned(),
             holder,
