@@ -10,9 +10,11 @@ use tokio::task::JoinHandle;
 use super::dispatch::Dispatcher;
 use super::monitor::Monitor;
 use super::signals::Signals;
+use super::states;
 use crate::clock::Clock;
 use crate::plugins::Plugins;
 use crate::store::files::DataDir;
+use crate::store::scheduling::holds;
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -83,6 +85,9 @@ impl Engine {
                 );
             }
         }
+        states::restore(&services).await?;
+        let handler = &services.settings.handler;
+        holds::forget_jobs(&services.store, handler).await?;
         let (stop, stopped) = watch::channel(false);
         let mut dispatcher = Dispatcher::new(services.clone(), reports);
         dispatcher.recover().await?;
@@ -91,7 +96,8 @@ impl Engine {
         let running = Arc::new(AtomicBool::new(true));
         let tasks = vec![
             watched("jobs", running.clone(), dispatcher.run(stopped.clone())),
-            watched("invocations", running.clone(), monitor.run(stopped)),
+            watched("invocations", running.clone(), monitor.run(stopped.clone())),
+            tokio::spawn(states::keep(services.clone(), stopped)),
         ];
         Ok(Engine {
             services,

@@ -116,6 +116,7 @@ impl Dispatcher {
                 token: job.token,
                 user_id: job.user_id,
                 cores: job.cores.max(1) as u64,
+                since_ms: job.started_ms.unwrap_or(0).max(self.started_ms),
                 external_id: job.external_id.clone(),
                 prepared,
             };
@@ -128,12 +129,12 @@ impl Dispatcher {
                 reports.push(report);
             }
         }
-        let (refused, later) = self
-            .runners
-            .submit(runner, again, &self.services.settings.clone());
+        let now = self.services.clock.now_ms();
+        let (refused, later) =
+            self.runners
+                .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
-        let now = self.services.clock.now_ms();
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
         refused.collect()
     }

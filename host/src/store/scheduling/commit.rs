@@ -105,6 +105,14 @@ pub async fn commit_iteration(
     for (invocation_id, message) in &writes.messages {
         insert_message(&mut tx, *invocation_id, message, now).await?;
     }
+    if head.has_holds || !writes.holds.is_empty() {
+        let holds = if waiting {
+            writes.holds.as_slice()
+        } else {
+            &[]
+        };
+        super::holds::replace(&mut tx, head.id, holds, now).await?;
+    }
     if waiting {
         insert_waits(&mut tx, head.id, &writes.waits).await?;
     }

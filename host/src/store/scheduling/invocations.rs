@@ -1,5 +1,7 @@
 //! Which invocations a handler has to look at, their completion and their cancellation.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::commit::insert_message;
@@ -8,7 +10,7 @@ use crate::args;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::InvocationState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx};
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
 
 /// Job states in which an invocation is still at work.
 pub const UNFINISHED: &str =
@@ -110,6 +112,7 @@ pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, Stor
         args![head.id, now, &summary],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     if let Some(parent) = head.parent_invocation_id {
         signal(&mut tx, parent).await?;
     }
@@ -134,6 +137,26 @@ async fn job_state_summary(tx: &mut Tx, id: i64) -> Result<Value, StoreError> {
         summary.insert(row.get(0)?, row.get::<i64>(1)?.into());
     }
     Ok(Value::Object(summary))
+}
+
+/// How many jobs of these invocations have not ended, those of inner invocations included.
+pub async fn active_jobs(q: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, u64>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(ids) {
+        let sql = format!(
+            "WITH RECURSIVE family (root, id) AS (
+                SELECT id, id FROM workflow_invocation WHERE id IN ({}) UNION ALL
+                SELECT f.root, i.id FROM workflow_invocation i JOIN family f ON i.parent_invocation_id = f.id)
+             SELECT f.root, COUNT(*) FROM job j JOIN family f ON j.workflow_invocation_id = f.id
+             WHERE j.state IN ({UNFINISHED}) GROUP BY f.root",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            found.insert(row.get(0)?, row.get::<i64>(1)?.max(0) as u64);
+        }
+    }
+    Ok(found)
 }
 
 /// Adds one to an invocation's signal.
@@ -177,6 +200,7 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
             args![id],
         )
         .await?;
+        super::holds::clear(&mut tx, id).await?;
         if id != head.id && touched == 1 {
             let message = InvocationMessage {
                 reason: reason::USER_REQUEST,
@@ -231,5 +255,6 @@ pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), St
         args![head.id],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     tx.commit(Durability::Progress, "invocation.age").await
 }

@@ -13,7 +13,7 @@ use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, blocks, placeholders};
+use crate::store::db::{Durability, Query, Row, StoreError, Val, blocks, placeholders};
 
 /// A job whose inputs are there.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,17 +76,32 @@ impl ReadyJob {
     }
 }
 
-/// The oldest ready jobs of a handler.
+/// The oldest ready jobs of a handler, without those of `passive` schedulers. Jobs that name no scheduler are the
+/// default one's.
 pub async fn ready(
     q: &mut impl Query,
     handler: &str,
+    default_scheduler: &str,
+    passive: &[String],
     limit: usize,
 ) -> Result<Vec<ReadyJob>, StoreError> {
+    let mut arguments = args![handler, limit];
+    let without = match passive {
+        [] => String::new(),
+        passive => {
+            arguments.push(Val::from(default_scheduler));
+            arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
+            format!(
+                "AND COALESCE(NULLIF(scheduler, ''), $3) NOT IN ({})",
+                placeholders(4, passive.len())
+            )
+        }
+    };
     let sql = format!(
-        "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL
+        "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL {without}
          ORDER BY ready_time, id LIMIT $2"
     );
-    q.all(sql, args![handler, limit])
+    q.all(sql, arguments)
         .await?
         .iter()
         .map(ReadyJob::read)
