@@ -8,7 +8,9 @@ mod sources;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::fetch::{Local, Prefix, Rules};
 use crate::http::Settings;
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
@@ -119,6 +121,11 @@ keys! {
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
+    "fetch_url_prefixes", "none", "What the server may fetch by URL for its users: beginnings such as `https://example.org/data/`, `https://` (every host) or `file:///srv/data/` (in the environment separated by commas). Without any, nothing is fetched.";
+    "fetch_url_allowlist", "none", "Addresses, networks (`10.0.1.0/24`) and hosts that may be asked although they are not public (in the environment separated by commas).";
+    "fetch_max_bytes", "107374182400", "The longest content that is fetched.";
+    "fetch_time_limit_seconds", "3600", "The longest time that fetching one may take.";
+    "fetch_at_once", "4", "How many are fetched at once, shared by all users.";
     "job_time_limit_seconds", "0", "For tools that name no limit of their own; 0 is no limit.";
     "job_log_limit_bytes", "67108864", "What is kept of a job's stdout, and of its stderr.";
     "shell", "/bin/sh", "What runs a job's script.";
@@ -259,7 +266,33 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
         enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
+        fetch: fetch(options),
         ..usual
+    }
+}
+
+fn fetch(options: &mut Options<'_>) -> Rules {
+    let usual = Rules::default();
+    Rules {
+        prefixes: options.list(
+            "fetch_url_prefixes",
+            Prefix::parse,
+            "Give beginnings of URLs, such as `https://example.org/data/` or `file:///srv/data/`.",
+        ),
+        local: options.list(
+            "fetch_url_allowlist",
+            Local::parse,
+            "Give addresses, networks such as `10.0.1.0/24`, or names of hosts.",
+        ),
+        max_bytes: options
+            .number("fetch_max_bytes", 1, i64::MAX)
+            .map_or(usual.max_bytes, |n| n as u64),
+        time_limit: options
+            .number("fetch_time_limit_seconds", 1, 7 * 24 * 3600)
+            .map_or(usual.time_limit, |n| Duration::from_secs(n as u64)),
+        at_once: options
+            .number("fetch_at_once", 1, 256)
+            .map_or(usual.at_once, |n| n as usize),
     }
 }
 

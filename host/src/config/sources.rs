@@ -164,6 +164,12 @@ impl<'a> Options<'a> {
                     .filter(|v| !v.is_empty())
                     .map(str::to_owned)
                     .collect(),
+                "fetch_url_prefixes" | "fetch_url_allowlist" => value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|v| !v.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
                 _ => vec![value.to_owned()],
             };
             return Some(Given {
@@ -287,6 +293,27 @@ impl<'a> Options<'a> {
             .iter()
             .map(|text| given.folder.join(text))
             .collect()
+    }
+
+    /// A list of texts, each of which `read` understands.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Vec<T> {
+        let Some(given) = self.given(key) else {
+            return Vec::new();
+        };
+        let is_list = matches!(given.sort, Sort::List | Sort::Any);
+        let values: Option<Vec<T>> = given.values.iter().map(|text| read(text)).collect();
+        match values.filter(|_| is_list) {
+            Some(values) => values,
+            None => {
+                self.wrong(&given.place, key, remedy);
+                Vec::new()
+            }
+        }
     }
 
     /// A path that was inside the value of `key`, taken relative to where that was written.

@@ -142,6 +142,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
     orders::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     services.signals.invocations_changed();
+    services.signals.fetches_changed();
     Ok(true)
 }
 

@@ -16,6 +16,7 @@ pub struct Signals {
 struct Inner {
     invocations: Notify,
     jobs: Notify,
+    fetches: Notify,
     wake: AtomicBool,
     iterations: watch::Sender<u64>,
 }
@@ -29,6 +30,11 @@ impl Signals {
     /// Some job became ready, or is to be stopped (and that is committed).
     pub fn jobs_changed(&self) {
         self.inner.jobs.notify_one();
+    }
+
+    /// There is something to fetch, or something that is fetched is not wanted any more (and that is committed).
+    pub fn fetches_changed(&self) {
+        self.inner.fetches.notify_one();
     }
 
     /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.
@@ -63,5 +69,10 @@ impl Signals {
     /// Waits for the next change of a job; returns at once if there was one since the last wait.
     pub async fn next_job_change(&self) {
         self.inner.jobs.notified().await;
+    }
+
+    /// Waits for the next change of what is to be fetched; returns at once if there was one since the last wait.
+    pub async fn next_fetch_change(&self) {
+        self.inner.fetches.notified().await;
     }
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::plugins::{Plugins, Wiring};
+use crate::scheduling::fetching::Fetching;
 use crate::scheduling::{Engine, Services, Signals};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
@@ -24,6 +25,7 @@ pub struct Machine {
     pub app: App,
     pub services: Arc<Services>,
     pub engine: Engine,
+    fetching: Fetching,
     // Last, so that the directory is free only when nothing uses it any more.
     _lock: DirLock,
 }
@@ -106,16 +108,19 @@ impl Machine {
         });
         app.wire(seams(&services, &config.workflows));
         let engine = Engine::start(services.clone(), reports).await?;
+        let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,
             services,
             engine,
+            fetching,
             _lock: lock,
         })
     }
 
     /// Finishes what is being stored and closes everything. Jobs that run are left alone.
     pub async fn stop(self) {
+        self.fetching.stop().await;
         if tokio::time::timeout(ENGINE_STOP, self.engine.stop())
             .await
             .is_err()

@@ -5,6 +5,7 @@ pub mod commit;
 mod dependants;
 pub mod ends;
 pub mod holds;
+pub mod fetches;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
