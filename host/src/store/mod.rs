@@ -9,10 +9,12 @@ pub mod files;
 pub mod filter;
 pub mod histories;
 pub mod ids;
+pub mod installation;
 pub mod invocations;
 pub mod jobs;
 pub mod provenance;
 pub mod scheduling;
+pub mod sharing;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod uploads;

@@ -31,6 +31,7 @@ use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
+use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
 use crate::store::scheduling::{holds, settle};
@@ -63,6 +64,8 @@ pub struct Dispatcher {
     job_holds: JobHolds,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
+    /// Nothing is handed over: an administrator set the job lock.
+    is_locked: bool,
 }
 
 impl Dispatcher {
@@ -87,6 +90,7 @@ impl Dispatcher {
             users: Users::default(),
             job_holds: JobHolds::default(),
             wake_at_ms: None,
+            is_locked: false,
         }
     }
 
@@ -176,6 +180,8 @@ impl Dispatcher {
             jobs::put_back(&self.services.store, &back, self.services.clock.now_ms()).await?;
         }
         if look {
+            let mut reader = self.services.store.reader();
+            self.is_locked = installation::jobs_are_locked(&mut reader).await?;
             self.stop_jobs().await?;
             self.refill().await?;
         } else if self.ready.wants_more() {
@@ -362,7 +368,7 @@ impl Dispatcher {
         // Each round places at least one job or ends.
         loop {
             let accepts = self.runners.accepts();
-            if accepts == 0 || self.ready.is_empty() {
+            if accepts == 0 || self.ready.is_empty() || self.is_locked {
                 return Ok(());
             }
             let known = self.runners.users().chain(self.ready.users());
