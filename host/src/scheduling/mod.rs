@@ -5,6 +5,7 @@
 pub mod dispatch;
 pub mod engine;
 pub mod iteration;
+pub mod membership;
 pub mod modules;
 pub mod monitor;
 pub mod requests;
@@ -12,4 +13,5 @@ pub mod signals;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};
+pub use membership::{EnterError, Membership, Sharing};
 pub use signals::Signals;

@@ -12,8 +12,9 @@ use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
-use crate::plugins::{Plugins, Wiring};
-use crate::scheduling::{Engine, Services, Signals};
+use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
+use crate::plugins::{Handlers, Plugins, Wiring};
+use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -53,6 +54,8 @@ pub enum StartError {
     #[error("{0}")]
     Plugins(ConfigFaults),
     #[error(transparent)]
+    Enter(#[from] EnterError),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -72,6 +75,8 @@ impl Machine {
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
         let (data, lock) = open_data_dir(&config.data_dir)?;
         let store = Store::open_sqlite(&config.database).await?;
+        let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
+        let membership = Arc::new(Membership::enter(&store, sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
@@ -102,6 +107,7 @@ impl Machine {
             plugins: Arc::new(plugins),
             clock,
             signals,
+            membership,
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
@@ -126,6 +132,39 @@ impl Machine {
         if closed.is_err() {
             tracing::warn!("the database took too long to close and was left");
         }
+    }
+}
+
+/// How this process shares work: what the operator decided, and what holds for the database otherwise. With one that
+/// several processes share, an invocation is taken by whoever is free (Galaxy's default as well).
+fn sharing(config: &Config, handlers: &Handlers, is_shared: bool) -> Sharing {
+    let usual = Sharing::default();
+    let server = &config.process;
+    let tag = handlers.default.clone().unwrap_or(usual.tag);
+    let tags = match server.tags.is_empty() {
+        true => vec![DEFAULT_TAG.to_owned()],
+        false => server.tags.clone(),
+    };
+    let methods: Vec<AssignMethod> = handlers
+        .assign_with
+        .iter()
+        .filter_map(|method| AssignMethod::parse(method))
+        .collect();
+    Sharing {
+        me: Peer {
+            name: server.name.clone().unwrap_or(usual.me.name),
+            roles: server.roles,
+            tags,
+        },
+        any_name: server.name.is_none(),
+        methods: match (methods.is_empty(), is_shared) {
+            (false, _) => methods,
+            (true, true) => vec![AssignMethod::DbSkipLocked],
+            (true, false) => usual.methods,
+        },
+        tag,
+        max_grab: handlers.max_grab.map_or(usual.max_grab, |n| n as usize),
+        lease: server.lease,
     }
 }
 

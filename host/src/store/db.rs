@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -197,6 +197,7 @@ struct Inner {
     readers: SqlitePool,
     writer: Writer,
     statements: Arc<AtomicU64>,
+    incarnation: AtomicI64,
 }
 
 /// Connections that only read. They see the last commit.
@@ -257,6 +258,7 @@ impl Db {
                 readers,
                 writer,
                 statements,
+                incarnation: AtomicI64::new(0),
             }),
         })
     }
@@ -271,6 +273,32 @@ impl Db {
         Ok(Tx {
             unit: self.inner.writer.begin().await?,
         })
+    }
+
+    /// Whether other processes may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Now, in milliseconds since 1970, by a clock that all who share the database have in common.
+    pub async fn shared_now_ms(&self) -> Result<i64, StoreError> {
+        Ok(crate::clock::Clock::system().now_ms())
+    }
+
+    /// From here on transactions fail once another process has taken over what `name` holds. A database that is a file
+    /// is locked by one process anyway.
+    pub fn fence(&self, _name: &str, incarnation: i64) {
+        self.inner.incarnation.store(incarnation, Ordering::SeqCst);
+    }
+
+    /// What transactions are fenced by.
+    pub fn incarnation(&self) -> i64 {
+        self.inner.incarnation.load(Ordering::SeqCst)
+    }
+
+    /// Sends a word to every process that listens; those are hints, which may be lost.
+    pub async fn tell(&self, _word: &str) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// How many statements have been sent since the start; for tests and metrics.
@@ -324,6 +352,20 @@ pub enum Durability {
 }
 
 impl Tx {
+    /// What keeps a `SELECT` from waiting for rows that another process holds; it is given those that are free.
+    pub fn skip_locked(&self) -> &'static str {
+        ""
+    }
+
+    /// Keeps a process that is thought lost from writing while this transaction declares it so. False: it is writing.
+    pub async fn try_fence_off(
+        &mut self,
+        _name: &str,
+        _incarnation: i64,
+    ) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     /// Runs a statement and says how many rows it touched.
     pub async fn run(&mut self, sql: impl Into<Sql>, args: Vec<Val>) -> Result<u64, StoreError> {
         let sql = sql.into();

@@ -7,6 +7,7 @@ pub mod db;
 pub mod dynamic_tools;
 pub mod files;
 pub mod filter;
+pub mod handlers;
 pub mod histories;
 pub mod ids;
 pub mod invocations;
@@ -45,6 +46,31 @@ impl Store {
     /// See [`Db::reader`].
     pub fn reader(&self) -> Reader {
         self.db.reader()
+    }
+
+    /// Whether other processes may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.db.is_shared()
+    }
+
+    /// Now, in milliseconds since 1970, by a clock that all who share the database have in common.
+    pub async fn shared_now_ms(&self) -> Result<i64, StoreError> {
+        self.db.shared_now_ms().await
+    }
+
+    /// From here on this store's transactions fail once another process has taken over what `name` holds.
+    pub fn fence(&self, name: &str, incarnation: i64) {
+        self.db.fence(name, incarnation);
+    }
+
+    /// The incarnation that this store's transactions are fenced by.
+    pub fn incarnation(&self) -> i64 {
+        self.db.incarnation()
+    }
+
+    /// Tells the others that `name` has more ready jobs than its runners take.
+    pub async fn tell_backlog(&self, name: &str) -> Result<(), StoreError> {
+        self.db.tell(&format!("backlog {name}")).await
     }
 
     /// Whether the database answers.

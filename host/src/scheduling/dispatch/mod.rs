@@ -8,6 +8,7 @@ mod prepare;
 mod queue;
 mod recover;
 mod runners;
+mod sharing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 pub use queue::Queue;
 
@@ -24,6 +25,7 @@ use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
+use self::sharing::Sharing;
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
@@ -43,7 +45,7 @@ const CHOICE: usize = 64;
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ready: ReadyQueue,
     arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
@@ -53,6 +55,7 @@ pub struct Dispatcher {
     /// Jobs of the last server that never started and found no room at their runner yet.
     unplaced: Vec<i64>,
     leftovers: Leftovers,
+    sharing: Sharing,
     cycle: u64,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
@@ -61,7 +64,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     pub fn new(
         services: Arc<Services>,
-        reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ) -> Dispatcher {
         let (handle, arriving) = Queue::new();
         let runners = Runners::new(&services.plugins);
@@ -75,6 +78,7 @@ impl Dispatcher {
             stopping: HashSet::new(),
             unplaced: Vec::new(),
             leftovers: Leftovers::default(),
+            sharing: Sharing::default(),
             cycle: 0,
             wake_at_ms: None,
         }
@@ -140,7 +144,10 @@ impl Dispatcher {
                 _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
-                () = tokio::time::sleep(pause) => look = true,
+                () = tokio::time::sleep(pause) => {
+                    look = true;
+                    self.sharing.expect_unclaimed();
+                }
             }
         }
         leftovers::remove(&self.leftovers.take());
@@ -166,18 +173,20 @@ impl Dispatcher {
             jobs::put_back(&self.services.store, &back, self.services.clock.now_ms()).await?;
         }
         if look {
+            self.take_over().await?;
             self.stop_jobs().await?;
             self.refill().await?;
         } else if self.ready.wants_more() {
             self.refill().await?;
         }
-        self.hand_over().await
+        self.hand_over().await?;
+        self.share().await
     }
 
     /// Reads ready jobs from the database: those somebody else made, and those that found no room in memory.
     async fn refill(&mut self) -> Result<(), StoreError> {
         let mut reader = self.services.store.reader();
-        let found = jobs::ready(&mut reader, &self.services.settings.handler, READY_KEPT).await?;
+        let found = jobs::ready(&mut reader, self.services.membership.name(), READY_KEPT).await?;
         self.ready.refill(found, |id| self.runners.has(id));
         Ok(())
     }
@@ -285,7 +294,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let wanted = jobs::active(
             &mut reader,
-            &self.services.settings.handler,
+            self.services.membership.name(),
             "'deleting', 'stop'",
         )
         .await?;
@@ -421,7 +430,7 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(&services.store, &hand_overs, now)
+        let taken: HashSet<i64> = jobs::hand_over(&services.store, services.membership.name(), &hand_overs, now)
             .await?
             .into_iter()
             .collect();

@@ -18,6 +18,11 @@ impl Queue {
         (Queue { sender }, receiver)
     }
 
+    /// For a process that runs no jobs: others find them in the database.
+    pub fn nowhere() -> Queue {
+        Queue::new().0
+    }
+
     /// These jobs are stored as ready.
     pub fn ready(&self, jobs: Vec<ReadyJob>) {
         if !jobs.is_empty() {
@@ -51,6 +56,10 @@ impl ReadyQueue {
             kept,
             overflow: false,
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {
