@@ -181,7 +181,7 @@ impl World {
             clock: Clock::system(),
             signals,
             membership: Arc::new(
-                Membership::enter(&self.store, Sharing::default())
+                Membership::enter(self.store.clone(), Sharing::default())
                     .await
                     .expect("the database is ours"),
             ),

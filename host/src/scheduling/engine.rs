@@ -140,11 +140,12 @@ async fn supervise(
     running: Arc<AtomicBool>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let (membership, store) = (services.membership.clone(), services.store.clone());
+    let membership = services.membership.clone();
     loop {
         tokio::select! {
             _ = stopped.changed() => break,
-            () = membership.keep(&store, &services.signals) => {}
+            () = membership.keep(&services.signals) => {}
+            () = membership.hear(&services.signals) => {}
         }
         tracing::error!(
             "the lease of {} was lost, another server has taken its work over; starting anew",
@@ -155,7 +156,7 @@ async fn supervise(
         loop {
             let again = async {
                 membership
-                    .enter_again(&store)
+                    .enter_again()
                     .await
                     .map_err(|error| crate::errors::chain(&error))?;
                 Loops::start(&services, &reports, &running)
@@ -177,7 +178,7 @@ async fn supervise(
         running.store(true, Ordering::Relaxed);
     }
     loops.halt().await;
-    if let Err(error) = membership.leave(&store).await {
+    if let Err(error) = membership.leave().await {
         tracing::warn!(
             "this server could not leave in good order; others take its work over when its lease is over: {}",
             crate::errors::chain(&error)

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::signals::Signals;
 use crate::model::handler::{self, AssignMethod, Peer};
 use crate::store::handlers::{self, Newcomer, Worker};
-use crate::store::{Store, StoreError};
+use crate::store::{Fence, Store, StoreError};
 
 /// What this process believes about the others, as of its last look.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,10 +55,12 @@ pub struct Sharing {
 }
 
 /// Taking part. Shared by the loops and the doors.
-#[derive(Debug)]
 pub struct Membership {
     sharing: Sharing,
     machine: String,
+    /// As it is, without a fence.
+    store: Store,
+    fence: Arc<Fence>,
     view: watch::Sender<View>,
 }
 
@@ -67,29 +69,40 @@ const NAMES_TRIED: usize = 1000;
 
 impl Membership {
     /// Enters the process under its name; from here on what the store writes for the loops is fenced by it.
-    pub async fn enter(store: &Store, sharing: Sharing) -> Result<Membership, EnterError> {
+    pub async fn enter(store: Store, sharing: Sharing) -> Result<Membership, EnterError> {
         let mut membership = Membership {
-            sharing,
             machine: machine(),
+            fence: Arc::new(Fence::new(&sharing.me.name, 0)),
+            sharing,
+            store,
             view: watch::Sender::new(View::default()),
         };
         let first = membership.sharing.me.name.clone();
         for n in 2..NAMES_TRIED {
-            match membership.take_name(store).await {
+            match membership.take_name().await {
                 Err(EnterError::Taken { .. }) if membership.sharing.any_name => {
                     membership.sharing.me.name = format!("{first}-{n}");
                 }
                 Err(error) => return Err(error),
-                Ok(()) => break,
+                Ok(incarnation) => {
+                    membership.fence = Arc::new(Fence::new(membership.name(), incarnation));
+                    break;
+                }
             }
         }
-        let alone = !store.is_shared();
-        handlers::declare_lost(store, membership.name(), alone).await?;
-        membership.look(store).await?;
+        let alone = !membership.store.is_shared();
+        handlers::declare_lost(&membership.store, membership.name(), alone).await?;
+        membership.look().await?;
         Ok(membership)
     }
 
-    async fn take_name(&self, store: &Store) -> Result<(), EnterError> {
+    /// The store for whatever must not be written any more once another process has taken this one's work over.
+    pub fn fenced_store(&self) -> Store {
+        self.store.fenced(self.fence.clone())
+    }
+
+    async fn take_name(&self) -> Result<i64, EnterError> {
+        let store = &self.store;
         let me = &self.sharing.me;
         let workers = handlers::list(&mut store.reader()).await?;
         let holder = workers.into_iter().find(|w| w.peer.name == me.name);
@@ -104,10 +117,7 @@ impl Membership {
             lease_ms: self.lease_ms(),
         };
         match handlers::enter(store, &newcomer, heir).await? {
-            Some(incarnation) => {
-                store.fence(&me.name, incarnation);
-                Ok(())
-            }
+            Some(incarnation) => Ok(incarnation),
             None => Err(EnterError::Taken {
                 name: me.name.clone(),
                 hostname: holder.as_ref().map_or(String::new(), |w| w.hostname.clone()),
@@ -177,8 +187,8 @@ impl Membership {
     }
 
     /// Reads who lives. True where something changed.
-    pub async fn look(&self, store: &Store) -> Result<bool, StoreError> {
-        let workers = handlers::list(&mut store.reader()).await?;
+    pub async fn look(&self) -> Result<bool, StoreError> {
+        let workers = handlers::list(&mut self.store.reader()).await?;
         let view = self.seen(&workers);
         Ok(self.view.send_if_modified(|known| {
             let changed = *known != view;
@@ -213,14 +223,14 @@ impl Membership {
 
     /// Renews the lease and looks for others whose lease is over, until another process has taken this one's work (it
     /// was asleep for too long): then this returns, and nothing can be written as this incarnation any more.
-    pub async fn keep(&self, store: &Store, signals: &Signals) {
-        if !store.is_shared() {
+    pub async fn keep(&self, signals: &Signals) {
+        if !self.store.is_shared() {
             return std::future::pending().await;
         }
         let every = Duration::from_millis(handler::renew_every_ms(self.lease_ms()) as u64);
         let mut told = String::new();
         loop {
-            match self.beat(store, signals).await {
+            match self.beat(signals).await {
                 Ok(true) => told.clear(),
                 Ok(false) => return,
                 Err(error) => {
@@ -235,33 +245,70 @@ impl Membership {
         }
     }
 
-    async fn beat(&self, store: &Store, signals: &Signals) -> Result<bool, StoreError> {
-        let incarnation = store.incarnation();
-        if !handlers::renew(store, self.name(), incarnation, self.lease_ms()).await? {
+    async fn beat(&self, signals: &Signals) -> Result<bool, StoreError> {
+        let (store, name) = (&self.store, self.name());
+        if !handlers::renew(store, name, self.fence.incarnation(), self.lease_ms()).await? {
             return Ok(false);
         }
-        for name in handlers::declare_lost(store, self.name(), false).await? {
-            tracing::warn!("the server {name} gave no sign of life; its work is taken over");
+        for lost in handlers::declare_lost(store, name, false).await? {
+            tracing::warn!("the server {lost} gave no sign of life; its work is taken over");
         }
-        if self.look(store).await? {
+        if self.look().await? {
             signals.unclaimed();
         }
         Ok(true)
     }
 
     /// Enters again after the lease was lost, under the same name.
-    pub async fn enter_again(&self, store: &Store) -> Result<(), EnterError> {
-        self.take_name(store).await?;
-        self.look(store).await?;
+    pub async fn enter_again(&self) -> Result<(), EnterError> {
+        self.fence.renew(self.take_name().await?);
+        self.look().await?;
         Ok(())
     }
 
     /// Leaves in good order: others may take what this process holds.
-    pub async fn leave(&self, store: &Store) -> Result<(), StoreError> {
-        match store.is_shared() {
-            true => handlers::leave(store, self.name(), store.incarnation()).await,
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        match self.store.is_shared() {
+            true => handlers::leave(&self.store, self.name(), self.fence.incarnation()).await,
             false => Ok(()),
         }
+    }
+
+    /// Listens to the other processes, for ever.
+    pub async fn hear(&self, signals: &Signals) {
+        let Some(mut words) = self.store.db.listen() else {
+            return std::future::pending().await;
+        };
+        while let Some(word) = words.recv().await {
+            if let Err(error) = self.understand(word.as_deref(), signals).await {
+                tracing::warn!(
+                    "the other servers could not be looked at: {}",
+                    crate::errors::chain(&error)
+                );
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn understand(&self, word: Option<&str>, signals: &Signals) -> Result<(), StoreError> {
+        let (what, name) = word.and_then(|word| word.split_once(' ')).unwrap_or_default();
+        match what {
+            "invocation" if name == self.name() => signals.invocations_changed(),
+            "job" if name == self.name() => signals.jobs_changed(),
+            "invocation" | "job" => {
+                if self.concerns(name) {
+                    signals.unclaimed();
+                }
+            }
+            "backlog" if name == self.name() => {}
+            "backlog" => signals.backlog(),
+            // A process came or went, or words were missed.
+            _ => {
+                self.look().await?;
+                signals.unclaimed();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -297,6 +344,3 @@ impl Default for Sharing {
         }
     }
 }
-
-/// Shared, as everybody has it.
-pub type SharedMembership = Arc<Membership>;

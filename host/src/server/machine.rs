@@ -76,7 +76,7 @@ impl Machine {
         let (data, lock) = open_data_dir(&config.data_dir)?;
         let store = Store::open_sqlite(&config.database).await?;
         let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
-        let membership = Arc::new(Membership::enter(&store, sharing).await?);
+        let membership = Arc::new(Membership::enter(store.clone(), sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
@@ -100,7 +100,7 @@ impl Machine {
         )
         .await?;
         let services = Arc::new(Services {
-            store,
+            store: membership.fenced_store(),
             revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
             toolbox,

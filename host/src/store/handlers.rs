@@ -170,7 +170,7 @@ pub async fn declare_lost(
         let (name, incarnation): (String, i64) = (row.get(0)?, row.get(1)?);
         let mut tx = store.begin().await?;
         // A transaction of the lost one that is still open holds this; its connection is closed by the database soon.
-        if !tx.try_fence_off(&name, incarnation).await? {
+        if !tx.try_fence_off(&name).await? {
             continue;
         }
         let touched = tx

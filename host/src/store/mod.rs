@@ -20,12 +20,11 @@ pub mod uploads;
 pub mod users;
 pub mod wes;
 pub mod workflows;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use db::{Db, Durability, Query, Reader, Row, StoreError, Tx};
+pub use db::{DatabaseUrl, Db, Durability, Fence, Limits, Query, Reader, Row, StoreError, Tx};
 pub use ids::Ids;
 
 /// The opened store: the database and the ids it will give out. Cheap to clone.
@@ -33,14 +32,29 @@ pub use ids::Ids;
 pub struct Store {
     pub db: Db,
     pub ids: Arc<Ids>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl Store {
+    /// Opens and migrates a database, with the usual limits; a file is created.
+    pub async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
+        Store::open_with(url, &Limits::usual(url)).await
+    }
+
     /// Opens, creates and migrates the database in a file.
     pub async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
-        let db = Db::open_sqlite(path).await?;
+        Store::open(&DatabaseUrl::Sqlite(path.to_owned())).await
+    }
+
+    /// Opens and migrates a database.
+    pub async fn open_with(url: &DatabaseUrl, limits: &Limits) -> Result<Store, StoreError> {
+        let db = Db::open(url, limits).await?;
         let ids = Arc::new(Ids::load(&db).await?);
-        Ok(Store { db, ids })
+        Ok(Store {
+            db,
+            ids,
+            fence: None,
+        })
     }
 
     /// See [`Db::reader`].
@@ -58,14 +72,12 @@ impl Store {
         self.db.shared_now_ms().await
     }
 
-    /// From here on this store's transactions fail once another process has taken over what `name` holds.
-    pub fn fence(&self, name: &str, incarnation: i64) {
-        self.db.fence(name, incarnation);
-    }
-
-    /// The incarnation that this store's transactions are fenced by.
-    pub fn incarnation(&self) -> i64 {
-        self.db.incarnation()
+    /// The same store behind a fence: its transactions fail once another process has taken over.
+    pub fn fenced(&self, fence: Arc<Fence>) -> Store {
+        Store {
+            fence: Some(fence),
+            ..self.clone()
+        }
     }
 
     /// Tells the others that `name` has more ready jobs than its runners take.
@@ -80,6 +92,6 @@ impl Store {
 
     /// See [`Db::begin`].
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        self.db.begin().await
+        self.db.begin(self.fence.as_deref()).await
     }
 }
