@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::fetch::{Local, Prefix, Rules};
 use crate::http::Settings;
+use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
 use crate::store::DatabaseUrl;
@@ -34,6 +35,7 @@ pub struct Config {
     pub doors: Settings,
     pub workflows: WorkflowOptions,
     pub engine: EngineSettings,
+    pub process: ProcessOptions,
     pub log: LogOptions,
     /// What an operator should hear about although it is no fault.
     pub warnings: Vec<String>,
@@ -79,6 +81,18 @@ impl Default for WorkflowOptions {
     }
 }
 
+/// This process among those that share a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessOptions {
+    /// None: `main`, or the next free one of `main-2`, `main-3` …
+    pub name: Option<String>,
+    pub roles: Roles,
+    /// The tags it serves; none: the default tag.
+    pub tags: Vec<String>,
+    /// How long it may be silent before others take its work over.
+    pub lease: Duration,
+}
+
 /// What is logged, and how. Logs go to stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -116,6 +130,10 @@ keys! {
     "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "name", "main, or the next of main-2, main-3 that is free", "This server among those that share a database; what it holds carries it.";
+    "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
+    "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
+    "handler_lease_seconds", "15", "A server that is silent for so long is taken for dead, and others take its work over.";
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
@@ -218,6 +236,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
     let doors = doors(options, &listen);
     let engine = engine(options);
     let workflows = workflows(options);
+    let process = process(options);
     let log = log(options);
     let data_dir = data_dir?;
     Some(Config {
@@ -235,6 +254,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         doors,
         workflows,
         engine,
+        process,
         log,
         warnings: Vec::new(),
     })
@@ -328,6 +348,28 @@ fn engine(options: &mut Options<'_>) -> EngineSettings {
             .map_or(usual.job_log_limit_bytes, |n| n as u64),
         shell: options.text("shell").unwrap_or(usual.shell),
         ..EngineSettings::default()
+    }
+}
+
+fn process(options: &mut Options<'_>) -> ProcessOptions {
+    let name = options.checked("name", |name| check_name(name).map(|()| name.to_owned()));
+    let roles = options.checked("role", Roles::parse);
+    let tags = options.checked("handler_tags", |text| {
+        let tags: Vec<String> = text
+            .split([',', ' '])
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect();
+        (!tags.is_empty())
+            .then_some(tags)
+            .ok_or("Give one tag or several, separated by commas.")
+    });
+    let lease = options.number("handler_lease_seconds", 1, 24 * 3600);
+    ProcessOptions {
+        name,
+        roles: roles.unwrap_or(Roles::ALL),
+        tags: tags.unwrap_or_default(),
+        lease: Duration::from_secs(lease.unwrap_or(15) as u64),
     }
 }
 

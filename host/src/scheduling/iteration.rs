@@ -100,9 +100,12 @@ async fn store(
     head: &Head,
     outcome: Outcome,
 ) -> Result<(), String> {
-    let handler = &services.settings.handler;
+    let Services {
+        store, membership, ..
+    } = services;
+    let (handler, job_handler) = (membership.name(), membership.job_handler());
     let now = services.clock.now_ms();
-    let stored = commit_iteration(&services.store, head, handler, outcome, now).await;
+    let stored = commit_iteration(store, head, handler, job_handler, outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
         Stored::Yes {
             state,

@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod fetching;
 pub mod iteration;
+pub mod membership;
 pub mod modules;
 pub mod monitor;
 pub mod requests;
@@ -14,4 +15,5 @@ pub mod states;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};
+pub use membership::{EnterError, Membership, Sharing};
 pub use signals::Signals;

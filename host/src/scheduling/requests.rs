@@ -98,7 +98,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         user_id: request.user_id,
         history_id: request.history_id,
         scheduler: None,
-        handler: services.settings.handler.clone(),
+        handler: services.membership.job_handler().to_owned(),
     };
     let now = services.clock.now_ms();
     let mut tx = services.store.begin().await?;

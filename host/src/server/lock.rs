@@ -15,19 +15,19 @@ pub struct DirLock {
 
 /// With whom a directory is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
+pub enum DirSharing {
     /// With nobody: the database is a file in it, or all of it is about to be changed.
     Alone,
     /// With other servers on the same PostgreSQL.
     WithServers,
 }
 
-impl Sharing {
+impl DirSharing {
     /// What a server needs.
-    pub fn of(database: &DatabaseUrl) -> Sharing {
+    pub fn of(database: &DatabaseUrl) -> DirSharing {
         match database {
-            DatabaseUrl::Sqlite(_) => Sharing::Alone,
-            DatabaseUrl::Postgres(_) => Sharing::WithServers,
+            DatabaseUrl::Sqlite(_) => DirSharing::Alone,
+            DatabaseUrl::Postgres(_) => DirSharing::WithServers,
         }
     }
 }
@@ -58,7 +58,7 @@ impl DirLock {
     ///
     /// A server that was killed while it started a job leaves the lock with that job's process until it has become
     /// the job's program. By waiting for that, this also sees to it that such a job is found.
-    pub fn take(directory: &Path, sharing: Sharing) -> Result<DirLock, LockError> {
+    pub fn take(directory: &Path, sharing: DirSharing) -> Result<DirLock, LockError> {
         let end = Instant::now() + HEIR_WAIT;
         loop {
             match DirLock::try_take(directory, sharing) {
@@ -70,7 +70,7 @@ impl DirLock {
         }
     }
 
-    fn try_take(directory: &Path, sharing: Sharing) -> Result<DirLock, LockError> {
+    fn try_take(directory: &Path, sharing: DirSharing) -> Result<DirLock, LockError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -79,8 +79,8 @@ impl DirLock {
             .open(directory.join(NAME))
             .map_err(LockError::Io)?;
         let locked = match sharing {
-            Sharing::Alone => file.try_lock(),
-            Sharing::WithServers => file.try_lock_shared(),
+            DirSharing::Alone => file.try_lock(),
+            DirSharing::WithServers => file.try_lock_shared(),
         };
         match locked {
             Ok(()) => {}
@@ -109,26 +109,26 @@ mod tests {
     #[test]
     fn a_directory_is_locked_once_and_free_again_afterwards() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let first = DirLock::take(directory.path(), Sharing::Alone).expect("free");
-        match DirLock::try_take(directory.path(), Sharing::Alone) {
+        let first = DirLock::take(directory.path(), DirSharing::Alone).expect("free");
+        match DirLock::try_take(directory.path(), DirSharing::Alone) {
             Err(LockError::Held(Some(pid))) => assert_eq!(pid, std::process::id()),
             other => panic!("{other:?}"),
         }
         drop(first);
-        DirLock::take(directory.path(), Sharing::Alone).expect("free again");
+        DirLock::take(directory.path(), DirSharing::Alone).expect("free again");
     }
 
     #[test]
     fn servers_on_one_database_share_a_directory_with_each_other_only() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let take = |sharing| DirLock::try_take(directory.path(), sharing);
-        let first = take(Sharing::WithServers).expect("free");
-        let second = take(Sharing::WithServers).expect("shared");
-        assert!(matches!(take(Sharing::Alone), Err(LockError::Held(_))));
+        let first = take(DirSharing::WithServers).expect("free");
+        let second = take(DirSharing::WithServers).expect("shared");
+        assert!(matches!(take(DirSharing::Alone), Err(LockError::Held(_))));
         drop((first, second));
-        let _alone = take(Sharing::Alone).expect("free again");
+        let _alone = take(DirSharing::Alone).expect("free again");
         assert!(matches!(
-            take(Sharing::WithServers),
+            take(DirSharing::WithServers),
             Err(LockError::Held(_))
         ));
     }
@@ -136,13 +136,13 @@ mod tests {
     #[test]
     fn what_a_dead_server_left_to_a_child_is_waited_for() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let heir = DirLock::take(directory.path(), Sharing::Alone).expect("free");
+        let heir = DirLock::take(directory.path(), DirSharing::Alone).expect("free");
         std::fs::write(directory.path().join(NAME), "4194399999\n").expect("a number of nobody");
         let letting_go = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(heir);
         });
-        DirLock::take(directory.path(), Sharing::Alone).expect("free after a moment");
+        DirLock::take(directory.path(), DirSharing::Alone).expect("free after a moment");
         letting_go.join().expect("it let go");
     }
 
@@ -151,7 +151,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let missing = directory.path().join("missing");
         assert!(matches!(
-            DirLock::take(&missing, Sharing::Alone),
+            DirLock::take(&missing, DirSharing::Alone),
             Err(LockError::Io(_))
         ));
     }

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::lock::{DirLock, LockError, Sharing};
+use super::lock::{DirLock, DirSharing, LockError};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
-use crate::plugins::{Plugins, Wiring};
+use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
+use crate::plugins::{Handlers, Plugins, Wiring};
 use crate::scheduling::fetching::Fetching;
-use crate::scheduling::{Engine, Services, Signals};
+use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -55,6 +56,8 @@ pub enum StartError {
     #[error("{0}")]
     Plugins(ConfigFaults),
     #[error(transparent)]
+    Enter(#[from] EnterError),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -72,8 +75,10 @@ impl Machine {
             .plugins
             .read()
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
-        let (data, lock) = open_data_dir(&config.data_dir, Sharing::of(&config.database))?;
+        let (data, lock) = open_data_dir(&config.data_dir, DirSharing::of(&config.database))?;
         let store = Store::open(&config.database).await?;
+        let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
+        let membership = Arc::new(Membership::enter(store.clone(), sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
@@ -97,13 +102,14 @@ impl Machine {
         )
         .await?;
         let services = Arc::new(Services {
-            store,
+            store: membership.fenced_store(),
             revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
             toolbox,
             plugins: Arc::new(plugins),
             clock,
             signals,
+            membership,
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
@@ -134,8 +140,41 @@ impl Machine {
     }
 }
 
+/// How this process shares work: what the operator decided, and what holds for the database otherwise. With one that
+/// several processes share, an invocation is taken by whoever is free (Galaxy's default as well).
+fn sharing(config: &Config, handlers: &Handlers, is_shared: bool) -> Sharing {
+    let usual = Sharing::default();
+    let server = &config.process;
+    let tag = handlers.default.clone().unwrap_or(usual.tag);
+    let tags = match server.tags.is_empty() {
+        true => vec![DEFAULT_TAG.to_owned()],
+        false => server.tags.clone(),
+    };
+    let methods: Vec<AssignMethod> = handlers
+        .assign_with
+        .iter()
+        .filter_map(|method| AssignMethod::parse(method))
+        .collect();
+    Sharing {
+        me: Peer {
+            name: server.name.clone().unwrap_or(usual.me.name),
+            roles: server.roles,
+            tags,
+        },
+        any_name: server.name.is_none(),
+        methods: match (methods.is_empty(), is_shared) {
+            (false, _) => methods,
+            (true, true) => vec![AssignMethod::DbSkipLocked],
+            (true, false) => usual.methods,
+        },
+        tag,
+        max_grab: handlers.max_grab.map_or(usual.max_grab, |n| n as usize),
+        lease: server.lease,
+    }
+}
+
 /// Makes the directory where it is missing, and locks it.
-fn open_data_dir(path: &Path, sharing: Sharing) -> Result<(DataDir, DirLock), StartError> {
+fn open_data_dir(path: &Path, sharing: DirSharing) -> Result<(DataDir, DirLock), StartError> {
     let unusable = |source| StartError::DataDir {
         path: path.to_owned(),
         source,

@@ -9,6 +9,7 @@ mod prepare;
 mod queue;
 mod recover;
 mod runners;
+mod sharing;
 mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 pub use queue::{Capacity, Queue};
 
@@ -27,6 +28,7 @@ use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
+use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
@@ -48,7 +50,7 @@ const CHOICE: usize = 64;
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ready: ReadyQueue,
     arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
@@ -62,6 +64,7 @@ pub struct Dispatcher {
     started_ms: i64,
     users: Users,
     job_holds: JobHolds,
+    sharing: Sharing,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
     /// Nothing is handed over: an administrator set the job lock.
@@ -71,7 +74,7 @@ pub struct Dispatcher {
 impl Dispatcher {
     pub fn new(
         services: Arc<Services>,
-        reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ) -> Dispatcher {
         let (handle, arriving) = Queue::new();
         let runners = Runners::new(&services.plugins);
@@ -89,6 +92,7 @@ impl Dispatcher {
             started_ms,
             users: Users::default(),
             job_holds: JobHolds::default(),
+            sharing: Sharing::default(),
             wake_at_ms: None,
             is_locked: false,
         }
@@ -154,7 +158,10 @@ impl Dispatcher {
                 _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
-                () = tokio::time::sleep(pause) => look = true,
+                () = tokio::time::sleep(pause) => {
+                    look = true;
+                    self.sharing.expect_unclaimed();
+                }
             }
         }
         leftovers::remove(&self.leftovers.take());
@@ -182,12 +189,14 @@ impl Dispatcher {
         if look {
             let mut reader = self.services.store.reader();
             self.is_locked = installation::jobs_are_locked(&mut reader).await?;
+            self.take_over().await?;
             self.stop_jobs().await?;
             self.refill().await?;
         } else if self.ready.wants_more() {
             self.refill().await?;
         }
         self.hand_over().await?;
+        self.share().await?;
         let changes = self.job_holds.take();
         if !changes.is_empty() {
             holds::jobs(&self.services.store, changes, self.services.clock.now_ms()).await?;
@@ -218,7 +227,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let passive = self.services.plugins.passive_ids();
         let default = self.services.plugins.default_scheduler_id();
-        let handler = &self.services.settings.handler;
+        let handler = self.services.membership.name();
         let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
         self.ready.refill(found, |id| self.runners.has(id));
         Ok(())
@@ -331,7 +340,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let wanted = jobs::active(
             &mut reader,
-            &self.services.settings.handler,
+            self.services.membership.name(),
             "'deleting', 'stop'",
         )
         .await?;
@@ -471,10 +480,15 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(&services.store, &hand_overs, now)
-            .await?
-            .into_iter()
-            .collect();
+        let taken: HashSet<i64> = jobs::hand_over(
+            &services.store,
+            services.membership.name(),
+            &hand_overs,
+            now,
+        )
+        .await?
+        .into_iter()
+        .collect();
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {

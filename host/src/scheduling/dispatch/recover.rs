@@ -15,16 +15,19 @@ use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 
 impl Dispatcher {
-    /// Asks every runner about the jobs it had.
+    /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
+    /// was taken over.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
         let active = jobs::active(
             &mut reader,
-            &services.settings.handler,
+            services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
+        let mut active = active;
+        active.retain(|job| !self.runners.has(job.id));
         if active.is_empty() {
             return Ok(());
         }

@@ -29,11 +29,13 @@ pub enum Stored {
     Stale,
 }
 
-/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded.
+/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded, and still
+/// `handler`'s. Its jobs go to `job_handler`.
 pub async fn commit_iteration(
     store: &Store,
     head: &Head,
     handler: &str,
+    job_handler: &str,
     outcome: Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
@@ -95,7 +97,7 @@ pub async fn commit_iteration(
         user_id: head.user_id,
         history_id: head.history_id,
         scheduler: head.scheduler.clone(),
-        handler: handler.to_owned(),
+        handler: job_handler.to_owned(),
     };
     let ready = insert_objects(&mut tx, &owner, &writes, now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;

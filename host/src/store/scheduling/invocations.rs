@@ -32,34 +32,38 @@ pub async fn signalled(
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Raises the signal of those whose time has come; the next time after `now`, if there is one.
-pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), StoreError> {
+/// Raises the signal of those of `handlers` whose time has come; the next time after `now`, if there is one.
+pub async fn wake_due(
+    store: &Store,
+    handlers: &[String],
+    now: i64,
+) -> Result<(bool, Option<i64>), StoreError> {
     let mut reader = store.reader();
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    let next: Option<i64> = row.map(|r| r.get(0)).transpose()?.flatten();
-    match next {
+    match next_wake(&mut reader, handlers).await? {
         Some(at) if at <= now => {}
         next => return Ok((false, next)),
     }
+    let sql = format!(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL
+         WHERE wake_time <= $1 AND handler IN ({})",
+        placeholders(2, handlers.len())
+    );
+    let mut arguments = args![now];
+    arguments.extend(handlers.iter().map(Val::from));
     let mut tx = store.begin().await?;
-    tx.run(
-        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL WHERE wake_time <= $1",
-        args![now],
-    )
-    .await?;
+    tx.run(sql, arguments).await?;
     tx.commit(Durability::Progress, "invocation.wake").await?;
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    Ok((true, row.map(|r| r.get(0)).transpose()?.flatten()))
+    Ok((true, next_wake(&mut reader, handlers).await?))
+}
+
+async fn next_wake(q: &mut impl Query, handlers: &[String]) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL AND handler IN ({})",
+        placeholders(1, handlers.len())
+    );
+    let arguments = handlers.iter().map(Val::from).collect();
+    let row = q.maybe(sql, arguments).await?;
+    Ok(row.map(|r| r.get(0)).transpose()?.flatten())
 }
 
 /// Whether an older invocation of the same history is still being scheduled.

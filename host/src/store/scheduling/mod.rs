@@ -4,8 +4,8 @@
 pub mod commit;
 mod dependants;
 pub mod ends;
-pub mod holds;
 pub mod fetches;
+pub mod holds;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
