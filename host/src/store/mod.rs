@@ -15,6 +15,7 @@ pub mod provenance;
 pub mod scheduling;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upkeep;
 pub mod uploads;
 pub mod users;
 pub mod wes;

@@ -5,6 +5,7 @@ mod error;
 mod postgres;
 mod row;
 mod schema;
+mod session;
 mod sqlite;
 mod url;
 mod value;
@@ -17,7 +18,8 @@ use std::time::Duration;
 pub use error::StoreError;
 use error::statement_error;
 pub use row::{Cell, Column, Key, Row};
-pub use schema::{SchemaStatus, migrate, schema_status};
+pub use schema::{SchemaStatus, known_versions, migrate, schema_status};
+pub use session::{Access, Applied, Datum, Kind, Session, Table};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub use value::{Val, blocks, placeholders};
 
