@@ -130,7 +130,7 @@ impl World {
         let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
             .await
             .expect("a user");
-        let history = store.ids.history();
+        let history = store.ids.history(&mut tx).await.expect("an id");
         histories::create(&mut tx, history, user, "test", 1)
             .await
             .expect("a history");

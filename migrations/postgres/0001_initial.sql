@@ -612,14 +612,14 @@ ALTER TABLE stored_workflow ADD FOREIGN KEY (latest_workflow_id) REFERENCES work
 ---------------------------------------------------------------- ids
 
 -- Where ids are made in bulk: each call of nextval gives a process this many of them (host/src/store/ids.rs).
-CREATE SEQUENCE dataset_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY dataset.id;
-CREATE SEQUENCE history_dataset_association_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY history_dataset_association.id;
-CREATE SEQUENCE dataset_collection_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY dataset_collection.id;
-CREATE SEQUENCE dataset_collection_element_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY dataset_collection_element.id;
-CREATE SEQUENCE history_dataset_collection_association_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY history_dataset_collection_association.id;
+CREATE SEQUENCE dataset_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY dataset.id;
+CREATE SEQUENCE history_dataset_association_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY history_dataset_association.id;
+CREATE SEQUENCE dataset_collection_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY dataset_collection.id;
+CREATE SEQUENCE dataset_collection_element_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY dataset_collection_element.id;
+CREATE SEQUENCE history_dataset_collection_association_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY history_dataset_collection_association.id;
 CREATE SEQUENCE job_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY job.id;
-CREATE SEQUENCE implicit_collection_jobs_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY implicit_collection_jobs.id;
-CREATE SEQUENCE workflow_step_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY workflow_step.id;
-CREATE SEQUENCE workflow_step_input_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY workflow_step_input.id;
-CREATE SEQUENCE workflow_output_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY workflow_output.id;
+CREATE SEQUENCE implicit_collection_jobs_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY implicit_collection_jobs.id;
+CREATE SEQUENCE workflow_step_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY workflow_step.id;
+CREATE SEQUENCE workflow_step_input_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY workflow_step_input.id;
+CREATE SEQUENCE workflow_output_id_block AS BIGINT INCREMENT BY 4294967296 MINVALUE 1 OWNED BY workflow_output.id;
 CREATE SEQUENCE workflow_invocation_step_id_block AS BIGINT INCREMENT BY 16777216 MINVALUE 1 OWNED BY workflow_invocation_step.id;

@@ -41,6 +41,7 @@ pub async fn advance(
     loaded: Vec<Loaded>,
 ) -> Vec<(i64, String)> {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
+    services.store.ids.before_jobs().await;
     let planned = {
         let services = services.clone();
         tokio::task::spawn_blocking(move || plan(&services, loaded)).await

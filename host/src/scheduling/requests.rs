@@ -86,6 +86,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         resume: None,
     };
     let ids = services.store.ids.clone();
+    ids.before_jobs().await;
     let planned =
         tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
     let Ran {

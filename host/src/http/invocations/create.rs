@@ -117,7 +117,7 @@ pub async fn invoke_recorded(
         let history_id = match existing {
             Some(id) => id,
             None => {
-                let id = app.store.ids.history();
+                let id = app.store.ids.history(&mut tx).await?;
                 let name = target::history_name(payload, &found.stored.name, &known, run);
                 histories::create(&mut tx, id, user_id, &name, now_ms).await?;
                 id

@@ -21,7 +21,7 @@ pub use row::{Cell, Column, Key, Row};
 pub use schema::{SchemaStatus, known_versions, migrate, schema_status};
 pub use session::{Access, Applied, Datum, Kind, Session, Table};
 pub use url::{DatabaseUrl, DatabaseUrlError};
-pub use value::{Val, blocks, placeholders};
+pub use value::{Val, blocks, containing, like, pattern, placeholders};
 
 /// Text of a statement: a literal, or one assembled from literals (never from anything a client sent).
 ///

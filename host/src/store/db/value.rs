@@ -51,6 +51,30 @@ pub fn placeholders(from: usize, count: usize) -> String {
     text
 }
 
+/// The condition that a column is like the pattern in an argument (`mark`, such as `$3`), whatever the case of its ASCII
+/// letters. The argument is made by [`containing`] or [`pattern`].
+pub fn like(column: &str, mark: &str) -> String {
+    format!("lower({column}) LIKE {mark} ESCAPE '\\'")
+}
+
+/// The pattern of whatever contains a text.
+pub fn containing(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c.to_ascii_lowercase());
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// A pattern that somebody wrote, with `%` and `_`.
+pub fn pattern(text: &str) -> String {
+    text.replace('\\', "\\\\").to_ascii_lowercase()
+}
+
 /// Splits ids into blocks that fit into one `IN (…)`.
 pub fn blocks(ids: &[i64]) -> impl Iterator<Item = &[i64]> {
     ids.chunks(512)

@@ -290,7 +290,7 @@ pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec
             &["id", "runner", "command_line", "now"],
             "UPDATE job SET state = 'queued', job_runner_name = given.runner, command_line = given.command_line,
                     attempt = attempt + 1, update_time = given.now
-             FROM given WHERE job.id = given.id AND job.state = 'new' RETURNING id",
+             FROM given WHERE job.id = given.id AND job.state = 'new' RETURNING job.id",
             rows,
         )
         .await?
@@ -373,7 +373,7 @@ pub async fn started(store: &Store, jobs: &[Started], now: i64) -> Result<(), St
             &["id", "external_id", "started", "now"],
             "UPDATE job SET state = 'running', job_runner_external_id = given.external_id, start_time = given.started,
                     update_time = given.now
-             FROM given WHERE job.id = given.id AND job.state = 'queued' RETURNING id",
+             FROM given WHERE job.id = given.id AND job.state = 'queued' RETURNING job.id",
             rows,
         )
         .await?
