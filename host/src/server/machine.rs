@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::lock::{DirLock, LockError, Sharing};
+use super::pairing::{PairingError, pair};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
@@ -54,6 +55,8 @@ pub enum StartError {
     Plugins(ConfigFaults),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
 }
 
 /// Revisions kept in memory, counted in steps.
@@ -72,6 +75,7 @@ impl Machine {
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
         let (data, lock) = open_data_dir(&config.data_dir, Sharing::of(&config.database))?;
         let store = Store::open(&config.database).await?;
+        pair(&store, data.root()).await?;
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {

@@ -57,9 +57,9 @@ impl Store {
         self.db.reader()
     }
 
-    /// Whether the database answers.
-    pub async fn is_reachable(&self) -> bool {
-        self.reader().maybe("SELECT 1", Vec::new()).await.is_ok()
+    /// Returns if the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.reader().maybe("SELECT 1", Vec::new()).await.map(drop)
     }
 
     /// See [`Db::begin`].
