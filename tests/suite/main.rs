@@ -4,6 +4,7 @@ mod api;
 mod bad_input;
 mod clients;
 mod command_line;
+mod database;
 mod durability;
 mod events;
 mod jobs;

@@ -15,7 +15,7 @@ use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::objects::{Owner, insert_objects};
+use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
 use crate::store::scheduling::{known, orders};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
@@ -102,7 +102,8 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
     };
     let now = services.clock.now_ms();
     let mut tx = services.store.begin().await?;
-    insert_objects(&mut tx, &owner, &writes, now).await?;
+    let place = reserve(&mut tx, &owner, &writes, now).await?;
+    insert_objects(&mut tx, &owner, &writes, place, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
     services.signals.jobs_changed();
     Ok(Made {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::lock::{DirLock, DirSharing, LockError};
+use super::pairing::{PairingError, pair};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
@@ -59,6 +60,8 @@ pub enum StartError {
     Enter(#[from] EnterError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
 }
 
 /// Revisions kept in memory, counted in steps.
@@ -77,6 +80,7 @@ impl Machine {
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
         let (data, lock) = open_data_dir(&config.data_dir, DirSharing::of(&config.database))?;
         let store = Store::open(&config.database).await?;
+        pair(&store, data.root()).await?;
         let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
         let membership = Arc::new(Membership::enter(store.clone(), sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
