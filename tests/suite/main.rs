@@ -7,6 +7,7 @@ mod command_line;
 mod database;
 mod durability;
 mod events;
+mod fetching;
 mod jobs;
 mod main_job;
 mod start_up;
