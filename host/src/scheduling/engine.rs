@@ -9,10 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::dispatch::Dispatcher;
 use super::monitor::Monitor;
+use super::questions::{self, Question};
 use super::signals::Signals;
 use super::states;
 use crate::clock::Clock;
-use crate::plugins::Plugins;
+use crate::plugins::{PluginCallError, Plugins};
 use crate::store::files::DataDir;
 use crate::store::scheduling::holds;
 use crate::store::workflows::RevisionCache;
@@ -76,9 +77,15 @@ impl Engine {
     pub async fn start(
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        questions: mpsc::Receiver<Question>,
     ) -> Result<Engine, StoreError> {
-        for scheduler in services.plugins.schedulers() {
-            if let Err(error) = scheduler.startup() {
+        let mut dispatcher = Dispatcher::new(services.clone(), reports);
+        let queue = dispatcher.queue();
+        // Before the schedulers start, as they may ask at once; until the last of them is gone.
+        tokio::spawn(questions::serve(services.clone(), queue.clone(), questions));
+        for scheduler in services.plugins.schedulers().to_vec() {
+            let instance = scheduler.clone();
+            if let Err(error) = blocking(move || instance.startup()).await {
                 tracing::error!(
                     plugin = scheduler.id(),
                     "a scheduler did not start: {error}"
@@ -89,9 +96,7 @@ impl Engine {
         let handler = &services.settings.handler;
         holds::forget_jobs(&services.store, handler).await?;
         let (stop, stopped) = watch::channel(false);
-        let mut dispatcher = Dispatcher::new(services.clone(), reports);
         dispatcher.recover().await?;
-        let queue = dispatcher.queue();
         let monitor = Monitor::new(services.clone(), queue);
         let running = Arc::new(AtomicBool::new(true));
         let tasks = vec![
@@ -128,11 +133,22 @@ impl Engine {
                 tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
             }
         }
-        for scheduler in self.services.plugins.schedulers() {
-            if let Err(error) = scheduler.shutdown() {
+        for scheduler in self.services.plugins.schedulers().to_vec() {
+            let instance = scheduler.clone();
+            if let Err(error) = blocking(move || instance.shutdown()).await {
                 tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
             }
         }
+    }
+}
+
+/// Calls a plugin where it may block, and ask the server something meanwhile.
+async fn blocking(
+    call: impl FnOnce() -> Result<(), PluginCallError> + Send + 'static,
+) -> Result<(), String> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod iteration;
 pub mod modules;
 pub mod monitor;
+pub mod questions;
 pub mod requests;
 pub mod signals;
 pub mod states;

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::plugins::{Plugins, Wiring};
-use crate::scheduling::{Engine, Services, Signals};
+use crate::scheduling::{Engine, Services, Signals, questions};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -78,7 +78,8 @@ impl Machine {
             let signals = signals.clone();
             move |_: &str| signals.plugin_wakes()
         };
-        let wiring = Wiring::new(sender, wake);
+        let (ask, questions) = questions::channel();
+        let wiring = Wiring::new(sender, wake).with_query(ask);
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
@@ -105,7 +106,7 @@ impl Machine {
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
-        let engine = Engine::start(services.clone(), reports).await?;
+        let engine = Engine::start(services.clone(), reports, questions).await?;
         Ok(Machine {
             app,
             services,

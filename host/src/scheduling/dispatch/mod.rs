@@ -5,6 +5,7 @@ mod collect;
 mod job_holds;
 mod leftovers;
 mod outcome;
+pub mod passive;
 mod prepare;
 mod queue;
 mod recover;

@@ -13,18 +13,21 @@ use crate::model::state::JobState;
 use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
+use crate::store::scheduling::leases::is_passive_runner;
 
 impl Dispatcher {
     /// Asks every runner about the jobs it had.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
-        let active = jobs::active(
+        let mut active = jobs::active(
             &mut reader,
             &services.settings.handler,
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
+        // What passive schedulers have they keep, under their leases.
+        active.retain(|job| !is_passive_runner(job.runner.as_deref()));
         if active.is_empty() {
             return Ok(());
         }

@@ -36,7 +36,7 @@ pub struct ReadyJob {
 }
 
 /// The columns of [`ReadyJob`], in order.
-const READY: &str = "id, uuid, user_id, COALESCE(history_id, 0), workflow_invocation_id, scheduler, tool_id, cores, memory_mb,
+pub(super) const READY: &str = "id, uuid, user_id, COALESCE(history_id, 0), workflow_invocation_id, scheduler, tool_id, cores, memory_mb,
     ready_time, create_time, attempt";
 
 impl ReadyJob {
