@@ -8,5 +8,6 @@ mod durability;
 mod events;
 mod jobs;
 mod main_job;
+mod passive;
 mod start_up;
 mod wes;
