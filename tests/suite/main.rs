@@ -10,5 +10,6 @@ mod events;
 mod fetching;
 mod jobs;
 mod main_job;
+mod passive;
 mod start_up;
 mod wes;

@@ -177,8 +177,18 @@ pub struct Writes {
     pub messages: Vec<(i64, InvocationMessage)>,
     pub children: Vec<ChildMove>,
     pub waits: Vec<Wait>,
-    /// What the scheduler holds.
+    /// What is held or waits, for people.
     pub holds: Vec<Hold>,
+    /// What modules want to find again at their next look.
+    pub runtime_states: Vec<RuntimeState>,
+}
+
+/// The runtime state of a step that is not scheduled yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeState {
+    pub invocation_id: i64,
+    pub workflow_step_id: i64,
+    pub value: serde_json::Value,
 }
 
 /// What of an invocation a scheduler holds.

@@ -328,7 +328,8 @@ fn carry_out(
             if wakes && outcome.event == Some(InvocationEvent::StepsRemain) {
                 let again = times.again(decision.wake_at_ms);
                 outcome.writes.waits.push(Wait::Until(again));
-                outcome.writes.holds = step_holds(progress, decision, again);
+                let holds = step_holds(progress, decision, again);
+                outcome.writes.holds.extend(holds);
             }
             outcome
         }

@@ -9,6 +9,7 @@ pub mod iteration;
 pub mod membership;
 pub mod modules;
 pub mod monitor;
+pub mod questions;
 pub mod requests;
 pub mod signals;
 pub mod states;

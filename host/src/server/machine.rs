@@ -16,7 +16,7 @@ use crate::http::{App, DataDir};
 use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
 use crate::plugins::{Handlers, Plugins, Wiring};
 use crate::scheduling::fetching::Fetching;
-use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals};
+use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -89,7 +89,8 @@ impl Machine {
             let signals = signals.clone();
             move |_: &str| signals.plugin_wakes()
         };
-        let wiring = Wiring::new(sender, wake);
+        let (ask, questions) = questions::channel();
+        let wiring = Wiring::new(sender, wake).with_query(ask);
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
@@ -117,7 +118,7 @@ impl Machine {
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
-        let engine = Engine::start(services.clone(), reports).await?;
+        let engine = Engine::start(services.clone(), reports, questions).await?;
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,

@@ -116,6 +116,14 @@ async fn commit_once(
     .await?;
     let ready = insert_objects(&mut tx, &owner, writes, place, now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;
+    for state in &writes.runtime_states {
+        tx.run(
+            "INSERT INTO workflow_request_step_states (workflow_invocation_id, workflow_step_id, value) VALUES ($1, $2, $3)
+             ON CONFLICT (workflow_invocation_id, workflow_step_id) DO UPDATE SET value = excluded.value",
+            args![state.invocation_id, state.workflow_step_id, &state.value],
+        )
+        .await?;
+    }
     insert_inputs(&mut tx, writes).await?;
     insert_outputs(&mut tx, writes).await?;
     move_children(&mut tx, head, handler, writes, now).await?;

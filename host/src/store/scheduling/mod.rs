@@ -9,6 +9,7 @@ pub mod holds;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
+pub mod leases;
 pub mod objects;
 pub mod orders;
 pub mod progress;
