@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
+use super::exports::Workshop;
 use super::seams::Seams;
 use crate::clock::Clock;
 use crate::scheduling::signals::Signals;
@@ -29,6 +30,7 @@ pub struct Inner {
     pub data: DataDir,
     pub settings: Settings,
     pub keys: KeyCache,
+    pub workshop: Workshop,
     seams: OnceLock<Seams>,
 }
 
@@ -87,6 +89,7 @@ impl App {
                 data,
                 settings,
                 keys: KeyCache::default(),
+                workshop: Workshop::default(),
                 seams: OnceLock::new(),
             }),
         })
