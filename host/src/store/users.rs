@@ -1,6 +1,8 @@
 //! Users and their keys.
 
-use super::db::{Query, Row, StoreError, Tx, containing, like};
+use std::collections::HashMap;
+
+use super::db::{Query, Row, StoreError, Tx, Val, blocks, containing, like, placeholders};
 use crate::args;
 
 /// A user.
@@ -242,4 +244,30 @@ pub async fn disk_usage(query: &mut impl Query, user_id: i64) -> Result<i64, Sto
         )
         .await?;
     Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
+}
+/// What a user is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    pub username: String,
+    pub email: String,
+}
+
+/// What these users are called.
+pub async fn names(q: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, Names>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(ids) {
+        let sql = format!(
+            "SELECT id, username, email FROM galaxy_user WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            let names = Names {
+                username: row.get::<Option<String>>(1)?.unwrap_or_default(),
+                email: row.get::<Option<String>>(2)?.unwrap_or_default(),
+            };
+            found.insert(row.get(0)?, names);
+        }
+    }
+    Ok(found)
 }

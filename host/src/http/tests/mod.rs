@@ -4,6 +4,7 @@ mod collections;
 mod datasets;
 mod errors;
 mod histories;
+mod sharing;
 mod uploads;
 mod users;
 

@@ -51,6 +51,9 @@ pub enum StoreError {
         #[source]
         source: Arc<sqlx::Error>,
     },
+    /// Another process took over what `name` held, as its lease was over: it must not write any more.
+    #[error("another server has taken over what {name} held")]
+    Fenced { name: String },
     /// Somebody tried to commit a transaction in which a statement had failed. PostgreSQL undoes it as a whole.
     #[error("a statement of the transaction had failed, so it was undone")]
     Undone,

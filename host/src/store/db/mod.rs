@@ -5,19 +5,23 @@ mod error;
 mod postgres;
 mod row;
 mod schema;
+mod session;
 mod sqlite;
 mod url;
 mod value;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 pub use error::StoreError;
 use error::statement_error;
 pub use row::{Cell, Column, Key, Row};
-pub use schema::{SchemaStatus, migrate, schema_status};
+pub use schema::{SchemaStatus, known_versions, migrate, schema_status};
+pub use session::{Access, Applied, Datum, Kind, Session, Table};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub use value::{Val, blocks, containing, like, pattern, placeholders};
 
@@ -69,6 +73,32 @@ struct Inner {
 enum Driver {
     Sqlite(sqlite::Sqlite),
     Postgres(postgres::Server),
+}
+
+/// Under which name and incarnation a process writes. Once another has taken its work over, nothing more is written.
+#[derive(Debug)]
+pub struct Fence {
+    pub name: String,
+    incarnation: AtomicI64,
+}
+
+impl Fence {
+    pub fn new(name: &str, incarnation: i64) -> Fence {
+        Fence {
+            name: name.to_owned(),
+            incarnation: AtomicI64::new(incarnation),
+        }
+    }
+
+    /// Counts the starts under the name.
+    pub fn incarnation(&self) -> i64 {
+        self.incarnation.load(Ordering::SeqCst)
+    }
+
+    /// The process entered again.
+    pub fn renew(&self, incarnation: i64) {
+        self.incarnation.store(incarnation, Ordering::SeqCst);
+    }
 }
 
 /// Which database it is, for the few who must know.
@@ -142,12 +172,47 @@ impl Db {
 
     /// Begins a write transaction. Dropping it without [`Tx::commit`] undoes it.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
+        self.begin_behind(None).await
+    }
+
+    /// As [`Db::begin`]. Behind a `fence` it fails once another process has taken over; a file is locked by one process,
+    /// which needs none.
+    pub async fn begin_behind(&self, fence: Option<&Fence>) -> Result<Tx, StoreError> {
         Ok(Tx {
             unit: match &self.inner.driver {
                 Driver::Sqlite(file) => Unit::Sqlite(file.writer.begin().await?),
-                Driver::Postgres(server) => Unit::Postgres(server.begin().await?),
+                Driver::Postgres(server) => Unit::Postgres(server.begin(fence).await?),
             },
         })
+    }
+
+    /// Whether other processes may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.dialect() == Dialect::Postgres
+    }
+
+    /// Now, in milliseconds since 1970, by a clock that all who share the database have in common.
+    pub async fn shared_now_ms(&self) -> Result<i64, StoreError> {
+        match &self.inner.driver {
+            Driver::Sqlite(_) => Ok(crate::clock::Clock::system().now_ms()),
+            Driver::Postgres(server) => server.now_ms().await,
+        }
+    }
+
+    /// Sends a word to every process that listens; words are hints, which may be lost.
+    pub async fn tell(&self, word: &str) -> Result<(), StoreError> {
+        match &self.inner.driver {
+            Driver::Sqlite(_) => Ok(()),
+            Driver::Postgres(server) => server.tell(word).await,
+        }
+    }
+
+    /// The words that are told from now on; None whenever some may have been missed. Without other processes: none.
+    pub fn listen(&self) -> Option<mpsc::UnboundedReceiver<Option<String>>> {
+        match &self.inner.driver {
+            Driver::Sqlite(_) => None,
+            Driver::Postgres(server) => Some(server.listen()),
+        }
     }
 
     /// How many statements have been sent since the start; for tests and metrics.
@@ -213,6 +278,24 @@ pub enum Durability {
 }
 
 impl Tx {
+    /// What keeps a `SELECT` from waiting for rows that another process holds; it is given those that are free.
+    pub fn skip_locked(&self) -> &'static str {
+        match &self.unit {
+            Unit::Sqlite(_) => "",
+            Unit::Postgres(_) => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Keeps what `name` writes behind its fence out until this transaction ends. False: it is writing just now.
+    pub async fn try_fence_off(&mut self, name: &str) -> Result<bool, StoreError> {
+        if let Unit::Sqlite(_) = &self.unit {
+            return Ok(true);
+        }
+        let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+        let row = self.maybe(lock, vec![Val::from(name)]).await?;
+        row.map_or(Ok(false), |row| row.get(0))
+    }
+
     /// Runs a statement and says how many rows it touched.
     pub async fn run(&mut self, sql: impl Into<Sql>, args: Vec<Val>) -> Result<u64, StoreError> {
         let sql = sql.into();

@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions,
+};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, Postgres};
+use tokio::sync::mpsc;
 
 use super::error::{StoreError, statement_error};
 use super::row::{Driven, Row};
 use super::value::Val;
-use super::{Durability, Limits, schema};
+use super::{Durability, Fence, Limits, schema};
 use crate::store::crash;
 
 /// A connection that was idle for longer is tried before it is used.
@@ -25,6 +28,8 @@ const ATTEMPTS: u32 = 16;
 pub(super) struct Server {
     readers: PgPool,
     writers: PgPool,
+    /// For the one connection that listens.
+    listeners: PgPool,
     acquire_timeout: Duration,
     statements: Arc<AtomicU64>,
 }
@@ -79,6 +84,9 @@ pub(super) async fn open(
     Ok(Server {
         readers: pool(limits.readers, READER),
         writers: pool(limits.writers, WRITER),
+        listeners: PgPoolOptions::new()
+            .max_connections(1)
+            .connect_lazy_with(options.clone()),
         acquire_timeout: limits.acquire_timeout,
         statements,
     })
@@ -87,8 +95,52 @@ pub(super) async fn open(
 /// What every connection that reads begins with.
 const READER: &str = "SET default_transaction_read_only = on";
 /// What every connection that writes begins with: an acknowledged commit is on the disk, whatever the server's
-/// configuration says. A configuration that promises more (a standby) is left as it is.
-const WRITER: &str = "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off'";
+/// configuration says. A configuration that promises more (a standby) is left as it is. A transaction of a process that
+/// fell asleep must not keep the others waiting.
+const WRITER: &str = "SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
+    SET idle_in_transaction_session_timeout = '10s'";
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+/// Holds, until the transaction ends, the lock that whoever takes over must have, and looks whether that has happened
+/// already. Tells triggers whose transaction it is.
+fn fenced(fence: &Fence) -> String {
+    let name = fence.name.replace('\'', "''");
+    let incarnation = fence.incarnation();
+    format!(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('{name}', 0)), set_config('barycenter.handler', '{name}', TRUE);
+         SELECT 1 FROM worker_process WHERE server_name = '{name}' AND incarnation = {incarnation} AND state = 'live'"
+    )
+}
+
+/// Rows that the statements of [`fenced`] answer while the fence holds.
+const FENCED_ROWS: usize = 2;
+
+/// A connection for listening is tried again after this long.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Listens until nobody wants to hear any more.
+async fn hear(pool: PgPool, heard: mpsc::UnboundedSender<Option<String>>) {
+    while !heard.is_closed() {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen("barycenter").await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        if let Ok(mut listener) = listening.await {
+            // What was told before this was missed.
+            if heard.send(None).is_err() {
+                return;
+            }
+            while let Ok(Some(word)) = listener.try_recv().await {
+                if heard.send(Some(word.payload().to_owned())).is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(LISTEN_AGAIN).await;
+    }
+}
 
 impl Server {
     async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
@@ -115,19 +167,31 @@ impl Server {
     }
 
     /// Begins a transaction. Nothing was done yet, so a connection that had died is replaced.
-    pub async fn begin(&self) -> Result<Transaction, StoreError> {
-        const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+    pub async fn begin(&self, fence: Option<&Fence>) -> Result<Transaction, StoreError> {
+        let sql = match fence {
+            None => BEGIN.to_owned(),
+            Some(fence) => format!("{BEGIN}; {}", fenced(fence)),
+        };
         let mut attempts = 0;
         loop {
             attempts += 1;
             let mut connection = self.acquire(&self.writers).await?;
-            match connection.execute(BEGIN).await {
-                Ok(_) => {
-                    return Ok(Transaction {
+            let begun = sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+                .fetch_all(&mut *connection)
+                .await;
+            match begun {
+                Ok(rows) => {
+                    let transaction = Transaction {
                         connection: Some(connection),
                         failed: false,
                         statements: self.statements.clone(),
-                    });
+                    };
+                    return match fence {
+                        Some(fence) if rows.len() != FENCED_ROWS => Err(StoreError::Fenced {
+                            name: fence.name.clone(),
+                        }),
+                        _ => Ok(transaction),
+                    };
                 }
                 Err(source) => {
                     let error = statement_error(BEGIN, source);
@@ -140,10 +204,36 @@ impl Server {
         }
     }
 
+    /// Now, in milliseconds since 1970, by the server's clock.
+    pub async fn now_ms(&self) -> Result<i64, StoreError> {
+        const NOW: &str =
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+        let rows = self.read(NOW.to_owned(), Vec::new()).await?;
+        rows[0].get(0)
+    }
+
+    /// Sends a word to all who listen.
+    pub async fn tell(&self, word: &str) -> Result<(), StoreError> {
+        const TELL: &str = "SELECT pg_notify('barycenter', $1)";
+        let mut connection = self.acquire(&self.writers).await?;
+        let word = Val::from(word);
+        fetch(&mut connection, TELL.to_owned(), vec![word])
+            .await
+            .map(drop)
+    }
+
+    /// Every word that is told from now on; None whenever some may have been missed.
+    pub fn listen(&self) -> mpsc::UnboundedReceiver<Option<String>> {
+        let (heard, words) = mpsc::unbounded_channel();
+        tokio::spawn(hear(self.listeners.clone(), heard));
+        words
+    }
+
     /// Waits for the transactions that are open and closes every connection.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
+        self.listeners.close().await;
     }
 }
 

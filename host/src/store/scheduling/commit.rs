@@ -29,21 +29,24 @@ pub enum Stored {
     Stale,
 }
 
-/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded.
+/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded, and still
+/// `handler`'s. Its jobs go to `job_handler`.
 pub async fn commit_iteration(
     store: &Store,
     head: &Head,
     handler: &str,
+    job_handler: &str,
     outcome: Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
-    repeated(|| commit_once(store, head, handler, &outcome, now)).await
+    repeated(|| commit_once(store, head, handler, job_handler, &outcome, now)).await
 }
 
 async fn commit_once(
     store: &Store,
     head: &Head,
     handler: &str,
+    job_handler: &str,
     outcome: &Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
@@ -82,7 +85,7 @@ async fn commit_once(
         user_id: head.user_id,
         history_id: head.history_id,
         scheduler: head.scheduler.clone(),
-        handler: handler.to_owned(),
+        handler: job_handler.to_owned(),
     };
     let place = reserve(&mut tx, &owner, writes, now).await?;
     let touched = tx
@@ -113,11 +116,27 @@ async fn commit_once(
     .await?;
     let ready = insert_objects(&mut tx, &owner, writes, place, now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;
+    for state in &writes.runtime_states {
+        tx.run(
+            "INSERT INTO workflow_request_step_states (workflow_invocation_id, workflow_step_id, value) VALUES ($1, $2, $3)
+             ON CONFLICT (workflow_invocation_id, workflow_step_id) DO UPDATE SET value = excluded.value",
+            args![state.invocation_id, state.workflow_step_id, &state.value],
+        )
+        .await?;
+    }
     insert_inputs(&mut tx, writes).await?;
     insert_outputs(&mut tx, writes).await?;
     move_children(&mut tx, head, handler, writes, now).await?;
     for (invocation_id, message) in &writes.messages {
         insert_message(&mut tx, *invocation_id, message, now).await?;
+    }
+    if head.has_holds || !writes.holds.is_empty() {
+        let holds = if waiting {
+            writes.holds.as_slice()
+        } else {
+            &[]
+        };
+        super::holds::replace(&mut tx, head.id, holds, now).await?;
     }
     if waiting {
         insert_waits(&mut tx, head.id, &writes.waits).await?;
