@@ -43,6 +43,8 @@ pub struct EngineSettings {
     /// What is kept of a job's stdout and stderr, each, in bytes.
     pub job_log_limit_bytes: u64,
     pub shell: String,
+    /// The command that sends mail, as `sendmail -t`; without one, mail is only logged.
+    pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
 }
@@ -56,6 +58,7 @@ impl Default for EngineSettings {
             job_time_limit_seconds: None,
             job_log_limit_bytes: 64 << 20,
             shell: "/bin/sh".into(),
+            sendmail: None,
             poll_seconds: 10,
         }
     }
@@ -91,7 +94,12 @@ impl Engine {
         let running = Arc::new(AtomicBool::new(true));
         let tasks = vec![
             watched("jobs", running.clone(), dispatcher.run(stopped.clone())),
-            watched("invocations", running.clone(), monitor.run(stopped)),
+            watched("invocations", running.clone(), monitor.run(stopped.clone())),
+            watched(
+                "mail",
+                running.clone(),
+                super::mail::run(services.clone(), stopped),
+            ),
         ];
         Ok(Engine {
             services,

@@ -2,9 +2,11 @@
 //! [`monitor`] advances invocations ([`iteration`] is one attempt), [`dispatch`] hands ready jobs to runners and stores
 //! how they end. Nothing is held in memory that the database does not have as well.
 
+mod contents;
 pub mod dispatch;
 pub mod engine;
 pub mod iteration;
+mod mail;
 pub mod modules;
 pub mod monitor;
 pub mod requests;

@@ -16,6 +16,7 @@ pub struct Signals {
 struct Inner {
     invocations: Notify,
     jobs: Notify,
+    mail: Notify,
     wake: AtomicBool,
     iterations: watch::Sender<u64>,
 }
@@ -29,6 +30,16 @@ impl Signals {
     /// Some job became ready, or is to be stopped (and that is committed).
     pub fn jobs_changed(&self) {
         self.inner.jobs.notify_one();
+    }
+
+    /// There is mail to send.
+    pub fn mail_written(&self) {
+        self.inner.mail.notify_one();
+    }
+
+    /// Waits for the next mail; returns at once if there was one since the last wait.
+    pub async fn next_mail(&self) {
+        self.inner.mail.notified().await;
     }
 
     /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.

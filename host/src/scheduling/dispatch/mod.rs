@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod expression;
 mod leftovers;
 mod outcome;
 mod prepare;
@@ -274,6 +275,9 @@ impl Dispatcher {
             }
         };
         self.ready.push(settled.ready);
+        if settled.mail {
+            self.services.signals.mail_written();
+        }
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
