@@ -142,9 +142,11 @@ fn end(id: i64) -> JobEnd {
             },
             visible: true,
             info: None,
+            share: None,
         }],
         collections: Vec::new(),
         extra: Vec::new(),
+        actions: Vec::new(),
     }
 }
 
