@@ -3,15 +3,18 @@
 use super::check::check_plan;
 use super::failure::PluginCallError;
 use super::inproc::Ask;
-use super::methods::{self, ActionRequest, Method, RuntimeStateRequest};
+use super::methods::{self, ActionRequest, Capabilities, Method, RuntimeStateRequest};
 use super::stats::MethodStats;
 use super::supervision::Supervision;
 use super::transport::Caller;
 use barycenter_plugin_api::{
-    CancelResult, Diagnostic, JobRef, JobReport, JobSpec, ModuleDescription, Plan, PlanRequest,
-    RecoverRequest, RecoverResult, RunnerCapacity, StepContext, StepOutcome, SubmitResult, Text,
+    CancelResult, Diagnostic, ExplainRequest, Explanation, JobRef, JobReport, JobSpec,
+    ModuleDescription, Plan, PlanRequest, RecoverRequest, RecoverResult, RunnerCapacity,
+    StepContext, StepOutcome, SubmitResult, Text,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The accessors that all three kinds of instances share.
 macro_rules! identity_accessors {
@@ -51,16 +54,28 @@ struct SchedulerInner {
     caller: Caller,
     active: bool,
     fallback: Option<String>,
+    capabilities: Capabilities,
+    cycles: AtomicU64,
 }
+
+/// The most that a scheduler's state may have, in bytes.
+const STATE_MAX: usize = 1 << 20;
 
 impl SchedulerInstance {
     identity_accessors!();
 
-    pub(super) fn new(caller: Caller, active: bool, fallback: Option<String>) -> Self {
+    pub(super) fn new(
+        caller: Caller,
+        active: bool,
+        fallback: Option<String>,
+        capabilities: Capabilities,
+    ) -> Self {
         Self(Arc::new(SchedulerInner {
             caller,
             active,
             fallback,
+            capabilities,
+            cycles: AtomicU64::new(0),
         }))
     }
 
@@ -72,6 +87,16 @@ impl SchedulerInstance {
     /// The scheduler that plans when this one fails (`on_failure`).
     pub fn fallback(&self) -> Option<&str> {
         self.0.fallback.as_deref()
+    }
+
+    /// How long a call may take, if there is a limit.
+    pub fn limit(&self) -> Option<Duration> {
+        self.0.caller.limit()
+    }
+
+    /// The number of the next plan that is asked of it, from 1.
+    pub fn next_cycle(&self) -> u64 {
+        self.0.cycles.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
@@ -92,6 +117,42 @@ impl SchedulerInstance {
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
         self.0.caller.call::<methods::SchedulerShutdown>(&())
+    }
+
+    /// What it can do besides, and what it offers that cannot be used.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// Its state, as JSON text. Refused without the capability.
+    pub fn snapshot_state(&self) -> Result<String, PluginCallError> {
+        let state: String = self.0.caller.call::<methods::SnapshotState>(&())?.into();
+        let fault = if state.len() > STATE_MAX {
+            Some(format!("its state has more than {STATE_MAX} bytes"))
+        } else {
+            let read = serde_json::from_str::<serde::de::IgnoredAny>(&state);
+            read.err()
+                .map(|error| format!("its state is not JSON: {error}"))
+        };
+        match fault {
+            None => {
+                self.0.caller.remember(&state);
+                Ok(state)
+            }
+            Some(fault) => Err(self.0.caller.invalid("snapshot_state", vec![fault])),
+        }
+    }
+
+    /// Gives an earlier state back. Refused without the capability.
+    pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
+        self.0.caller.call::<methods::RestoreState>(state_json)?;
+        self.0.caller.remember(state_json);
+        Ok(())
+    }
+
+    /// Why an invocation waits. Refused without the capability.
+    pub fn explain(&self, request: ExplainRequest) -> Result<Explanation, PluginCallError> {
+        self.0.caller.call::<methods::Explain>(&request)
     }
 }
 

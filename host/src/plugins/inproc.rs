@@ -56,6 +56,11 @@ impl InProcess {
         }
     }
 
+    /// Calls are made by the caller's own thread, and cannot be given up.
+    pub fn is_direct(&self) -> bool {
+        self.lanes.is_none()
+    }
+
     pub fn call<M: Method>(
         &self,
         request: &Ask<'_, M>,

@@ -6,13 +6,14 @@
 use barycenter_plugin_api::abi::{
     HostBox, JobRunnerBox, PluginRootRef, SchedulerBox, WorkflowModuleBox,
 };
+use barycenter_plugin_api::capability::{Dropped, SchedulerCapabilities};
 use barycenter_plugin_api::{
-    CancelResult, Diagnostic, Host, JobRef, JobReport, JobSpec, List, ModuleDescription, Plan,
-    PlanRequest, PluginError, PluginKind, RecoverRequest, RecoverResult, RunnerCapacity,
-    StepContext, StepOutcome, SubmitResult, Text,
+    CancelResult, Diagnostic, ExplainRequest, Explanation, Host, JobRef, JobReport, JobSpec, List,
+    ModuleDescription, Plan, PlanRequest, PluginError, PluginKind, RecoverRequest, RecoverResult,
+    RunnerCapacity, StepContext, StepOutcome, SubmitResult, Text,
 };
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,9 +35,66 @@ pub(crate) type Owned<M> = <<M as Method>::Request as ToOwned>::Owned;
 /// A plugin's object of any kind, made in this process.
 pub(crate) enum Object {
     /// Its methods are called one at a time.
-    Scheduler(Mutex<SchedulerBox>),
+    Scheduler(Mutex<MadeScheduler>),
     WorkflowModule(WorkflowModuleBox),
     JobRunner(JobRunnerBox),
+}
+
+/// A scheduler with what its library can do besides.
+pub(crate) struct MadeScheduler {
+    made: SchedulerBox,
+    capabilities: SchedulerCapabilities,
+}
+
+impl MadeScheduler {
+    fn snapshot(&mut self) -> Result<Text, PluginError> {
+        self.capabilities.snapshot_state(&mut self.made)
+    }
+
+    fn restore(&mut self, state_json: &str) -> Result<(), PluginError> {
+        self.capabilities.restore_state(&mut self.made, state_json)
+    }
+
+    fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, PluginError> {
+        self.capabilities.explain(&mut self.made, request)
+    }
+}
+
+/// What a library can do besides: the ids of its capabilities, and those that cannot be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    ids: Vec<String>,
+    dropped: Vec<(String, String)>,
+}
+
+impl Capabilities {
+    /// Asks an open library.
+    pub(crate) fn of(root: PluginRootRef, kind: PluginKind) -> Self {
+        if kind != PluginKind::Scheduler {
+            return Self::default();
+        }
+        let found = SchedulerCapabilities::of(root);
+        let dropped = found.dropped().iter().cloned();
+        Self {
+            ids: found.ids().into_iter().map(str::to_owned).collect(),
+            dropped: dropped.map(|Dropped { id, reason }| (id, reason)).collect(),
+        }
+    }
+
+    /// Whether this one can be used.
+    pub fn has(&self, id: &str) -> bool {
+        self.ids.iter().any(|known| known == id)
+    }
+
+    /// The ids of those that can be used.
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+
+    /// Those that the library offers and that cannot be used, each with the reason.
+    pub fn dropped(&self) -> &[(String, String)] {
+        &self.dropped
+    }
 }
 
 impl Object {
@@ -49,9 +107,10 @@ impl Object {
     ) -> Result<Self, PluginError> {
         let (config, host): (_, HostBox) = (config.into(), host.into_object());
         Ok(match kind {
-            PluginKind::Scheduler => {
-                Self::Scheduler(Mutex::new(root.scheduler()(config, host).into_result()?))
-            }
+            PluginKind::Scheduler => Self::Scheduler(Mutex::new(MadeScheduler {
+                made: root.scheduler()(config, host).into_result()?,
+                capabilities: SchedulerCapabilities::of(root),
+            })),
             PluginKind::WorkflowModule => {
                 Self::WorkflowModule(root.workflow_module()(config, host).into_result()?)
             }
@@ -70,7 +129,7 @@ impl Object {
         }
     }
 
-    fn scheduler(&self) -> Result<MutexGuard<'_, SchedulerBox>, PluginError> {
+    fn scheduler(&self) -> Result<MutexGuard<'_, MadeScheduler>, PluginError> {
         match self {
             // A panic cannot have happened under the lock: every method is guarded.
             Self::Scheduler(object) => Ok(object.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -142,7 +201,7 @@ macro_rules! methods {
                 fn call(object: &Object, $asked: &Self::Request) -> Result<$answer, PluginError> {
                     #[allow(unused_mut, reason = "schedulers' methods take a unique reference")]
                     let mut $object = object.$kind()?;
-                    $body.into_result()
+                    $body
                 }
             }
         )+
@@ -182,45 +241,49 @@ macro_rules! methods {
 }
 
 /// What [`GetRuntimeState`] is asked.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct RuntimeStateRequest {
     pub state_json: String,
     pub overrides_json: String,
 }
 
 /// What [`DoInvocationStepAction`] is asked.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct ActionRequest {
     pub step: StepContext,
     pub action_json: String,
 }
 
 methods! {
-    scheduler SchedulerPlan "plan": PlanRequest => Plan, |object, asked| object.plan(asked);
-    scheduler SchedulerStartup "startup": () => (), |object, _asked| object.startup();
-    scheduler SchedulerShutdown "shutdown": () => (), |object, _asked| object.shutdown();
+    scheduler SchedulerPlan "plan": PlanRequest => Plan, |object, asked| object.made.plan(asked).into_result();
+    scheduler SchedulerStartup "startup": () => (), |object, _asked| object.made.startup().into_result();
+    scheduler SchedulerShutdown "shutdown": () => (), |object, _asked| object.made.shutdown().into_result();
 
-    workflow_module Describe "describe": () => ModuleDescription, |object, _asked| object.describe();
+    scheduler SnapshotState "snapshot_state": () => Text, |object, _asked| object.snapshot();
+    scheduler RestoreState "restore_state": str => (), |object, asked| object.restore(asked);
+    scheduler Explain "explain": ExplainRequest => Explanation, |object, asked| object.explain(asked);
+
+    workflow_module Describe "describe": () => ModuleDescription, |object, _asked| object.describe().into_result();
     workflow_module ValidateState "validate_state": str => List<Diagnostic>,
-        |object, asked| object.validate_state(asked.into());
+        |object, asked| object.validate_state(asked.into()).into_result();
     workflow_module GetRuntimeState "get_runtime_state": RuntimeStateRequest => Text,
         |object, asked| object.get_runtime_state(
             asked.state_json.as_str().into(),
             asked.overrides_json.as_str().into(),
-        );
+        ).into_result();
     workflow_module RecoverRuntimeState "recover_runtime_state": str => Text,
-        |object, asked| object.recover_runtime_state(asked.into());
-    workflow_module Execute "execute": StepContext => StepOutcome, |object, asked| object.execute(asked);
+        |object, asked| object.recover_runtime_state(asked.into()).into_result();
+    workflow_module Execute "execute": StepContext => StepOutcome, |object, asked| object.execute(asked).into_result();
     workflow_module RecoverMapping "recover_mapping": StepContext => StepOutcome,
-        |object, asked| object.recover_mapping(asked);
+        |object, asked| object.recover_mapping(asked).into_result();
     workflow_module DoInvocationStepAction "do_invocation_step_action": ActionRequest => Text,
-        |object, asked| object.do_invocation_step_action(&asked.step, asked.action_json.as_str().into());
+        |object, asked| object.do_invocation_step_action(&asked.step, asked.action_json.as_str().into()).into_result();
 
-    job_runner Capacity "capacity": () => RunnerCapacity, |object, _asked| object.capacity();
-    job_runner Submit "submit": [JobSpec] => List<SubmitResult>, |object, asked| object.submit(asked.into());
-    job_runner Cancel "cancel": [JobRef] => List<CancelResult>, |object, asked| object.cancel(asked.into());
+    job_runner Capacity "capacity": () => RunnerCapacity, |object, _asked| object.capacity().into_result();
+    job_runner Submit "submit": [JobSpec] => List<SubmitResult>, |object, asked| object.submit(asked.into()).into_result();
+    job_runner Cancel "cancel": [JobRef] => List<CancelResult>, |object, asked| object.cancel(asked.into()).into_result();
     job_runner Recover "recover": [RecoverRequest] => List<RecoverResult>,
-        |object, asked| object.recover(asked.into());
-    job_runner Poll "poll": [JobRef] => List<JobReport>, |object, asked| object.poll(asked.into());
-    job_runner RunnerShutdown "shutdown": () => (), |object, _asked| object.shutdown();
+        |object, asked| object.recover(asked.into()).into_result();
+    job_runner Poll "poll": [JobRef] => List<JobReport>, |object, asked| object.poll(asked.into()).into_result();
+    job_runner RunnerShutdown "shutdown": () => (), |object, _asked| object.shutdown().into_result();
 }

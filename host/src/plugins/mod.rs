@@ -37,6 +37,7 @@ pub use inspect::{InspectError, inspect_bytes, inspect_file};
 pub use isolation::Isolation;
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
+pub use methods::Capabilities;
 pub use registry::{ListedPlugin, PluginStatus, Plugins};
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, MethodStats};

@@ -7,7 +7,7 @@ use super::inproc::InProcess;
 use super::isolation::{self, Facts, Isolation};
 use super::load::{Stored, open_here, store};
 use super::locate::{find, is_shipped, search_path};
-use super::methods::Object;
+use super::methods::{Capabilities, Object};
 use super::process::{Process, Spec, StartError};
 use super::quarantine::Quarantine;
 use super::stats::MethodStats;
@@ -120,6 +120,21 @@ impl Plugins {
     /// The schedulers, in the order of plugins.toml.
     pub fn schedulers(&self) -> &[SchedulerInstance] {
         &self.schedulers
+    }
+
+    /// Whether the scheduler with this id (None or empty: the default one) takes its invocations by itself.
+    pub fn is_passive(&self, id: Option<&str>) -> bool {
+        let id = id
+            .filter(|id| !id.is_empty())
+            .unwrap_or(&self.default_scheduler);
+        self.scheduler(id)
+            .is_some_and(|scheduler| !scheduler.is_active())
+    }
+
+    /// The schedulers that take their invocations by themselves.
+    pub fn passive_ids(&self) -> Vec<String> {
+        let passive = self.schedulers.iter().filter(|one| !one.is_active());
+        passive.map(|one| one.id().to_owned()).collect()
     }
 
     /// The scheduler of requests that name none.
@@ -267,7 +282,7 @@ impl Plugins {
             Isolation::Process => made.in_a_process(host_for(&entry.id)),
             _ => made.in_this_process(host_for(&entry.id)),
         }
-        .and_then(|(caller, info)| self.add(entry, caller, &info).map_err(at_path))?;
+        .and_then(|made| self.add(entry, made).map_err(at_path))?;
         Ok(ListedPlugin {
             kind: entry.kind,
             id: entry.id.clone(),
@@ -281,12 +296,24 @@ impl Plugins {
         })
     }
 
-    fn add(&mut self, entry: &Entry, caller: Caller, info: &PluginInfo) -> Result<(), String> {
+    fn add(&mut self, entry: &Entry, made: Made) -> Result<(), String> {
+        let Made {
+            caller,
+            info,
+            capabilities,
+        } = made;
+        for (id, reason) in capabilities.dropped() {
+            tracing::warn!(plugin = %entry.id, "its capability {id} is not used: {reason}");
+        }
         match entry.kind {
             PluginKind::Scheduler => {
                 let fallback = entry.fallback.clone();
-                self.schedulers
-                    .push(SchedulerInstance::new(caller, info.active, fallback));
+                self.schedulers.push(SchedulerInstance::new(
+                    caller,
+                    info.active,
+                    fallback,
+                    capabilities,
+                ));
             }
             PluginKind::WorkflowModule => {
                 let instance = ModuleInstance::new(caller);
@@ -309,8 +336,15 @@ struct Making<'a> {
     notes: Quarantine,
 }
 
+/// What can be called, and what it said about itself.
+struct Made {
+    caller: Caller,
+    info: PluginInfo,
+    capabilities: Capabilities,
+}
+
 impl Making<'_> {
-    fn in_this_process(self, host: Host) -> Result<(Caller, PluginInfo), Failure> {
+    fn in_this_process(self, host: Host) -> Result<Made, Failure> {
         let entry = self.entry;
         let loaded = open_here(&self.stored).map_err(|error| self.at_path(error.to_string()))?;
         check_options(entry, &loaded.info.config_schema)?;
@@ -327,10 +361,14 @@ impl Making<'_> {
         let lanes = (!direct).then_some(entry.limits.in_flight(entry.kind) as usize);
         let inproc = InProcess::new(&entry.id, object, lanes, Arc::clone(&supervision));
         let caller = self.caller(&loaded.info, Transport::InProcess(inproc), supervision);
-        Ok((caller, loaded.info))
+        Ok(Made {
+            caller,
+            capabilities: Capabilities::of(loaded.root, entry.kind),
+            info: loaded.info,
+        })
     }
 
-    fn in_a_process(self, host: Host) -> Result<(Caller, PluginInfo), Failure> {
+    fn in_a_process(self, host: Host) -> Result<Made, Failure> {
         let entry = self.entry;
         let supervision = Arc::new(Supervision::new(
             entry.limits.restarts(),
@@ -350,16 +388,18 @@ impl Making<'_> {
             on_quarantine: self.on_quarantine(),
         };
         let check = |info: &PluginInfo| check_options(entry, &info.config_schema);
-        let (process, info) =
-            Process::start(spec, Arc::clone(&supervision), check).map_err(|error| match error {
-                StartError::Unwanted(failure) => failure,
-                StartError::ByPlugin(message) => self.refused(&message),
-                StartError::Failed(message) => self.at_path(message),
-            })?;
-        Ok((
-            self.caller(&info, Transport::Process(process), supervision),
+        let (process, info, capabilities) = Process::start(spec, Arc::clone(&supervision), check)
+            .map_err(|error| match error {
+            StartError::Unwanted(failure) => failure,
+            StartError::ByPlugin(message) => self.refused(&message),
+            StartError::Failed(message) => self.at_path(message),
+        })?;
+        let caller = self.caller(&info, Transport::Process(process), supervision);
+        Ok(Made {
+            caller,
             info,
-        ))
+            capabilities,
+        })
     }
 
     fn caller(

@@ -54,6 +54,21 @@ impl Caller {
         }
     }
 
+    /// How long a call may take, if there is a limit.
+    pub fn limit(&self) -> Option<Duration> {
+        match &self.transport {
+            Transport::InProcess(inproc) if inproc.is_direct() => None,
+            _ => Some(self.limit),
+        }
+    }
+
+    /// What one that takes its place is given.
+    pub fn remember(&self, state: &str) {
+        if let Transport::Process(process) = &self.transport {
+            process.remember(state.to_owned());
+        }
+    }
+
     pub fn supervision(&self) -> &Arc<Supervision> {
         &self.supervision
     }

@@ -9,7 +9,10 @@ use super::frame::{
 };
 use super::{limits, services};
 use crate::plugins::load::open_stored;
-use crate::plugins::methods::{Object, Served, serve};
+use crate::plugins::methods::{
+    Capabilities, Method, Object, RestoreState, SchedulerStartup, Served, serve,
+};
+use barycenter_plugin_api::abi::PluginRootRef;
 use barycenter_plugin_api::{API_VERSION, ErrorCode, Host, PluginError, PluginKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -73,6 +76,7 @@ fn run() -> Result<(), String> {
             protocol: PROTOCOL.1.min(hello.protocol.1),
             api: API_VERSION,
             info: loaded.info.clone(),
+            capabilities: Capabilities::of(loaded.root, kind),
         },
     )?;
     let create: Create = expect(&mut reader, Sort::CREATE)?;
@@ -81,15 +85,7 @@ fn run() -> Result<(), String> {
     let (making, making_work) = (Arc::clone(&link), Arc::clone(&work));
     let root = loaded.root;
     start("create", move || {
-        let made = Object::create(root, kind, &create.config, host).and_then(|object| {
-            if create.startup && kind == PluginKind::Scheduler {
-                let unit = postcard::to_allocvec(&()).unwrap_or_default();
-                if let Served::Failed(error) = serve(&object, "startup", &unit, &mut Vec::new()) {
-                    return Err(error);
-                }
-            }
-            Ok(object)
-        });
+        let made = make(root, kind, &create, host);
         let sent = match made {
             Ok(object) => {
                 making_work.open(object);
@@ -135,6 +131,27 @@ fn run() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn make(
+    root: PluginRootRef,
+    kind: PluginKind,
+    how: &Create,
+    host: Host,
+) -> Result<Object, PluginError> {
+    let object = Object::create(root, kind, &how.config, host.clone())?;
+    if kind == PluginKind::Scheduler {
+        if how.startup {
+            SchedulerStartup::call(&object, &())?;
+        }
+        if let Some(state) = &how.state
+            && let Err(error) = RestoreState::call(&object, state)
+        {
+            // Better without its past than not at all.
+            host.warn(format_args!("it begins anew, without its state: {error}"));
+        }
+    }
+    Ok(object)
 }
 
 fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {

@@ -3,6 +3,7 @@
 //! A frame is its length (four bytes, little-endian), a [`Head`] and a body, both in postcard. Calls carry numbers, so
 //! that several may be under way at once; both sides may call.
 
+use crate::plugins::methods::Capabilities;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -76,6 +77,7 @@ pub(super) struct LoadedWord {
     pub protocol: u16,
     pub api: (u16, u16, u16),
     pub info: barycenter_plugin_api::abi::PluginInfo,
+    pub capabilities: Capabilities,
 }
 
 /// How the object is to be made.
@@ -84,6 +86,8 @@ pub(super) struct Create {
     pub config: String,
     /// Start it up as well: it takes the place of one that was started up.
     pub startup: bool,
+    /// Then give it the last state that is known of the one before.
+    pub state: Option<String>,
 }
 
 /// Why there is no plugin.

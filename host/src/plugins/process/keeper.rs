@@ -14,7 +14,7 @@ use super::link::Link;
 use crate::plugins::failure::{Failure, Loss};
 use crate::plugins::limits::Limits;
 use crate::plugins::load::Stored;
-use crate::plugins::methods::Method;
+use crate::plugins::methods::{Capabilities, Method};
 use crate::plugins::supervision::{Supervision, SupervisionState, Verdict};
 use barycenter_plugin_api::abi::PluginInfo;
 use barycenter_plugin_api::{API_VERSION, Host, LogLevel, PluginKind};
@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long loading and making may take.
@@ -78,6 +78,8 @@ struct Shared {
     link: Mutex<Option<Arc<Link>>>,
     /// The plugin was started up, so that one that takes its place has to be as well.
     started_up: AtomicBool,
+    /// The last state that is known of it, for one that takes its place.
+    state: Mutex<Option<String>>,
 }
 
 /// A process that was started and made its object.
@@ -94,8 +96,8 @@ impl Process {
         spec: Spec,
         supervision: Arc<Supervision>,
         check: impl FnOnce(&PluginInfo) -> Result<(), E> + Send,
-    ) -> Result<(Self, PluginInfo), StartError<E>> {
-        let (said, say) = (channel::<PluginInfo>(), sync_channel::<bool>(1));
+    ) -> Result<(Self, PluginInfo, Capabilities), StartError<E>> {
+        let (said, say) = (channel::<LoadedWord>(), sync_channel::<bool>(1));
         let (first_sender, first) = sync_channel(1);
         let (ended_sender, ended) = channel();
         let shared = Arc::new(Shared {
@@ -103,6 +105,7 @@ impl Process {
             supervision,
             link: Mutex::new(None),
             started_up: AtomicBool::new(false),
+            state: Mutex::new(None),
         });
         let keeper = Arc::clone(&shared);
         let go_ahead = say.1;
@@ -129,25 +132,27 @@ impl Process {
             })?;
         let mut info = None;
         if let Ok(word) = said.1.recv() {
-            if let Err(unwanted) = check(&word) {
+            if let Err(unwanted) = check(&word.info) {
                 let _ = say.0.send(false);
                 return Err(StartError::Unwanted(unwanted));
             }
             let _ = say.0.send(true);
-            info = Some(word);
+            info = Some((word.info, word.capabilities));
         }
         match (first.recv(), info) {
-            (Ok(Ok(())), Some(info)) => Ok((
-                Self {
-                    shared,
-                    ended: Mutex::new(ended),
-                },
-                info,
-            )),
+            (Ok(Ok(())), Some((info, capabilities))) => {
+                let ended = Mutex::new(ended);
+                Ok((Self { shared, ended }, info, capabilities))
+            }
             (Ok(Err(NoStart::ByPlugin(message))), _) => Err(StartError::ByPlugin(message)),
             (Ok(Err(NoStart::Failed(message))), _) => Err(StartError::Failed(message)),
             _ => Err(StartError::Failed("its thread ended".to_owned())),
         }
+    }
+
+    /// What one that takes its place is given.
+    pub fn remember(&self, state: String) {
+        *lock(&self.shared.state) = Some(state);
     }
 
     pub fn call<M: Method>(
@@ -195,20 +200,17 @@ enum NoStart {
 
 /// The first time, whoever starts the plugin wants to see what it is.
 struct Ask {
-    said: Sender<PluginInfo>,
+    said: Sender<LoadedWord>,
     go_ahead: Receiver<bool>,
 }
 
 impl Shared {
     fn current(&self) -> Option<Arc<Link>> {
-        self.link
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.link).clone()
     }
 
     fn set_current(&self, link: Option<Arc<Link>>) {
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
+        *lock(&self.link) = link;
     }
 
     fn is_stopped(&self) -> bool {
@@ -416,7 +418,7 @@ impl Shared {
         self.send(running, Sort::HELLO, &hello)?;
         let word: LoadedWord = self.expect(running, Sort::LOADED, until)?;
         if let Some(ask) = ask {
-            let _ = ask.said.send(word.info);
+            let _ = ask.said.send(word);
             if ask.go_ahead.recv() != Ok(true) {
                 return Err(GreetFault::said(NoStart::Failed(
                     "it is not wanted".to_owned(),
@@ -426,6 +428,7 @@ impl Shared {
         let create = Create {
             config: spec.config.clone(),
             startup: self.started_up.load(Ordering::Relaxed),
+            state: lock(&self.state).clone(),
         };
         self.send(running, Sort::CREATE, &create)?;
         let until = Instant::now() + START_LIMIT;
@@ -514,6 +517,10 @@ fn child_limits(spec: &Spec) -> ChildLimits {
         files: (!has_jobs).then_some(1024),
         has_jobs,
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes the end of a process that closed its connection, and ends what it left in its group.

@@ -17,16 +17,19 @@ use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 
 impl Dispatcher {
-    /// Asks every runner about the jobs it had.
+    /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
+    /// was taken over.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
         let active = jobs::active(
             &mut reader,
-            &services.settings.handler,
+            services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
+        let mut active = active;
+        active.retain(|job| !self.runners.has(job.id));
         if active.is_empty() {
             return Ok(());
         }
@@ -100,7 +103,8 @@ impl Dispatcher {
                     // That is not an answer: it is asked again.
                     self.runners.doubt(runner);
                     for (job, prepared) in jobs {
-                        self.runners.add(runner, held(&job, prepared));
+                        self.runners
+                            .add(runner, held(&job, prepared, self.started_ms));
                     }
                     return Vec::new();
                 }
@@ -121,7 +125,8 @@ impl Dispatcher {
                 again.push((ready, prepared));
                 continue;
             }
-            self.runners.add(runner, held(&job, prepared));
+            self.runners
+                .add(runner, held(&job, prepared, self.started_ms));
             // That it was started may not have been stored yet.
             if status != RecoverStatus::RUNNING || job.state == JobState::Queued {
                 let mut report = result.map(|r| r.report).unwrap_or_default();
@@ -130,12 +135,12 @@ impl Dispatcher {
                 reports.push(report);
             }
         }
-        let (refused, later) = self
-            .runners
-            .submit(runner, again, &self.services.settings.clone());
+        let now = self.services.clock.now_ms();
+        let (refused, later) =
+            self.runners
+                .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
-        let now = self.services.clock.now_ms();
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
         refused.collect()
     }
@@ -202,12 +207,13 @@ impl Dispatcher {
     }
 }
 
-fn held(job: &Active, prepared: Prepared) -> Held {
+fn held(job: &Active, prepared: Prepared, server_started_ms: i64) -> Held {
     Held {
         id: job.id,
         token: job.token,
         user_id: job.user_id,
         cores: job.cores.max(1) as u64,
+        since_ms: job.started_ms.unwrap_or(0).max(server_started_ms),
         external_id: job.external_id.clone(),
         seen_running: job.state == JobState::Running,
         prepared,
