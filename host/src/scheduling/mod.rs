@@ -9,6 +9,7 @@ pub mod modules;
 pub mod monitor;
 pub mod requests;
 pub mod signals;
+mod trouble;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};
