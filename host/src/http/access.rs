@@ -9,7 +9,8 @@ use crate::store::datasets::{self, Hda};
 use crate::store::histories::{self, History};
 use crate::store::{Query, StoreError};
 
-/// What the caller is about to do.
+/// What the caller is about to do. What is looked up through a transaction to be changed is locked, so that nobody else's
+/// change is overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     Read,
@@ -45,6 +46,9 @@ pub async fn history(
     wish: Wish,
 ) -> Result<History, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query.keep("history", &[id]).await?;
+    }
     let history = found(histories::by_id(query, id).await, "History")?;
     let is_shared = history.published || history.importable;
     check(caller, wish, history.user_id, is_shared, "History")?;
@@ -60,6 +64,9 @@ pub async fn hda(
     wish: Wish,
 ) -> Result<Hda, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query.keep("history_dataset_association", &[id]).await?;
+    }
     let hda = found(datasets::by_id(query, id).await, "Dataset")?;
     check(
         caller,
@@ -80,6 +87,11 @@ pub async fn hdca(
     wish: Wish,
 ) -> Result<Hdca, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query
+            .keep("history_dataset_collection_association", &[id])
+            .await?;
+    }
     let hdca = found(collections::by_id(query, id).await, "Collection")?;
     check(
         caller,
