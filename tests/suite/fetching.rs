@@ -171,10 +171,7 @@ fn an_invocation_takes_inputs_by_url() {
     let done = ada.get(&format!("/api/jobs/{}", text(&job, "id"))).ok();
     assert_eq!(done["state"], json!("ok"));
     let shown = ada.invocation(&invocation);
-    assert_eq!(
-        ada.output(&shown, "copied"),
-        "/slow/x.txt\ncopied\n"
-    );
+    assert_eq!(ada.output(&shown, "copied"), "/slow/x.txt\ncopied\n");
     let many = ada
         .get(&format!("/api/histories/{history}/contents?v=dev"))
         .ok();
@@ -282,10 +279,7 @@ fn what_was_being_fetched_is_fetched_again_after_a_crash() {
     eventually("it is fetched again", || shelf.asked("/slow/x") == 2);
     shelf.release();
     let shown = ada.wait_for_state(&invocation, &["completed"]);
-    assert_eq!(
-        ada.output(&shown, "copied"),
-        "/slow/x\ncopied\n"
-    );
+    assert_eq!(ada.output(&shown, "copied"), "/slow/x\ncopied\n");
 }
 
 #[test]
