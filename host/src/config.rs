@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use crate::fetch::{Local, Prefix, Rules};
 use crate::http::Settings;
+use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
+use crate::store::DatabaseUrl;
 use sources::{Options, read_file};
 
 pub use sources::{Environment, Flags};
@@ -25,14 +27,15 @@ pub struct Config {
     pub listen: String,
     /// Where datasets, job directories and copies of plugins are.
     pub data_dir: PathBuf,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: DatabaseUrl,
     pub plugins: PluginsFile,
     /// Directories of tool files, beside the stock tools.
     pub tool_dirs: Vec<PathBuf>,
     pub doors: Settings,
     pub workflows: WorkflowOptions,
     pub engine: EngineSettings,
+    pub process: ProcessOptions,
     pub log: LogOptions,
     /// What an operator should hear about although it is no fault.
     pub warnings: Vec<String>,
@@ -78,6 +81,18 @@ impl Default for WorkflowOptions {
     }
 }
 
+/// This process among those that share a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessOptions {
+    /// None: `main`, or the next free one of `main-2`, `main-3` …
+    pub name: Option<String>,
+    pub roles: Roles,
+    /// The tags it serves; none: the default tag.
+    pub tags: Vec<String>,
+    /// How long it may be silent before others take its work over.
+    pub lease: Duration,
+}
+
 /// What is logged, and how. Logs go to stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -112,9 +127,13 @@ macro_rules! keys {
 keys! {
     "listen", "127.0.0.1:8080", "Host and port; port 0 picks a free one.";
     "data_dir", "$XDG_DATA_HOME/barycenter", "Where the database, datasets and jobs are.";
-    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database.";
+    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "name", "main, or the next of main-2, main-3 that is free", "This server among those that share a database; what it holds carries it.";
+    "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
+    "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
+    "handler_lease_seconds", "15", "A server that is silent for so long is taken for dead, and others take its work over.";
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
@@ -207,7 +226,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         _ => Err("Give host and port, such as `127.0.0.1:8080` or `[::1]:0`."),
     });
     let data_dir = options.path("data_dir").or_else(|| options.home());
-    let database = options.checked("database_url", database_file);
+    let database = options.checked("database_url", |url| url.parse::<DatabaseUrl>());
     let plugins = match options.path("plugins") {
         Some(path) => PluginsFile::Named(path),
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
@@ -217,13 +236,17 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
     let doors = doors(options, &listen);
     let engine = engine(options);
     let workflows = workflows(options);
+    let process = process(options);
     let log = log(options);
     let data_dir = data_dir?;
     Some(Config {
         listen,
         database: match database {
-            Some(path) => options.resolved("database_url", &path),
-            None => data_dir.join("barycenter.sqlite"),
+            Some(DatabaseUrl::Sqlite(path)) => {
+                DatabaseUrl::Sqlite(options.resolved("database_url", &path))
+            }
+            Some(server) => server,
+            None => DatabaseUrl::Sqlite(data_dir.join("barycenter.sqlite")),
         },
         data_dir,
         plugins,
@@ -231,22 +254,10 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         doors,
         workflows,
         engine,
+        process,
         log,
         warnings: Vec::new(),
     })
-}
-
-/// The file that a database URL names.
-fn database_file(url: &str) -> Result<PathBuf, &'static str> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err("PostgreSQL is not supported by this version; use `sqlite://PATH`.");
-    }
-    let path = url.strip_prefix("sqlite:").unwrap_or_default();
-    let path = path.strip_prefix("//").unwrap_or(path);
-    match path {
-        "" | ":memory:" => Err("Give `sqlite://PATH`."),
-        path => Ok(PathBuf::from(path)),
-    }
 }
 
 fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
@@ -337,6 +348,28 @@ fn engine(options: &mut Options<'_>) -> EngineSettings {
             .map_or(usual.job_log_limit_bytes, |n| n as u64),
         shell: options.text("shell").unwrap_or(usual.shell),
         ..EngineSettings::default()
+    }
+}
+
+fn process(options: &mut Options<'_>) -> ProcessOptions {
+    let name = options.checked("name", |name| check_name(name).map(|()| name.to_owned()));
+    let roles = options.checked("role", Roles::parse);
+    let tags = options.checked("handler_tags", |text| {
+        let tags: Vec<String> = text
+            .split([',', ' '])
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect();
+        (!tags.is_empty())
+            .then_some(tags)
+            .ok_or("Give one tag or several, separated by commas.")
+    });
+    let lease = options.number("handler_lease_seconds", 1, 24 * 3600);
+    ProcessOptions {
+        name,
+        roles: roles.unwrap_or(Roles::ALL),
+        tags: tags.unwrap_or_default(),
+        lease: Duration::from_secs(lease.unwrap_or(15) as u64),
     }
 }
 

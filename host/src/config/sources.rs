@@ -1,6 +1,7 @@
 //! Where options come from, and reading one of them from whichever source wins.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -233,16 +234,16 @@ impl<'a> Options<'a> {
     }
 
     /// A text that `check` understands; its error says what to do.
-    pub fn checked<T>(
+    pub fn checked<T, E: Display>(
         &mut self,
         key: &'static str,
-        check: impl FnOnce(&str) -> Result<T, &'static str>,
+        check: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let (text, given) = self.single(key, Sort::Text, "Give a text in quotes.")?;
         match check(&text) {
             Ok(value) => Some(value),
             Err(remedy) => {
-                self.wrong(&given.place, key, remedy);
+                self.wrong(&given.place, key, &remedy.to_string());
                 None
             }
         }

@@ -36,7 +36,7 @@ pub struct Fetching {
 impl Fetching {
     /// Begins with what an earlier server had not finished.
     pub async fn start(services: Arc<Services>, fetcher: Fetcher) -> Result<Fetching, StoreError> {
-        let handler = services.settings.handler.clone();
+        let handler = services.membership.name().to_owned();
         let left = fetches::forget_claims(&services.store, &handler).await?;
         if left > 0 {
             tracing::info!("fetching {left} datasets again that the last server had not finished");

@@ -6,11 +6,15 @@ pub mod dispatch;
 pub mod engine;
 pub mod fetching;
 pub mod iteration;
+pub mod membership;
 pub mod modules;
 pub mod monitor;
+pub mod questions;
 pub mod requests;
 pub mod signals;
+pub mod states;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};
+pub use membership::{EnterError, Membership, Sharing};
 pub use signals::Signals;

@@ -18,6 +18,9 @@ struct Inner {
     jobs: Notify,
     fetches: Notify,
     wake: AtomicBool,
+    unclaimed_invocations: AtomicBool,
+    unclaimed_jobs: AtomicBool,
+    backlog: AtomicBool,
     iterations: watch::Sender<u64>,
 }
 
@@ -47,6 +50,39 @@ impl Signals {
     /// Whether a plugin wanted that since the last time this was asked.
     pub fn take_wake(&self) -> bool {
         self.inner.wake.swap(false, Ordering::SeqCst)
+    }
+
+    /// Something may be there that no process holds: a new invocation under a tag, the work of a process that is gone.
+    pub fn unclaimed(&self) {
+        self.inner
+            .unclaimed_invocations
+            .store(true, Ordering::SeqCst);
+        self.inner.unclaimed_jobs.store(true, Ordering::SeqCst);
+        self.invocations_changed();
+        self.jobs_changed();
+    }
+
+    /// Whether invocations may be there that nobody holds, since the last time this was asked.
+    pub fn take_unclaimed_invocations(&self) -> bool {
+        self.inner
+            .unclaimed_invocations
+            .swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether jobs may be there that nobody holds, since the last time this was asked.
+    pub fn take_unclaimed_jobs(&self) -> bool {
+        self.inner.unclaimed_jobs.swap(false, Ordering::SeqCst)
+    }
+
+    /// Another process has more ready jobs than its runners take.
+    pub fn backlog(&self) {
+        self.inner.backlog.store(true, Ordering::SeqCst);
+        self.jobs_changed();
+    }
+
+    /// Whether another process said so since the last time this was asked.
+    pub fn take_backlog(&self) -> bool {
+        self.inner.backlog.swap(false, Ordering::SeqCst)
     }
 
     /// An iteration was committed.

@@ -170,7 +170,7 @@ async fn store(
         let history_id = match existing {
             Some(id) => id,
             None => {
-                let id = app.store.ids.history();
+                let id = app.store.ids.history(&mut tx).await?;
                 let name = target::history_name(payload, &found.stored.name, &known, run);
                 histories::create(&mut tx, id, user_id, &name, now_ms).await?;
                 id
@@ -188,7 +188,12 @@ async fn store(
             history_id,
             handler: app.seams().handlers.assign(history_id),
         };
-        let new = build(asked, run, &person, &inputs, &others, &mut uuid_v1)?;
+        let mut new = build(asked, run, &person, &inputs, &others, &mut uuid_v1)?;
+        if !payload.no_add_to_history {
+            known
+                .copy_once_more(app, &mut tx, history_id, &inputs, &mut new)
+                .await?;
+        }
         let id = invocations::create(&mut tx, &app.store.ids, &new, now_ms).await?;
         if let Some(record) = record {
             wes::insert(&mut tx, id, record).await?;

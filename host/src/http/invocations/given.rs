@@ -151,8 +151,8 @@ async fn mark_deleted(app: &App, made: Made) -> Result<(), StoreError> {
 }
 
 async fn new_history(app: &App, caller: &Caller, name: &str) -> Result<History, ApiError> {
-    let id = app.store.ids.history();
     let mut tx = app.store.begin().await?;
+    let id = app.store.ids.history(&mut tx).await?;
     histories::create(&mut tx, id, caller.user_id()?, name, app.now_ms()).await?;
     let history = histories::by_id(&mut tx, id).await?;
     tx.commit(Durability::Acknowledged, "history.create")
