@@ -62,7 +62,12 @@ pub trait Modules {
 pub fn is_host_type(step_type: &str) -> bool {
     matches!(
         step_type,
-        "data_input" | "data_collection_input" | "parameter_input" | "tool" | "subworkflow"
+        "data_input"
+            | "data_collection_input"
+            | "parameter_input"
+            | "tool"
+            | "subworkflow"
+            | "pick_value"
     )
 }
 

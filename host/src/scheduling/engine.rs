@@ -48,6 +48,8 @@ pub struct EngineSettings {
     /// What is kept of a job's stdout and stderr, each, in bytes.
     pub job_log_limit_bytes: u64,
     pub shell: String,
+    /// The command that sends mail, as `sendmail -t`; without one, mail is only logged.
+    pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
 }
@@ -60,6 +62,7 @@ impl Default for EngineSettings {
             job_time_limit_seconds: None,
             job_log_limit_bytes: 64 << 20,
             shell: "/bin/sh".into(),
+            sendmail: None,
             poll_seconds: 10,
         }
     }
@@ -244,6 +247,10 @@ impl Loops {
             let monitor = Monitor::new(services.clone(), mail.queue.clone());
             let body = monitor.run(stopped.clone());
             tasks.push(watched("invocations", running.clone(), body));
+        }
+        if roles.handler {
+            let body = super::mail::run(services.clone(), stopped.clone());
+            tasks.push(watched("mail", running.clone(), body));
         }
         tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
         services.signals.unclaimed();

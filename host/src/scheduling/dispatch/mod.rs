@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod expression;
 mod job_holds;
 mod leftovers;
 mod outcome;
@@ -350,6 +351,9 @@ impl Dispatcher {
             }
         };
         self.take_in(settled.ready);
+        if settled.mail {
+            self.services.signals.mail_written();
+        }
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
