@@ -50,6 +50,26 @@ fn a_run_that_waits_for_a_review_is_paused_and_then_completes() {
 }
 
 #[test]
+fn what_has_ended_stays_as_it_is_through_both_doors() {
+    let server = TestServer::start();
+    let ada = server.client();
+    let workflow =
+        "class: GalaxyWorkflow%0Ainputs: {n: {type: int, optional: true}}%0Asteps: {}%0A";
+    let workflow = workflow.replace("steps: {}", "steps: {s: {tool_id: copy, in: {input: d}}}");
+    let workflow = workflow.replace("inputs: {", "inputs: {d: data, ");
+    let data = json!({"d": {"src": "pasted", "paste_content": "x\n"}});
+    let run = submit(&ada, &workflow, &data);
+    eventually("the run is complete", || state(&ada, &run) == "COMPLETE");
+    let before = ada.invocation(&run);
+    let cancelled = ada.delete(&format!("/api/invocations/{run}")).ok();
+    assert_eq!(cancelled["state"], json!("completed"));
+    ada.post(&format!("{ROOT}/runs/{run}/cancel"), &json!({}))
+        .ok();
+    assert_eq!(state(&ada, &run), "COMPLETE");
+    assert_eq!(ada.invocation(&run)["messages"], before["messages"]);
+}
+
+#[test]
 fn a_cancelled_run_stops_its_jobs() {
     let server = TestServer::start();
     let ada = server.client();
@@ -208,6 +228,25 @@ fn a_scripted_client_gets_along() {
     }
     let server = TestServer::start();
     script(&server, "python3", &[clients().join("client.py")]);
+}
+
+#[test]
+fn the_penguins_run_through_requests_and_through_wes_client() {
+    let python = match crate::clients::python("wes/requirements-client.txt", "wes-client-venv") {
+        Ok(python) => python,
+        Err(problem) => {
+            return left_out::note(&format!(
+                "WES through requests and wes-client: they cannot be installed here ({problem}); needs python3-venv and a package index"
+            ));
+        }
+    };
+    let server = TestServer::start();
+    let python = python.to_str().expect("a path that is text");
+    let example = build::repository().join("examples/penguins");
+    let by_hand = [clients().join("penguins.py"), example];
+    script(&server, python, &by_hand);
+    let [program, example] = by_hand;
+    script(&server, python, &[program, example, "wes-client".into()]);
 }
 
 #[test]
