@@ -169,10 +169,13 @@ impl Dispatcher {
             trouble.is_over();
             look = false;
             let now = self.services.clock.now_ms();
-            let pause = match self.wake_at_ms {
+            let mut pause = match self.wake_at_ms {
                 Some(at) => poll.min(Duration::from_millis((at - now).max(1) as u64)),
                 None => poll,
             };
+            if let Some(doubt) = self.runners.doubt_ends_in() {
+                pause = pause.min(doubt.max(Duration::from_millis(20)));
+            }
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
@@ -200,6 +203,7 @@ impl Dispatcher {
             news.extend(self.runners.poll());
         }
         self.take_reports(news).await?;
+        self.ask_the_uncertain().await?;
         for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
@@ -286,6 +290,7 @@ impl Dispatcher {
                 if !over.contains(&report.job_id)
                     && let Some(held) = self.runners.get_mut(id)
                 {
+                    held.seen_running = true;
                     held.external_id = Some(report.external_id.to_string());
                     held.since_ms = held.since_ms.max(report.started_ms);
                     started.push(Started {
@@ -504,9 +509,9 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let handler = services.membership.name();
-        let taken = jobs::hand_over(&services.store, handler, &hand_overs, now).await;
-        let taken: HashSet<i64> = match taken {
+        let me = services.membership.name();
+        let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
+        let taken: HashSet<i64> = match handed_over {
             Ok(taken) => taken.into_iter().collect(),
             Err(error) => {
                 // It may be stored all the same, if only the answer was lost: whatever it says is taken back.
