@@ -114,6 +114,11 @@ fn the_store_does_not_know_who_uses_it() {
 }
 
 #[test]
+fn the_upkeep_of_the_database_is_for_the_command_line_alone() {
+    assert_only_in("store::upkeep", &["cli/", "store/upkeep/"]);
+}
+
+#[test]
 fn nothing_is_left_to_do_in_the_code() {
     for (file, text) in sources("") {
         for word in ["todo!(", "unimplemented!(", "dbg!("] {
