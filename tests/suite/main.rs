@@ -6,6 +6,7 @@ mod clients;
 mod command_line;
 mod durability;
 mod events;
+mod isolation;
 mod jobs;
 mod main_job;
 mod start_up;
