@@ -9,9 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use barycenter::plugins::{
-    Plugins, PluginsConfig, SchedulerInstance, Wiring, check_plan, process,
-};
+use barycenter::plugins::{Plugins, PluginsConfig, SchedulerInstance, Wiring, check_plan, process};
 use barycenter_plugin_api::testing::FakeHost;
 use barycenter_plugin_api::{PlanRequest, Plugin, ReadyJob, RunnerOffer, Scheduler};
 use default_scheduler::DefaultScheduler;

@@ -194,7 +194,7 @@ fn a_module_may_crash_and_hang_and_its_step_waits() {
             "completed",
             "{isolation} {fault} {at}: {done:#}"
         );
-        assert_eq!(ada.output(&done, "after"), "hello\n");
+        assert_eq!(ada.output(&done, "after"), "hello\ncopied\ncopied\n");
         server.stop();
     });
 }
@@ -391,7 +391,7 @@ fn every_shipped_plugin_works_in_a_process_of_its_own() {
         200
     );
     let done = ada.wait_for_state(&invocation, &["completed"]);
-    assert_eq!(ada.output(&done, "after"), "hello\n");
+    assert_eq!(ada.output(&done, "after"), "hello\ncopied\ncopied\n");
     for kind in ["scheduler", "workflow_module", "job_runner"] {
         assert_eq!(plugin_processes(&server, kind).len(), 1, "{kind}");
     }

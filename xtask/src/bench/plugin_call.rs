@@ -50,7 +50,11 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
             ("overhead_ns", "overhead of the library"),
             ("check_ns", "the host's check of the plan"),
         ] {
-            report.add(format!("plan, {jobs} ready jobs: {name}"), "ns", &values(key));
+            report.add(
+                format!("plan, {jobs} ready jobs: {name}"),
+                "ns",
+                &values(key),
+            );
         }
     }
     Ok(())
