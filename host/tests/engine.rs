@@ -160,7 +160,8 @@ impl World {
         let (reports, receiver) = unbounded_channel();
         let signals = Signals::default();
         let wake = signals.clone();
-        let wiring = Wiring::new(reports, move |_| wake.invocations_changed());
+        let (ask, questions) = barycenter::scheduling::questions::channel();
+        let wiring = Wiring::new(reports, move |_| wake.invocations_changed()).with_query(ask);
         let text = format!(
             "[plugins]\nsearch = [{:?}]\n[[scheduler]]\ntype = \"default\"\n[[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
             BUILT.display().to_string()
@@ -185,7 +186,7 @@ impl World {
             ),
             settings: self.settings.clone(),
         });
-        let engine = Engine::start(services.clone(), receiver)
+        let engine = Engine::start(services.clone(), receiver, questions)
             .await
             .expect("starts");
         self.running = Some((engine, services));

@@ -221,7 +221,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
-            invocations::complete(&services.store, &head, now).await?;
+            let is_complete = invocations::complete(&services.store, &head, now).await?;
+            if !is_complete && head.history_deleted && head.parent_invocation_id.is_none() {
+                invocations::cancel_with_history(&services.store, &head, now).await?;
+                services.signals.invocations_changed();
+            }
             return Ok(Look::Done);
         }
         InvocationState::Cancelling => {

@@ -98,6 +98,13 @@ pub async fn by_id(query: &mut impl Query, id: i64) -> Result<Option<Hda>, Store
         .transpose()
 }
 
+/// The HDAs that show a dataset.
+pub async fn showing(query: &mut impl Query, dataset_id: i64) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT id FROM history_dataset_association WHERE dataset_id = $1 ORDER BY id";
+    let rows = query.all(sql, args![dataset_id]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// The HDAs with these ids; those that do not exist are left out.
 pub async fn by_ids(query: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, Hda>, StoreError> {
     let mut found = HashMap::with_capacity(ids.len());

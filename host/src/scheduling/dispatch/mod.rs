@@ -2,9 +2,11 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod expression;
 mod job_holds;
 mod leftovers;
 mod outcome;
+pub mod passive;
 mod prepare;
 mod queue;
 mod recover;
@@ -47,12 +49,38 @@ const BROKEN: &str = "The server failed to handle this job.";
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
+/// What reaches the loop. It outlives the loop, which begins anew after a lost lease.
+pub struct Inbox {
+    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
+}
+
+impl Inbox {
+    /// What runners report, and what is put into the queue that is made with it.
+    pub fn new(reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>) -> (Queue, Inbox) {
+        let (queue, arriving) = Queue::new();
+        (queue, Inbox { reports, arriving })
+    }
+
+    /// Waits for something to come.
+    async fn next(
+        &mut self,
+        reports: &mut Vec<(String, Vec<JobReport>)>,
+        arrived: &mut Vec<Vec<ReadyJob>>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = self.reports.recv_many(reports, REPORTS) => {}
+            _ = self.arriving.recv_many(arrived, REPORTS) => {}
+        }
+    }
+}
+
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
+    inbox: OwnedMutexGuard<Inbox>,
     ready: ReadyQueue,
-    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
     runners: Runners,
     /// Jobs whose runner was told to stop them.
@@ -72,18 +100,18 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// The loop that reads `inbox`, which is `handle`'s.
     pub fn new(
         services: Arc<Services>,
-        reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
+        handle: Queue,
+        inbox: OwnedMutexGuard<Inbox>,
     ) -> Dispatcher {
-        let (handle, arriving) = Queue::new();
         let runners = Runners::new(&services.plugins);
         let started_ms = services.clock.now_ms();
         Dispatcher {
             services,
-            reports,
+            inbox,
             ready: ReadyQueue::new(READY_KEPT),
-            arriving,
             handle,
             runners,
             stopping: HashSet::new(),
@@ -96,11 +124,6 @@ impl Dispatcher {
             wake_at_ms: None,
             is_locked: false,
         }
-    }
-
-    /// Where newly ready jobs are put.
-    pub fn queue(&self) -> Queue {
-        self.handle.clone()
     }
 
     /// Runs until `stop` turns true, on a thread of its own: nearly all it does is to wait for the disk, the database
@@ -157,8 +180,7 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
-                _ = self.reports.recv_many(&mut reports, REPORTS) => {}
-                _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
+                () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => {
@@ -334,6 +356,9 @@ impl Dispatcher {
             }
         };
         self.take_in(settled.ready);
+        if settled.mail {
+            self.services.signals.mail_written();
+        }
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
