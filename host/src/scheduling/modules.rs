@@ -30,9 +30,9 @@ impl Modules for PluginModules {
             if call.runtime_state.is_null() {
                 return module.execute(context);
             }
-            let stored = module.recover_runtime_state(&context.runtime_state_json)?;
+            let recovered = module.recover_runtime_state(&context.runtime_state_json)?;
             module.execute(&StepContext {
-                runtime_state_json: stored.into(),
+                runtime_state_json: recovered.into(),
                 ..context.clone()
             })
         })
