@@ -101,6 +101,21 @@ fn only_fetching_makes_requests() {
 }
 
 #[test]
+fn the_plugin_host_does_not_know_who_uses_it() {
+    assert_free_of(
+        "plugins",
+        &[
+            "crate::store",
+            "crate::scheduling",
+            "crate::http",
+            "crate::cli",
+        ],
+    );
+    // Nobody else starts processes for plugins, or speaks to them.
+    assert_only_in("PR_SET_PDEATHSIG", &["plugins/process/"]);
+}
+
+#[test]
 fn the_store_does_not_know_who_uses_it() {
     assert_free_of(
         "store",

@@ -8,6 +8,7 @@ mod database;
 mod durability;
 mod events;
 mod fetching;
+mod isolation;
 mod jobs;
 mod main_job;
 mod passive;

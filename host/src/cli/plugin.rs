@@ -87,7 +87,16 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     match as_json {
         true => out::line(format_args!("{:#}", as_values(plugins.list()))),
         false => {
-            let heading = ["KIND", "ID", "TYPE", "VERSION", "API", "STATUS", "FILE"];
+            let heading = [
+                "KIND",
+                "ID",
+                "TYPE",
+                "VERSION",
+                "API",
+                "STATUS",
+                "ISOLATION",
+                "FILE",
+            ];
             let rows: Vec<Vec<String>> = plugins.list().iter().map(row).collect();
             out::table(&heading, &rows);
         }
@@ -153,6 +162,14 @@ fn api(plugin: &ListedPlugin) -> String {
     }
 }
 
+/// Where it runs, and why there.
+fn isolation(plugin: &ListedPlugin) -> String {
+    match plugin.isolation {
+        Some((isolation, why)) => format!("{}: {why}", isolation.word()),
+        None => String::new(),
+    }
+}
+
 fn row(plugin: &ListedPlugin) -> Vec<String> {
     vec![
         plugin.kind.to_string(),
@@ -161,6 +178,7 @@ fn row(plugin: &ListedPlugin) -> Vec<String> {
         plugin.version.clone(),
         api(plugin),
         status(plugin),
+        isolation(plugin),
         plugin.path.display().to_string(),
     ]
 }
@@ -176,6 +194,8 @@ fn as_values(plugins: &[ListedPlugin]) -> serde_json::Value {
             "file": plugin.path.display().to_string(),
             "sha256": plugin.sha256,
             "status": status(plugin),
+            "isolation": plugin.isolation.map(|(isolation, _)| isolation.word()),
+            "isolation_reason": plugin.isolation.map(|(_, why)| why),
         })
     };
     plugins.iter().map(value).collect()

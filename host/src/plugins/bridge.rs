@@ -179,8 +179,7 @@ impl ModuleInstance {
             let fault = format!("it describes the type `{}`", description.type_id);
             return Err(caller.invalid("describe", vec![fault]));
         }
-        let schema = description.state_schema.trim();
-        let validator = match schema {
+        let validator = match description.state_schema.trim() {
             "" => Ok(None),
             schema => serde_json::from_str(schema)
                 .map_err(|error| error.to_string())

@@ -28,6 +28,7 @@ pub(super) struct Crash {
     api: (u16, u16, u16),
     library: PathBuf,
     sha256: String,
+    config: String,
     loss: String,
     verdict: Option<Verdict>,
     in_flight: Vec<(&'static str, Arc<Vec<u8>>)>,
@@ -52,6 +53,7 @@ impl Crash {
             api: preamble.api,
             library: spec.stored.path.clone(),
             sha256: spec.stored.sha256.clone(),
+            config: spec.config.clone(),
             loss: loss.to_string(),
             verdict,
             in_flight: in_flight
@@ -90,23 +92,25 @@ pub(super) fn write_later(folder: PathBuf, crash: Crash) {
 
 fn write(folder: &Path, crash: &Crash) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let name = format!(
         "{:013}-{}-{}",
-        since.as_millis(),
+        at_ms(crash),
         crash.kind,
         file_name(&crash.id)
     );
     let requests = folder.join(format!("{name}.jsonl"));
-    let lines: Vec<String> = crash
+    let calls: Vec<String> = crash
         .in_flight
         .iter()
-        .filter_map(|(method, frame)| line(crash.kind, method, frame))
+        .filter_map(|(method, frame)| call_line(crash, method, frame))
         .collect();
-    let has_requests = !lines.is_empty();
+    let has_requests = !calls.is_empty();
     if has_requests {
-        let mut text = lines.join("\n");
-        text.push('\n');
+        let mut text = format!("{}\n", start_line(crash));
+        for call in calls {
+            text.push_str(&call);
+            text.push('\n');
+        }
         replace(&requests, text.as_bytes())?;
     }
     let report = folder.join(format!("{name}.txt"));
@@ -191,15 +195,50 @@ fn describe(crash: &Crash, requests: Option<&PathBuf>) -> String {
     text
 }
 
-/// A request in the form that `plugin replay` reads.
-fn line(kind: PluginKind, method: &str, frame: &[u8]) -> Option<String> {
+/// The version of the format of recordings.
+const TRACE_FORMAT: u32 = 1;
+
+/// The first line of a recording: which instance was made, with which options.
+fn start_line(crash: &Crash) -> String {
+    let mut config = serde_json::from_str(&crash.config).unwrap_or(Value::Null);
+    redact(&mut config);
+    json!({
+        "record": "start",
+        "format": TRACE_FORMAT,
+        "at_ms": at_ms(crash),
+        "kind": crash.kind.name(),
+        "instance": crash.id,
+        "plugin": crash.type_id,
+        "version": crash.version,
+        "sha256": crash.sha256,
+        "config": config,
+    })
+    .to_string()
+}
+
+/// A call that was never answered, as recordings have it.
+fn call_line(crash: &Crash, method: &str, frame: &[u8]) -> Option<String> {
     if frame.len() > REQUEST_MAX {
         return None;
     }
     let (_, body) = postcard::take_from_bytes::<super::frame::Head<'_>>(frame.get(4..)?).ok()?;
-    let mut request = request_as_json(kind, method, body)?;
+    let mut request = request_as_json(crash.kind, method, body)?;
     redact(&mut request);
-    Some(json!({ "method": method, "request": request, "response": null }).to_string())
+    let line = json!({
+        "record": "call",
+        "at_ms": at_ms(crash),
+        "instance": crash.id,
+        "method": method,
+        "request": request,
+        "response": null,
+        "duration_us": 0,
+    });
+    Some(line.to_string())
+}
+
+fn at_ms(crash: &Crash) -> u64 {
+    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Takes out what must not be in a file that people send to each other: values of the environment, and whatever is named
@@ -312,13 +351,36 @@ mod tests {
             ..JobSpec::default()
         };
         let frame = super::super::frame::encode(6, 1, "submit", &vec![spec]).unwrap();
-        let line = line(PluginKind::JobRunner, "submit", &frame).unwrap();
+        let crash = Crash {
+            kind: PluginKind::JobRunner,
+            id: "grid".to_owned(),
+            type_id: "grid".to_owned(),
+            version: "1.0.0".to_owned(),
+            api: (1, 0, 0),
+            library: PathBuf::from("/libgrid.so"),
+            sha256: String::new(),
+            config: r#"{"password": "hunter2", "url": "https://grid"}"#.to_owned(),
+            loss: String::new(),
+            verdict: None,
+            in_flight: Vec::new(),
+            tail: Tail::default(),
+            at: SystemTime::now(),
+        };
+        let start = start_line(&crash);
+        assert!(
+            start.contains("https://grid") && !start.contains("hunter2"),
+            "{start}"
+        );
+        let line = call_line(&crash, "submit", &frame).unwrap();
         assert!(
             !line.contains("s3cr3t") && !line.contains("hunter2"),
             "{line}"
         );
         let read: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(read["method"], "submit");
+        assert_eq!(
+            (&read["record"], &read["method"]),
+            (&json!("call"), &json!("submit"))
+        );
         assert_eq!(read["request"][0]["job_id"], 7);
         assert_eq!(read["request"][0]["environment"][0]["name"], "TOKEN");
         let again: Vec<JobSpec> = serde_json::from_value(read["request"].clone()).unwrap();
