@@ -72,8 +72,8 @@ impl Dispatcher {
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
     ) -> Dispatcher {
         let (handle, arriving) = Queue::new();
-        let runners = Runners::new(&services.plugins);
         let started_ms = services.clock.now_ms();
+        let runners = Runners::new(&services.plugins, started_ms);
         Dispatcher {
             services,
             reports,
