@@ -43,6 +43,7 @@ pub async fn advance(
     loaded: Vec<Loaded>,
 ) -> Vec<(i64, String)> {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
+    services.store.ids.before_jobs().await;
     let circumstances = match circumstances(services, jobs, &ids).await {
         Ok(circumstances) => circumstances,
         Err(error) => {
@@ -99,9 +100,12 @@ async fn store(
     head: &Head,
     outcome: Outcome,
 ) -> Result<(), String> {
-    let handler = &services.settings.handler;
+    let Services {
+        store, membership, ..
+    } = services;
+    let (handler, job_handler) = (membership.name(), membership.job_handler());
     let now = services.clock.now_ms();
-    let stored = commit_iteration(&services.store, head, handler, outcome, now).await;
+    let stored = commit_iteration(store, head, handler, job_handler, outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
         Stored::Yes {
             state,

@@ -23,7 +23,7 @@ fn keepers(services: &Services) -> impl Iterator<Item = &SchedulerInstance> {
 
 /// Gives every scheduler back what it had.
 pub async fn restore(services: &Services) -> Result<(), StoreError> {
-    let handler = &services.settings.handler;
+    let handler = services.membership.name();
     let mut reader = services.store.reader();
     for scheduler in keepers(services) {
         let id = scheduler.id();
@@ -90,7 +90,7 @@ async fn save_changed(services: &Arc<Services>, stored: &mut HashMap<String, Str
     if changed.is_empty() {
         return;
     }
-    let handler = &services.settings.handler;
+    let handler = services.membership.name();
     let now = services.clock.now_ms();
     if let Err(error) = scheduler_state::save(&services.store, handler, changed, now).await {
         stored.clear();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::db::{Query, Row, StoreError, Tx, Val, blocks, placeholders};
+use super::db::{Query, Row, StoreError, Tx, Val, blocks, containing, like, placeholders};
 use crate::args;
 
 /// A user.
@@ -79,17 +79,20 @@ pub struct UserFilter {
 pub async fn list(query: &mut impl Query, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM galaxy_user u WHERE u.deleted = $1 AND ($2 IS NULL OR u.id = $2) \
-         AND ($3 IS NULL OR instr(lower(u.email), lower($3)) > 0) \
-         AND ($4 IS NULL OR instr(lower(u.username), lower($4)) > 0) \
-         AND ($5 IS NULL OR instr(lower(u.email), lower($5)) > 0 OR instr(lower(u.username), lower($5)) > 0) \
-         ORDER BY u.id LIMIT $6 OFFSET $7"
+         AND ($3 IS NULL OR {}) AND ($4 IS NULL OR {}) AND ($5 IS NULL OR {} OR {}) \
+         ORDER BY u.id LIMIT $6 OFFSET $7",
+        like("u.email", "$3"),
+        like("u.username", "$4"),
+        like("u.email", "$5"),
+        like("u.username", "$5"),
     );
+    let part = |text: &Option<String>| text.as_deref().map(containing);
     let args = args![
         filter.deleted,
         filter.id,
-        &filter.email,
-        &filter.name,
-        &filter.any,
+        part(&filter.email),
+        part(&filter.name),
+        part(&filter.any),
         filter.limit,
         filter.offset
     ];
@@ -234,7 +237,7 @@ pub async fn api_key(
 pub async fn disk_usage(query: &mut impl Query, user_id: i64) -> Result<i64, StoreError> {
     let row = query
         .maybe(
-            "SELECT COALESCE(SUM(COALESCE(d.total_size, d.file_size, 0)), 0) FROM dataset d WHERE d.id IN \
+            "SELECT CAST(COALESCE(SUM(COALESCE(d.total_size, d.file_size, 0)), 0) AS BIGINT) FROM dataset d WHERE d.id IN \
              (SELECT a.dataset_id FROM history h JOIN history_dataset_association a ON a.history_id = h.id \
              WHERE h.user_id = $1 AND NOT a.purged)",
             args![user_id],

@@ -10,6 +10,7 @@ mod prepare;
 mod queue;
 mod recover;
 mod runners;
+mod sharing;
 mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
-pub use queue::{Capacity, Queue};
+pub use queue::{Capacity, CurrentQueue, Queue};
 
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
@@ -28,10 +29,12 @@ use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
+use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
+use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
 use crate::store::scheduling::{holds, settle};
@@ -48,7 +51,7 @@ const CHOICE: usize = 64;
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ready: ReadyQueue,
     arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
@@ -62,14 +65,17 @@ pub struct Dispatcher {
     started_ms: i64,
     users: Users,
     job_holds: JobHolds,
+    sharing: Sharing,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
+    /// Nothing is handed over: an administrator set the job lock.
+    is_locked: bool,
 }
 
 impl Dispatcher {
     pub fn new(
         services: Arc<Services>,
-        reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
     ) -> Dispatcher {
         let (handle, arriving) = Queue::new();
         let started_ms = services.clock.now_ms();
@@ -87,7 +93,9 @@ impl Dispatcher {
             started_ms,
             users: Users::default(),
             job_holds: JobHolds::default(),
+            sharing: Sharing::default(),
             wake_at_ms: None,
+            is_locked: false,
         }
     }
 
@@ -151,7 +159,10 @@ impl Dispatcher {
                 _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
-                () = tokio::time::sleep(pause) => look = true,
+                () = tokio::time::sleep(pause) => {
+                    look = true;
+                    self.sharing.expect_unclaimed();
+                }
             }
         }
         leftovers::remove(&self.leftovers.take());
@@ -177,12 +188,16 @@ impl Dispatcher {
             jobs::put_back(&self.services.store, &back, self.services.clock.now_ms()).await?;
         }
         if look {
+            let mut reader = self.services.store.reader();
+            self.is_locked = installation::jobs_are_locked(&mut reader).await?;
+            self.take_over().await?;
             self.stop_jobs().await?;
             self.refill().await?;
         } else if self.ready.wants_more() {
             self.refill().await?;
         }
         self.hand_over().await?;
+        self.share().await?;
         let changes = self.job_holds.take();
         if !changes.is_empty() {
             holds::jobs(&self.services.store, changes, self.services.clock.now_ms()).await?;
@@ -213,7 +228,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let passive = self.services.plugins.passive_ids();
         let default = self.services.plugins.default_scheduler_id();
-        let handler = &self.services.settings.handler;
+        let handler = self.services.membership.name();
         let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
         self.ready.refill(found, |id| self.runners.has(id));
         Ok(())
@@ -326,7 +341,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let wanted = jobs::active(
             &mut reader,
-            &self.services.settings.handler,
+            self.services.membership.name(),
             "'deleting', 'stop'",
         )
         .await?;
@@ -363,7 +378,7 @@ impl Dispatcher {
         // Each round places at least one job or ends.
         loop {
             let accepts = self.runners.accepts();
-            if accepts == 0 || self.ready.is_empty() {
+            if accepts == 0 || self.ready.is_empty() || self.is_locked {
                 return Ok(());
             }
             let known = self.runners.users().chain(self.ready.users());
@@ -466,10 +481,15 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(&services.store, &hand_overs, now)
-            .await?
-            .into_iter()
-            .collect();
+        let taken: HashSet<i64> = jobs::hand_over(
+            &services.store,
+            services.membership.name(),
+            &hand_overs,
+            now,
+        )
+        .await?
+        .into_iter()
+        .collect();
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {

@@ -46,12 +46,40 @@ impl Queue {
         *self.capacity.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
+    /// For a process that runs no jobs: others find them in the database.
+    pub fn nowhere() -> Queue {
+        Queue::new().0
+    }
+
     /// These jobs are stored as ready.
     pub fn ready(&self, jobs: Vec<ReadyJob>) {
         if !jobs.is_empty() {
             // With the loop gone the next start finds them in the database.
             let _ = self.sender.send(jobs);
         }
+    }
+}
+
+/// The queue of whichever loop runs now, for those who outlive it.
+#[derive(Clone, Debug)]
+pub struct CurrentQueue(Arc<Mutex<Queue>>);
+
+impl Default for CurrentQueue {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Queue::nowhere())))
+    }
+}
+
+impl CurrentQueue {
+    pub fn set(&self, queue: Queue) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+
+    pub fn get(&self) -> Queue {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -79,6 +107,10 @@ impl ReadyQueue {
             kept,
             overflow: false,
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {

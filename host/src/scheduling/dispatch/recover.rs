@@ -16,18 +16,20 @@ use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 use crate::store::scheduling::leases::is_passive_runner;
 
 impl Dispatcher {
-    /// Asks every runner about the jobs it had.
+    /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
+    /// was taken over.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
         let mut active = jobs::active(
             &mut reader,
-            &services.settings.handler,
+            services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
         // What passive schedulers have they keep, under their leases.
         active.retain(|job| !is_passive_runner(job.runner.as_deref()));
+        active.retain(|job| !self.runners.has(job.id));
         if active.is_empty() {
             return Ok(());
         }

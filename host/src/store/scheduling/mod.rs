@@ -4,6 +4,7 @@
 pub mod commit;
 mod dependants;
 pub mod ends;
+pub mod fetches;
 pub mod holds;
 pub mod invocations;
 pub mod jobs;

@@ -40,7 +40,7 @@ impl Passive<'_> {
 
     pub fn holder(&self) -> Holder<'_> {
         Holder {
-            handler: &self.services.settings.handler,
+            handler: self.services.membership.name(),
             scheduler: self.scheduler,
             default_scheduler: self.services.plugins.default_scheduler_id(),
         }

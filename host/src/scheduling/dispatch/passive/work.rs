@@ -53,7 +53,10 @@ impl Passive<'_> {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken = jobs::hand_over(&services.store, &hand_overs, self.now()).await?;
+        // Another server may have been meant to run them.
+        let handler = services.membership.name();
+        leases::adopt(&services.store, handler, &ids).await?;
+        let taken = jobs::hand_over(&services.store, handler, &hand_overs, self.now()).await?;
         self.settle(broken).await?;
         let work = prepared.iter().filter_map(|(ready, _, job)| {
             // Somebody cancelled the others meanwhile.
