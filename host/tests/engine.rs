@@ -186,9 +186,14 @@ impl World {
             ),
             settings: self.settings.clone(),
         });
-        let engine = Engine::start(services.clone(), receiver, questions)
-            .await
-            .expect("starts");
+        let engine = Engine::start(
+            services.clone(),
+            receiver,
+            questions,
+            barycenter::scheduling::dispatch::CurrentQueue::default(),
+        )
+        .await
+        .expect("starts");
         self.running = Some((engine, services));
     }
 

@@ -216,24 +216,8 @@ impl Plugins {
         host_for: &dyn Fn(&str) -> Host,
         data_dir: Option<&Path>,
     ) -> Result<ListedPlugin, Failure> {
-        let path = locate(entry, folders)?;
-        let at_path = |message: String| {
-            let place = format!("{} ({})", entry.place, path.display());
-            Failure::Plugin(Fault::new(place, message, ""))
-        };
-        let loaded = load(&path, entry.sha256.as_deref(), data_dir)
-            .map_err(|error| at_path(error.to_string()))?;
+        let (path, loaded) = open(entry, folders, data_dir)?;
         let preamble = &loaded.preamble;
-        if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
-            let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
-            return Err(at_path(format!(
-                "the library is the {} `{}`, not the {} `{}`",
-                kinds.join(" and "),
-                preamble.type_id,
-                entry.kind,
-                entry.type_id
-            )));
-        }
         check_options(entry, &loaded.info.config_schema)?;
         self.create(entry, &loaded, host_for(&entry.id))
             .map_err(|message| {
@@ -308,6 +292,49 @@ impl Plugins {
         }
         Ok(())
     }
+}
+
+/// What is wrong with the libraries and options of a file that has other faults as well. Makes no plugin.
+pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
+    let folders = search_path(&config.search);
+    let mut faults = Vec::new();
+    for entry in &config.entries {
+        let checked = open(entry, &folders, None)
+            .and_then(|(_, loaded)| check_options(entry, &loaded.info.config_schema));
+        match checked {
+            Err(Failure::Options(found)) => faults.extend(found),
+            Err(Failure::Plugin(fault)) if entry.required => faults.push(fault),
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Finds and opens the library of an entry.
+fn open(
+    entry: &Entry,
+    folders: &[PathBuf],
+    data_dir: Option<&Path>,
+) -> Result<(PathBuf, Loaded), Failure> {
+    let path = locate(entry, folders)?;
+    let at_path = |message: String| {
+        let place = format!("{} ({})", entry.place, path.display());
+        Failure::Plugin(Fault::new(place, message, ""))
+    };
+    let loaded = load(&path, entry.sha256.as_deref(), data_dir)
+        .map_err(|error| at_path(error.to_string()))?;
+    let preamble = &loaded.preamble;
+    if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
+        let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
+        return Err(at_path(format!(
+            "the library is the {} `{}`, not the {} `{}`",
+            kinds.join(" and "),
+            preamble.type_id,
+            entry.kind,
+            entry.type_id
+        )));
+    }
+    Ok((path, loaded))
 }
 
 /// Why a plugin is not there.

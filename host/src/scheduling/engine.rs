@@ -86,9 +86,9 @@ impl Engine {
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
         questions: mpsc::Receiver<Question>,
+        queue: CurrentQueue,
     ) -> Result<Engine, StoreError> {
         // Before the schedulers start, as they may ask at once; until the last of them is gone.
-        let queue = CurrentQueue::default();
         let answering = questions::serve(services.clone(), queue.clone(), questions);
         let answering = tokio::spawn(answering);
         for scheduler in services.plugins.schedulers().to_vec() {
