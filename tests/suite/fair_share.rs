@@ -35,7 +35,9 @@ fn runs(server: &TestServer) -> Vec<(i64, i64, i64, i64)> {
     let rows = barycenter_tests::rows::read(
         server.database(),
         "SELECT CAST(user_id AS TEXT), CAST(COALESCE(ready_time, create_time) AS TEXT), CAST(start_time AS TEXT),
-                CAST(end_time AS TEXT) FROM job WHERE state = 'ok' ORDER BY start_time",
+                CAST(end_time AS TEXT)
+         FROM job WHERE state = 'ok' AND workflow_invocation_id IS NOT NULL
+         ORDER BY start_time",
     );
     let number = |value: &String| value.parse().expect("a number");
     rows.iter()
@@ -91,7 +93,7 @@ fn three_users_with_one_ten_and_a_hundred_invocations_share_by_weight() {
     let runs = runs(&server);
     assert_eq!(runs.len(), 60 + 60 + 100);
     // The busy period: from when all have something waiting until the first has nothing more to start.
-    let last_ready_of_first = |user: i64| {
+    let first_ready = |user: i64| {
         let ready = runs.iter().filter(|run| run.0 == user).map(|run| run.1);
         ready.min().expect("jobs")
     };
@@ -108,7 +110,7 @@ fn three_users_with_one_ten_and_a_hundred_invocations_share_by_weight() {
     assert_eq!(users.len(), 3);
     let begin = users
         .iter()
-        .map(|user| last_ready_of_first(*user))
+        .map(|user| first_ready(*user))
         .max()
         .expect("users");
     let end = users
@@ -133,7 +135,7 @@ fn three_users_with_one_ten_and_a_hundred_invocations_share_by_weight() {
     let longest = runs.iter().map(|run| run.3 - run.2).max().expect("jobs");
     for user in users {
         let first = runs.iter().find(|run| run.0 == user).expect("jobs");
-        let ready = last_ready_of_first(user);
+        let ready = first_ready(user);
         assert!(
             first.2 - ready <= 30_000 + longest,
             "user {user}: {first:?}"
