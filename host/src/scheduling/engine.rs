@@ -8,7 +8,7 @@ use barycenter_plugin_api::JobReport;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::dispatch::{CurrentQueue, Dispatcher, Queue};
+use super::dispatch::{Dispatcher, Inbox, Queue};
 use super::membership::Membership;
 use super::monitor::Monitor;
 use super::questions::{self, Question};
@@ -48,6 +48,8 @@ pub struct EngineSettings {
     /// What is kept of a job's stdout and stderr, each, in bytes.
     pub job_log_limit_bytes: u64,
     pub shell: String,
+    /// The command that sends mail, as `sendmail -t`; without one, mail is only logged.
+    pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
 }
@@ -60,13 +62,17 @@ impl Default for EngineSettings {
             job_time_limit_seconds: None,
             job_log_limit_bytes: 64 << 20,
             shell: "/bin/sh".into(),
+            sendmail: None,
             poll_seconds: 10,
         }
     }
 }
 
-/// What the runners tell, wherever the loop for jobs is that listens.
-type Reports = Arc<Mutex<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>>;
+/// What the loop for jobs reads, whichever incarnation of it.
+struct Mail {
+    queue: Queue,
+    inbox: Arc<Mutex<Inbox>>,
+}
 
 /// The running loops.
 pub struct Engine {
@@ -74,6 +80,7 @@ pub struct Engine {
     stop: watch::Sender<bool>,
     running: Arc<AtomicBool>,
     supervisor: JoinHandle<()>,
+    queue: Queue,
     answering: JoinHandle<()>,
 }
 
@@ -86,8 +93,17 @@ impl Engine {
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
         questions: mpsc::Receiver<Question>,
-        queue: CurrentQueue,
     ) -> Result<Engine, StoreError> {
+        let (queue, inbox) = Inbox::new(reports);
+        let mail = Mail {
+            // What nobody reads would only pile up.
+            queue: match services.membership.me().roles.runner {
+                true => queue,
+                false => Queue::nowhere(),
+            },
+            inbox: Arc::new(Mutex::new(inbox)),
+        };
+        let queue = mail.queue.clone();
         // Before the schedulers start, as they may ask at once; until the last of them is gone.
         let answering = questions::serve(services.clone(), queue.clone(), questions);
         let answering = tokio::spawn(answering);
@@ -101,24 +117,23 @@ impl Engine {
             }
         }
         states::restore(&services).await?;
-        let reports = Arc::new(Mutex::new(reports));
         let running = Arc::new(AtomicBool::new(true));
-        let loops = Loops::start(&services, &reports, &queue, &running).await?;
+        let loops = Loops::start(&services, &mail, &running).await?;
         let (stop, stopped) = watch::channel(false);
-        let supervisor = supervise(
-            services.clone(),
-            loops,
-            (reports, queue),
-            running.clone(),
-            stopped,
-        );
+        let supervisor = supervise(services.clone(), loops, mail, running.clone(), stopped);
         Ok(Engine {
             services,
             stop,
             running,
             supervisor: tokio::spawn(supervisor),
+            queue,
             answering,
         })
+    }
+
+    /// What is known of runners and users.
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
     }
 
     /// Whether the loops are alive.
@@ -136,16 +151,24 @@ impl Engine {
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.supervisor.await;
-        for runner in self.services.plugins.runners() {
-            if let Err(error) = runner.shutdown() {
-                tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
-            }
+        // All at once, since each may take its time; a plugin that hangs is not waited for.
+        let mut stops = Vec::new();
+        for runner in self.services.plugins.runners().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = runner.shutdown() {
+                    tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
+                }
+            }));
         }
-        for scheduler in self.services.plugins.schedulers().to_vec() {
-            let instance = scheduler.clone();
-            if let Err(error) = blocking(move || instance.shutdown()).await {
-                tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
-            }
+        for scheduler in self.services.plugins.schedulers().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = scheduler.shutdown() {
+                    tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
+                }
+            }));
+        }
+        for stop in stops {
+            let _ = stop.await;
         }
         self.answering.abort();
     }
@@ -166,7 +189,7 @@ async fn blocking(
 async fn supervise(
     services: Arc<Services>,
     mut loops: Loops,
-    (reports, queue): (Reports, CurrentQueue),
+    mail: Mail,
     running: Arc<AtomicBool>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -189,7 +212,7 @@ async fn supervise(
                     .enter_again()
                     .await
                     .map_err(|error| crate::errors::chain(&error))?;
-                Loops::start(&services, &reports, &queue, &running)
+                Loops::start(&services, &mail, &running)
                     .await
                     .map_err(|error| crate::errors::chain(&error))
             };
@@ -225,28 +248,28 @@ struct Loops {
 impl Loops {
     async fn start(
         services: &Arc<Services>,
-        reports: &Reports,
-        current: &CurrentQueue,
+        mail: &Mail,
         running: &Arc<AtomicBool>,
     ) -> Result<Loops, StoreError> {
         let (stop, stopped) = watch::channel(false);
         let roles = services.membership.me().roles;
         holds::forget_jobs(&services.store, services.membership.name()).await?;
         let mut tasks = Vec::new();
-        let mut queue = Queue::nowhere();
         if roles.runner {
-            let reports = reports.clone().lock_owned().await;
-            let mut dispatcher = Dispatcher::new(services.clone(), reports);
+            let inbox = mail.inbox.clone().lock_owned().await;
+            let mut dispatcher = Dispatcher::new(services.clone(), mail.queue.clone(), inbox);
             dispatcher.recover().await?;
-            queue = dispatcher.queue();
-            current.set(queue.clone());
             let body = dispatcher.run(stopped.clone());
             tasks.push(watched("jobs", running.clone(), body));
         }
         if roles.handler {
-            let monitor = Monitor::new(services.clone(), queue);
+            let monitor = Monitor::new(services.clone(), mail.queue.clone());
             let body = monitor.run(stopped.clone());
             tasks.push(watched("invocations", running.clone(), body));
+        }
+        if roles.handler {
+            let body = super::mail::run(services.clone(), stopped.clone());
+            tasks.push(watched("mail", running.clone(), body));
         }
         tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
         services.signals.unclaimed();

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::dispatch::Queue;
 use super::dispatch::passive::{Passive, told};
-use super::dispatch::{CurrentQueue, Queue};
 use super::engine::Services;
 use crate::store::scheduling::leases;
 
@@ -110,17 +110,13 @@ impl Rate {
 }
 
 /// Answers until nobody can ask any more.
-pub async fn serve(
-    services: Arc<Services>,
-    current: CurrentQueue,
-    mut questions: mpsc::Receiver<Question>,
-) {
+pub async fn serve(services: Arc<Services>, queue: Queue, mut questions: mpsc::Receiver<Question>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(question) = questions.recv().await {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
-        let (services, queue) = (services.clone(), current.get());
+        let (services, queue) = (services.clone(), queue.clone());
         tokio::spawn(async move {
             let answer = answer(&services, &queue, &question).await;
             // Whoever asked may have given up.

@@ -120,7 +120,8 @@ impl Machine {
         });
         let queue = CurrentQueue::default();
         app.wire(seams(&services, &queue, &config.workflows));
-        let engine = Engine::start(services.clone(), reports, questions, queue).await?;
+        let engine = Engine::start(services.clone(), reports, questions).await?;
+        queue.set(engine.queue());
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,

@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod provenance;
 pub mod scheduling;
 pub mod sharing;
+pub mod short_term_storage;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod upkeep;

@@ -60,7 +60,7 @@ impl Queue {
     }
 }
 
-/// The queue of whichever loop runs now, for those who outlive it.
+/// The queue, for those who are there before it.
 #[derive(Clone, Debug)]
 pub struct CurrentQueue(Arc<Mutex<Queue>>);
 

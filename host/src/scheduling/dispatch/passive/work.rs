@@ -54,9 +54,14 @@ impl Passive<'_> {
             })
             .collect();
         // Another server may have been meant to run them.
-        let handler = services.membership.name();
-        leases::adopt(&services.store, handler, &ids).await?;
-        let taken = jobs::hand_over(&services.store, handler, &hand_overs, self.now()).await?;
+        leases::adopt(&services.store, self.holder().handler, &ids).await?;
+        let taken = jobs::hand_over(
+            &services.store,
+            self.holder().handler,
+            &hand_overs,
+            self.now(),
+        )
+        .await?;
         self.settle(broken).await?;
         let work = prepared.iter().filter_map(|(ready, _, job)| {
             // Somebody cancelled the others meanwhile.
