@@ -61,6 +61,18 @@ pub enum PluginCallError {
     },
 }
 
+impl PluginCallError {
+    /// A word for the sort of failure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Panicked { .. } => "panicked",
+            Self::Refused { .. } => "refused",
+            Self::Invalid { .. } => "invalid",
+            Self::TimedOut { .. } => "timed_out",
+        }
+    }
+}
+
 /// What every instance has.
 struct Identity {
     id: String,

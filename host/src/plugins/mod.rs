@@ -13,6 +13,7 @@ mod inspect;
 mod load;
 mod locate;
 mod options;
+pub mod record;
 mod registry;
 mod services;
 mod stats;
