@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod galaxy;
 mod interrupt;
+mod museum;
 mod progress;
 mod review;
 mod run_state;
@@ -33,6 +34,8 @@ enum Command {
     Bench(bench::Options),
     /// Build the plugins and run every test; say at the end what was left out
     Test(test_all::Options),
+    /// Build the sample plugins that every later server must go on loading; once for each released contract
+    Museum(museum::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test_all::run(&options),
+        Command::Museum(options) => museum::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
