@@ -3,10 +3,11 @@
 use super::check::check_plan;
 use super::stats::{Counters, MethodStats};
 use barycenter_plugin_api::abi::{JobRunnerBox, SchedulerBox, WorkflowModuleBox};
+use barycenter_plugin_api::capability::SchedulerCapabilities;
 use barycenter_plugin_api::{
-    CancelResult, Diagnostic, ErrorCode, JobRef, JobReport, JobSpec, ModuleDescription, Plan,
-    PlanRequest, PluginError, RecoverRequest, RecoverResult, RunnerCapacity, StepContext,
-    StepOutcome, SubmitResult,
+    CancelResult, Diagnostic, ErrorCode, ExplainRequest, Explanation, JobRef, JobReport, JobSpec,
+    ModuleDescription, Plan, PlanRequest, PluginError, RecoverRequest, RecoverResult,
+    RunnerCapacity, StepContext, StepOutcome, SubmitResult,
 };
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -174,6 +175,15 @@ macro_rules! identity_accessors {
     };
 }
 
+const SCHEDULER_METHODS: [&str; 6] = [
+    "plan",
+    "startup",
+    "shutdown",
+    "snapshot_state",
+    "restore_state",
+    "explain",
+];
+
 /// A scheduler. Cheap to clone; calls from several threads wait for each other.
 #[derive(Clone)]
 pub struct SchedulerInstance(Arc<SchedulerInner>);
@@ -182,6 +192,7 @@ struct SchedulerInner {
     identity: Identity,
     active: bool,
     fallback: Option<String>,
+    capabilities: SchedulerCapabilities,
     transport: Transport,
 }
 
@@ -196,6 +207,9 @@ enum Transport {
 
 type Job = Box<dyn FnOnce(&mut SchedulerBox) + Send>;
 
+/// The most that a scheduler's state may have, in bytes.
+const STATE_MAX: usize = 1 << 20;
+
 impl SchedulerInstance {
     identity_accessors!();
 
@@ -204,6 +218,7 @@ impl SchedulerInstance {
         active: bool,
         fallback: Option<String>,
         call_timeout: Option<Duration>,
+        capabilities: SchedulerCapabilities,
         object: SchedulerBox,
     ) -> std::io::Result<Self> {
         let transport = match call_timeout {
@@ -217,9 +232,10 @@ impl SchedulerInstance {
             }
         };
         Ok(Self(Arc::new(SchedulerInner {
-            identity: Identity::new(names.0, names.1, names.2, &["plan", "startup", "shutdown"]),
+            identity: Identity::new(names.0, names.1, names.2, &SCHEDULER_METHODS),
             active,
             fallback,
+            capabilities,
             transport,
         })))
     }
@@ -250,6 +266,49 @@ impl SchedulerInstance {
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
         self.call("shutdown", |object| object.shutdown().into_result())
+    }
+
+    /// What it can do besides, and what it offers that cannot be used.
+    pub fn capabilities(&self) -> &SchedulerCapabilities {
+        &self.0.capabilities
+    }
+
+    /// Its state, as JSON text. Refused without the capability.
+    pub fn snapshot_state(&self) -> Result<String, PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        let state: String = self
+            .call("snapshot_state", move |object| {
+                capabilities.snapshot_state(object)
+            })?
+            .into();
+        let fault = if state.len() > STATE_MAX {
+            Some(format!("its state has more than {STATE_MAX} bytes"))
+        } else {
+            let read = serde_json::from_str::<serde::de::IgnoredAny>(&state);
+            read.err()
+                .map(|error| format!("its state is not JSON: {error}"))
+        };
+        match fault {
+            None => Ok(state),
+            Some(fault) => Err(self.0.identity.invalid("snapshot_state", vec![fault])),
+        }
+    }
+
+    /// Gives an earlier state back. Refused without the capability.
+    pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        let state = state_json.to_owned();
+        self.call("restore_state", move |object| {
+            capabilities.restore_state(object, &state)
+        })
+    }
+
+    /// Why an invocation waits. Refused without the capability.
+    pub fn explain(&self, request: ExplainRequest) -> Result<Explanation, PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        self.call("explain", move |object| {
+            capabilities.explain(object, &request)
+        })
     }
 
     fn call<T: Send + 'static>(

@@ -7,6 +7,7 @@ use super::load::{Loaded, load};
 use super::locate::{find, search_path};
 use super::stats::MethodStats;
 use barycenter_plugin_api::abi::HostBox;
+use barycenter_plugin_api::capability::SchedulerCapabilities;
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -257,8 +258,23 @@ impl Plugins {
                     .into_result()
                     .map_err(as_text)?;
                 let (active, fallback) = (loaded.info.active, entry.fallback.clone());
-                let instance =
-                    SchedulerInstance::new(names, active, fallback, entry.call_timeout, object);
+                let capabilities = SchedulerCapabilities::of(root);
+                for dropped in capabilities.dropped() {
+                    tracing::warn!(
+                        plugin = %entry.id,
+                        "its capability {} is not used: {}",
+                        dropped.id,
+                        dropped.reason
+                    );
+                }
+                let instance = SchedulerInstance::new(
+                    names,
+                    active,
+                    fallback,
+                    entry.call_timeout,
+                    capabilities,
+                    object,
+                );
                 self.schedulers.push(instance.map_err(as_text)?);
             }
             PluginKind::WorkflowModule => {
