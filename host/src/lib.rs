@@ -8,6 +8,7 @@ pub mod formats;
 pub mod http;
 pub mod invocation_request;
 pub mod invoker;
+pub mod kit;
 pub mod logging;
 pub mod memory;
 pub mod model;

@@ -48,7 +48,18 @@ pub enum NewError {
 
 /// Crate names that do not work or hide something.
 const RESERVED: [&str; 12] = [
-    "test", "core", "std", "alloc", "proc_macro", "self", "super", "crate", "fn", "type", "build", "barycenter-plugin-api",
+    "test",
+    "core",
+    "std",
+    "alloc",
+    "proc_macro",
+    "self",
+    "super",
+    "crate",
+    "fn",
+    "type",
+    "build",
+    "barycenter-plugin-api",
 ];
 
 impl Project<'_> {
@@ -69,7 +80,8 @@ impl Project<'_> {
         let mut names = Vec::new();
         for (name, template) in self.templates() {
             let path = self.folder.join(name);
-            put(&path, &self.filled(template, &api)).map_err(|error| NewError::Write(path, error))?;
+            put(&path, &self.filled(template, &api))
+                .map_err(|error| NewError::Write(path, error))?;
             names.push(name.to_owned());
         }
         if self.api.is_none() {
@@ -92,11 +104,51 @@ impl Project<'_> {
         }
         let is_keyword = matches!(
             self.name,
-            "as" | "async" | "await" | "break" | "const" | "continue" | "dyn" | "else" | "enum" | "extern"
-                | "false" | "for" | "if" | "impl" | "in" | "let" | "loop" | "match" | "mod" | "move" | "mut"
-                | "pub" | "ref" | "return" | "static" | "struct" | "trait" | "true" | "unsafe" | "use"
-                | "where" | "while" | "gen" | "try" | "abstract" | "final" | "macro" | "virtual" | "yield"
-                | "box" | "do" | "become" | "override" | "priv" | "typeof" | "unsized"
+            "as" | "async"
+                | "await"
+                | "break"
+                | "const"
+                | "continue"
+                | "dyn"
+                | "else"
+                | "enum"
+                | "extern"
+                | "false"
+                | "for"
+                | "if"
+                | "impl"
+                | "in"
+                | "let"
+                | "loop"
+                | "match"
+                | "mod"
+                | "move"
+                | "mut"
+                | "pub"
+                | "ref"
+                | "return"
+                | "static"
+                | "struct"
+                | "trait"
+                | "true"
+                | "unsafe"
+                | "use"
+                | "where"
+                | "while"
+                | "gen"
+                | "try"
+                | "abstract"
+                | "final"
+                | "macro"
+                | "virtual"
+                | "yield"
+                | "box"
+                | "do"
+                | "become"
+                | "override"
+                | "priv"
+                | "typeof"
+                | "unsized"
         );
         if is_keyword || RESERVED.contains(&self.name) {
             return Err(NewError::Reserved(self.name.to_owned()));
@@ -109,23 +161,38 @@ impl Project<'_> {
             ("Cargo.toml", include_str!("templates/Cargo.toml.in")),
             ("README.md", include_str!("templates/README.md.in")),
             (".gitignore", include_str!("templates/gitignore.in")),
-            (".github/workflows/ci.yml", include_str!("templates/ci.yml.in")),
+            (
+                ".github/workflows/ci.yml",
+                include_str!("templates/ci.yml.in"),
+            ),
             ("plugins.toml", include_str!("templates/plugins.toml.in")),
         ];
         files.extend(match self.kind {
             PluginKind::Scheduler => vec![
                 ("src/lib.rs", include_str!("templates/scheduler/lib.rs")),
-                ("src/config.schema.json", include_str!("templates/scheduler/config.schema.json")),
+                (
+                    "src/config.schema.json",
+                    include_str!("templates/scheduler/config.schema.json"),
+                ),
             ],
             PluginKind::WorkflowModule => vec![
                 ("src/lib.rs", include_str!("templates/module/lib.rs")),
-                ("src/config.schema.json", include_str!("templates/module/config.schema.json")),
+                (
+                    "src/config.schema.json",
+                    include_str!("templates/module/config.schema.json"),
+                ),
             ],
             PluginKind::JobRunner => vec![
                 ("src/lib.rs", include_str!("templates/runner/lib.rs")),
-                ("src/process.rs", include_str!("templates/runner/process.rs")),
+                (
+                    "src/process.rs",
+                    include_str!("templates/runner/process.rs"),
+                ),
                 ("src/tests.rs", include_str!("templates/runner/tests.rs")),
-                ("src/config.schema.json", include_str!("templates/runner/config.schema.json")),
+                (
+                    "src/config.schema.json",
+                    include_str!("templates/runner/config.schema.json"),
+                ),
             ],
         });
         files
@@ -154,7 +221,8 @@ impl Project<'_> {
     fn plugins(&self, crate_name: &str) -> String {
         let library = format!("path = \"target/release/lib{crate_name}.so\"");
         let own = format!("[[{}]]\ntype = \"{}\"\n{library}\n", self.kind, self.name);
-        let shipped = |kind: PluginKind, type_id: &str| format!("\n[[{kind}]]\ntype = \"{type_id}\"\n");
+        let shipped =
+            |kind: PluginKind, type_id: &str| format!("\n[[{kind}]]\ntype = \"{type_id}\"\n");
         match self.kind {
             PluginKind::Scheduler => format!(
                 "[plugins]\ndefault_scheduler = \"{}\"\n\n{own}on_failure = \"fallback:default\"\n{}{}{}",
@@ -208,9 +276,10 @@ fn type_name(name: &str) -> String {
     let joined: String = words.map(capital).collect();
     match joined.as_str() {
         // What the templates import under the same name.
-        "Host" | "Plan" | "PlanRequest" | "Plugin" | "PluginError" | "Scheduler" | "Value" | "HashMap" | "String"
-        | "Option" | "Result" | "Vec" | "Self" | "List" | "JobRunner" | "WorkflowModule" | "Queue" | "Shared"
-        | "Arc" | "Past" | "Some" | "None" | "Ok" | "Err" | "Box" | "Mutex" => format!("{joined}Plugin"),
+        "Host" | "Plan" | "PlanRequest" | "Plugin" | "PluginError" | "Scheduler" | "Value"
+        | "HashMap" | "String" | "Option" | "Result" | "Vec" | "Self" | "List" | "JobRunner"
+        | "WorkflowModule" | "Queue" | "Shared" | "Arc" | "Past" | "Some" | "None" | "Ok"
+        | "Err" | "Box" | "Mutex" => format!("{joined}Plugin"),
         _ => joined,
     }
 }
@@ -232,8 +301,22 @@ mod tests {
     fn names_that_cargo_or_the_contract_refuse_are_refused_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("new");
-        for name in ["", "Fair", "9lives", "a b", "../up", "-x", "fn", "test", "ä", &"x".repeat(65)] {
-            assert!(project(PluginKind::Scheduler, name, &at).write().is_err(), "{name}");
+        for name in [
+            "",
+            "Fair",
+            "9lives",
+            "a b",
+            "../up",
+            "-x",
+            "fn",
+            "test",
+            "ä",
+            &"x".repeat(65),
+        ] {
+            assert!(
+                project(PluginKind::Scheduler, name, &at).write().is_err(),
+                "{name}"
+            );
         }
         assert!(!at.exists());
     }
@@ -242,7 +325,9 @@ mod tests {
     fn nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("mine"), "x").unwrap();
-        let told = project(PluginKind::Scheduler, "fair", folder.path()).write().unwrap_err();
+        let told = project(PluginKind::Scheduler, "fair", folder.path())
+            .write()
+            .unwrap_err();
         assert!(matches!(told, NewError::Exists(_)), "{told}");
     }
 
@@ -254,10 +339,14 @@ mod tests {
             for name in names.iter().filter(|name| !name.ends_with('/')) {
                 let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
                 let left = text.replace("${{ vars.BARYCENTER_URL }}", "");
-                assert!(!left.contains("{{name}}") && !left.contains("{{T") && !left.contains("{{a"), "{kind} {name}");
+                assert!(
+                    !left.contains("{{name}}") && !left.contains("{{T") && !left.contains("{{a"),
+                    "{kind} {name}"
+                );
             }
             let plugins = std::fs::read_to_string(folder.path().join("plugins.toml")).unwrap();
-            let parsed = crate::plugins::PluginsConfig::parse(&plugins, "plugins.toml", folder.path());
+            let parsed =
+                crate::plugins::PluginsConfig::parse(&plugins, "plugins.toml", folder.path());
             assert!(parsed.is_ok(), "{kind}: {parsed:#?}");
         }
     }

@@ -25,6 +25,6 @@ pub use fault::Fault;
 pub(crate) use fault::did_you_mean;
 pub use inspect::{InspectError, inspect_bytes, inspect_file};
 pub use load::{LoadError, Loaded, load};
-pub use registry::{ListedPlugin, PluginStatus, Plugins};
+pub use registry::{ListedPlugin, PluginStatus, Plugins, create_unchecked};
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, MethodStats};

@@ -101,6 +101,24 @@ impl Plugins {
         }
     }
 
+    /// One instance by itself, for those who look at a single plugin.
+    pub fn of_entry(entry: &Entry, host: Host) -> Result<Self, Vec<Fault>> {
+        let mut plugins = Self {
+            schedulers: Vec::new(),
+            modules: Vec::new(),
+            runners: Vec::new(),
+            listed: Vec::new(),
+            default_scheduler: String::new(),
+            handlers: Handlers::default(),
+        };
+        match plugins.load_one(entry, &[], &|_| host.clone(), None) {
+            Ok(listed) => plugins.listed.push(listed),
+            Err(Failure::Options(faults)) => return Err(faults),
+            Err(Failure::Plugin(fault)) => return Err(vec![fault]),
+        }
+        Ok(plugins)
+    }
+
     /// The scheduler with this id.
     pub fn scheduler(&self, id: &str) -> Option<&SchedulerInstance> {
         self.schedulers
@@ -295,6 +313,28 @@ impl Plugins {
     }
 }
 
+/// Makes an object and drops it, with options that nobody has checked: does the plugin bear them?
+pub fn create_unchecked(
+    loaded: &Loaded,
+    kind: PluginKind,
+    config: &Value,
+    host: Host,
+) -> Result<(), barycenter_plugin_api::PluginError> {
+    let config = config.to_string();
+    let (config, host): (_, HostBox) = (config.as_str().into(), host.into_object());
+    match kind {
+        PluginKind::Scheduler => loaded.root.scheduler()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::WorkflowModule => loaded.root.workflow_module()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::JobRunner => loaded.root.job_runner()(config, host)
+            .into_result()
+            .map(drop),
+    }
+}
+
 /// Why a plugin is not there.
 enum Failure {
     /// Its options are wrong: the operator must correct them in any case.
@@ -317,6 +357,19 @@ fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
         path: entry.path.clone().unwrap_or_default(),
         sha256: String::new(),
         status: PluginStatus::Degraded(fault.message.clone()),
+    }
+}
+
+impl PluginsConfig {
+    /// The library of an entry, searched for as at the start of a server.
+    pub fn library_of(&self, entry: &Entry) -> Result<PathBuf, Fault> {
+        locate(entry, &search_path(&self.search)).map_err(|failure| match failure {
+            Failure::Plugin(fault) => fault,
+            Failure::Options(faults) => faults
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Fault::new(&entry.place, "its library was not found", "")),
+        })
     }
 }
 
