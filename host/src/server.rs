@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use crate::config::Config;
 use crate::http::{self, health};
 use crate::plugins::{PluginStatus, Plugins};
+use crate::scheduling::Membership;
 use crate::store::Store;
 
 pub use machine::{Machine, StartError};
@@ -60,7 +61,7 @@ impl Server {
             store: machine.app.store.clone(),
             plugins: machine.services.plugins.clone(),
             is_running: machine.engine.running_flag(),
-            handler: machine.services.settings.handler.clone(),
+            membership: machine.services.membership.clone(),
         });
         let router = http::router(machine.app.clone()).merge(health::routes(probe));
         health::serve(self.listener, router, stop, DOORS_STOP).await;
@@ -83,7 +84,7 @@ struct Probe {
     store: Store,
     plugins: Arc<Plugins>,
     is_running: Arc<AtomicBool>,
-    handler: String,
+    membership: Arc<Membership>,
 }
 
 impl health::Readiness for Probe {
@@ -92,7 +93,7 @@ impl health::Readiness for Probe {
             let database = self.store.is_reachable().await;
             let running = self.is_running.load(Ordering::Relaxed);
             let handlers: Vec<&str> = running
-                .then_some(self.handler.as_str())
+                .then_some(self.membership.name())
                 .into_iter()
                 .collect();
             let (mut loaded, mut degraded) = (0, Vec::new());

@@ -8,6 +8,7 @@ mod failure;
 mod galaxy;
 mod interrupt;
 mod museum;
+mod postgres;
 mod progress;
 mod review;
 mod run_state;
@@ -36,6 +37,8 @@ enum Command {
     Test(test_all::Options),
     /// Build the sample plugins that every later server must go on loading; once for each released contract
     Museum(museum::Options),
+    /// Start a throw-away PostgreSQL for tests that are started by hand
+    Postgres(postgres::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test_all::run(&options),
         Command::Museum(options) => museum::run(&options),
+        Command::Postgres(options) => postgres::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! Histories: lists, one, making, changing, deleting.
 
+mod sharing;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +31,13 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show, update, delete))
         .routes(routes!(undelete))
         .routes(routes!(add_tag))
+        .routes(routes!(sharing::show))
+        .routes(routes!(sharing::publish))
+        .routes(routes!(sharing::unpublish))
+        .routes(routes!(sharing::enable_link_access))
+        .routes(routes!(sharing::disable_link_access))
+        .routes(routes!(sharing::share_with_users))
+        .routes(routes!(sharing::set_slug))
 }
 
 /// The caller's histories.
@@ -146,7 +155,7 @@ struct NewHistory {
     history_id: Option<String>,
     /// With the deleted datasets.
     all_datasets: Option<bool>,
-    /// An archive to import; not supported.
+    /// An archive to import.
     archive_source: Option<Value>,
 }
 
@@ -176,9 +185,9 @@ async fn create(
         (None, Some(source)) => format!("Copy of '{}'", source.name),
         (None, None) => "Unnamed history".to_owned(),
     };
-    let id = app.store.ids.history();
     let now_ms = app.now_ms();
     let mut tx = app.store.begin().await?;
+    let id = app.store.ids.history(&mut tx).await?;
     histories::create(&mut tx, id, user_id, &clip(&name), now_ms).await?;
     if let Some(source) = &source {
         copy_contents(

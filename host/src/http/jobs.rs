@@ -1,5 +1,6 @@
 //! Jobs (spec 6.5): reading them, and passing on orders to stop or resume one.
 
+mod admin;
 mod again;
 mod list;
 
@@ -33,6 +34,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(metrics))
         .routes(routes!(common_problems))
         .routes(routes!(resume))
+        .routes(routes!(admin::destination_params))
+        .routes(routes!(admin::report_error))
+        .routes(routes!(admin::job_lock, admin::set_job_lock))
         .routes(routes!(again::build_for_rerun))
 }
 

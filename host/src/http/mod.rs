@@ -25,6 +25,7 @@ pub mod layers;
 mod lists;
 pub mod payload;
 mod requests;
+mod roles;
 pub mod seams;
 pub mod shapes;
 pub mod time;
@@ -71,6 +72,7 @@ pub fn router(app: App) -> Router {
             "/api/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], document) }),
         )
+        .route("/", get(config::front_page))
         .fallback(layers::unknown_path)
         .method_not_allowed_fallback(layers::unknown_method)
         // Every body has a limit of its own: `extract::read_body`, and the uploads' count of bytes.
@@ -95,6 +97,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(histories::routes())
         .merge(contents::routes())
         .merge(datasets::routes())
+        .merge(roles::routes())
         .merge(display::routes())
         .merge(collections::routes())
         .merge(archive::routes())

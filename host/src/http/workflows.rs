@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 
+pub use change::named_user;
 pub use create::store;
 
 pub fn routes() -> OpenApiRouter<App> {

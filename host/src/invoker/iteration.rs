@@ -63,6 +63,7 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
     };
     writes.messages.push((invocation_id, *message));
     writes.waits.clear();
+    writes.holds.clear();
     Outcome {
         writes,
         event: Some(event),

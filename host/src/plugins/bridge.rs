@@ -9,6 +9,7 @@ use barycenter_plugin_api::{
     ModuleDescription, Plan, PlanRequest, PluginError, RecoverRequest, RecoverResult,
     RunnerCapacity, StepContext, StepOutcome, SubmitResult,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -193,6 +194,7 @@ struct SchedulerInner {
     active: bool,
     fallback: Option<String>,
     capabilities: SchedulerCapabilities,
+    cycles: AtomicU64,
     transport: Transport,
 }
 
@@ -236,6 +238,7 @@ impl SchedulerInstance {
             active,
             fallback,
             capabilities,
+            cycles: AtomicU64::new(0),
             transport,
         })))
     }
@@ -248,6 +251,19 @@ impl SchedulerInstance {
     /// The scheduler that plans when this one fails (`on_failure`).
     pub fn fallback(&self) -> Option<&str> {
         self.0.fallback.as_deref()
+    }
+
+    /// How long a call may take, if there is a limit.
+    pub fn limit(&self) -> Option<Duration> {
+        match &self.0.transport {
+            Transport::Direct(_) => None,
+            Transport::Thread { limit, .. } => Some(*limit),
+        }
+    }
+
+    /// The number of the next plan that is asked of it, from 1.
+    pub fn next_cycle(&self) -> u64 {
+        self.0.cycles.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.

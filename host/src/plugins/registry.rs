@@ -131,6 +131,21 @@ impl Plugins {
         &self.schedulers
     }
 
+    /// Whether the scheduler with this id (None or empty: the default one) takes its invocations by itself.
+    pub fn is_passive(&self, id: Option<&str>) -> bool {
+        let id = id
+            .filter(|id| !id.is_empty())
+            .unwrap_or(&self.default_scheduler);
+        self.scheduler(id)
+            .is_some_and(|scheduler| !scheduler.is_active())
+    }
+
+    /// The schedulers that take their invocations by themselves.
+    pub fn passive_ids(&self) -> Vec<String> {
+        let passive = self.schedulers.iter().filter(|one| !one.is_active());
+        passive.map(|one| one.id().to_owned()).collect()
+    }
+
     /// The scheduler of requests that name none.
     pub fn default_scheduler_id(&self) -> &str {
         &self.default_scheduler

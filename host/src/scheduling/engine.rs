@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use barycenter_plugin_api::JobReport;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, Queue};
+use super::membership::Membership;
 use super::monitor::Monitor;
 use super::signals::Signals;
+use super::states;
 use crate::clock::Clock;
 use crate::plugins::Plugins;
 use crate::store::files::DataDir;
+use crate::store::scheduling::holds;
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -26,14 +30,14 @@ pub struct Services {
     pub plugins: Arc<Plugins>,
     pub clock: Clock,
     pub signals: Signals,
+    /// This process among those that share the database.
+    pub membership: Arc<Membership>,
     pub settings: EngineSettings,
 }
 
 /// What an operator decides about scheduling.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
-    /// This server's name: the invocations and jobs that carry it are its own.
-    pub handler: String,
     /// Seconds after which an invocation that is still being scheduled fails; 0 or less: never.
     pub maximum_workflow_invocation_duration: i64,
     /// Only the oldest active invocation of a history proceeds.
@@ -50,7 +54,6 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         EngineSettings {
-            handler: "main".into(),
             maximum_workflow_invocation_duration: 31 * 24 * 3600,
             history_local_serial_workflow_scheduling: false,
             job_time_limit_seconds: None,
@@ -61,13 +64,19 @@ impl Default for EngineSettings {
     }
 }
 
+/// What the runners tell, wherever the loop for jobs is that listens.
+type Reports = Arc<Mutex<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>>;
+
 /// The running loops.
 pub struct Engine {
     services: Arc<Services>,
     stop: watch::Sender<bool>,
     running: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<()>>,
+    supervisor: JoinHandle<()>,
 }
+
+/// After a fault at a new start of the loops.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Finds again what an earlier server left, then starts the loops.
@@ -83,25 +92,21 @@ impl Engine {
                 );
             }
         }
-        let (stop, stopped) = watch::channel(false);
-        let mut dispatcher = Dispatcher::new(services.clone(), reports);
-        dispatcher.recover().await?;
-        let queue = dispatcher.queue();
-        let monitor = Monitor::new(services.clone(), queue);
+        states::restore(&services).await?;
+        let reports = Arc::new(Mutex::new(reports));
         let running = Arc::new(AtomicBool::new(true));
-        let tasks = vec![
-            watched("jobs", running.clone(), dispatcher.run(stopped.clone())),
-            watched("invocations", running.clone(), monitor.run(stopped)),
-        ];
+        let loops = Loops::start(&services, &reports, &running).await?;
+        let (stop, stopped) = watch::channel(false);
+        let supervisor = supervise(services.clone(), loops, reports, running.clone(), stopped);
         Ok(Engine {
             services,
             stop,
             running,
-            tasks,
+            supervisor: tokio::spawn(supervisor),
         })
     }
 
-    /// Whether both loops are alive.
+    /// Whether the loops are alive.
     pub fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
     }
@@ -111,12 +116,11 @@ impl Engine {
         self.running.clone()
     }
 
-    /// Lets the loops finish what they are storing. Jobs that run go on; the next server finds them again.
+    /// Lets the loops finish what they are storing, and leaves what this process holds to others. Jobs that run go on;
+    /// the next server finds them again.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        for task in self.tasks {
-            let _ = task.await;
-        }
+        let _ = self.supervisor.await;
         for runner in self.services.plugins.runners() {
             if let Err(error) = runner.shutdown() {
                 tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
@@ -126,6 +130,105 @@ impl Engine {
             if let Err(error) = scheduler.shutdown() {
                 tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
             }
+        }
+    }
+}
+
+/// Keeps the lease while the loops run. When another process has taken this one's work, everything in memory is
+/// worth nothing any more: the loops end, the process enters anew, and the loops begin as after a start.
+async fn supervise(
+    services: Arc<Services>,
+    mut loops: Loops,
+    reports: Reports,
+    running: Arc<AtomicBool>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let membership = services.membership.clone();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            () = membership.keep(&services.signals) => {}
+            () = membership.hear(&services.signals) => {}
+        }
+        tracing::error!(
+            "the lease of {} was lost, another server has taken its work over; starting anew",
+            membership.name()
+        );
+        running.store(false, Ordering::Relaxed);
+        loops.halt().await;
+        loop {
+            let again = async {
+                membership
+                    .enter_again()
+                    .await
+                    .map_err(|error| crate::errors::chain(&error))?;
+                Loops::start(&services, &reports, &running)
+                    .await
+                    .map_err(|error| crate::errors::chain(&error))
+            };
+            match again.await {
+                Ok(started) => {
+                    loops = started;
+                    break;
+                }
+                Err(error) => tracing::error!("the loops could not be started anew: {error}"),
+            }
+            tokio::select! {
+                _ = stopped.changed() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        running.store(true, Ordering::Relaxed);
+    }
+    loops.halt().await;
+    if let Err(error) = membership.leave().await {
+        tracing::warn!(
+            "this server could not leave in good order; others take its work over when its lease is over: {}",
+            crate::errors::chain(&error)
+        );
+    }
+}
+
+/// The loops of one incarnation.
+struct Loops {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Loops {
+    async fn start(
+        services: &Arc<Services>,
+        reports: &Reports,
+        running: &Arc<AtomicBool>,
+    ) -> Result<Loops, StoreError> {
+        let (stop, stopped) = watch::channel(false);
+        let roles = services.membership.me().roles;
+        holds::forget_jobs(&services.store, services.membership.name()).await?;
+        let mut tasks = Vec::new();
+        let mut queue = Queue::nowhere();
+        if roles.runner {
+            let reports = reports.clone().lock_owned().await;
+            let mut dispatcher = Dispatcher::new(services.clone(), reports);
+            dispatcher.recover().await?;
+            queue = dispatcher.queue();
+            let body = dispatcher.run(stopped.clone());
+            tasks.push(watched("jobs", running.clone(), body));
+        }
+        if roles.handler {
+            let monitor = Monitor::new(services.clone(), queue);
+            let body = monitor.run(stopped.clone());
+            tasks.push(watched("invocations", running.clone(), body));
+        }
+        tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
+        services.signals.unclaimed();
+        Ok(Loops { stop, tasks })
+    }
+
+    /// Lets them finish what they are storing.
+    async fn halt(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
         }
     }
 }
@@ -140,7 +243,7 @@ fn watched(
     tokio::spawn(async move {
         if let Err(error) = task.await {
             tracing::error!("the loop for {name} broke: {error}");
+            running.store(false, Ordering::Relaxed);
         }
-        running.store(false, Ordering::Relaxed);
     })
 }

@@ -86,6 +86,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         resume: None,
     };
     let ids = services.store.ids.clone();
+    ids.before_jobs().await;
     let planned =
         tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
     let Ran {
@@ -97,7 +98,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         user_id: request.user_id,
         history_id: request.history_id,
         scheduler: None,
-        handler: services.settings.handler.clone(),
+        handler: services.membership.job_handler().to_owned(),
     };
     let now = services.clock.now_ms();
     let mut tx = services.store.begin().await?;
@@ -141,6 +142,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
     orders::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     services.signals.invocations_changed();
+    services.signals.fetches_changed();
     Ok(true)
 }
 

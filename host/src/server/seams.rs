@@ -96,9 +96,8 @@ impl Schedulers for Behind {
 }
 
 impl Handlers for Behind {
-    /// This server is its own only handler.
-    fn assign(&self, _: i64) -> Option<String> {
-        Some(self.0.settings.handler.clone())
+    fn assign(&self, history_id: i64) -> Option<String> {
+        Some(self.0.membership.assign(history_id))
     }
 }
 

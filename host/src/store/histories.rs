@@ -313,7 +313,7 @@ pub async fn census(
         let rows = query
             .all(
                 format!(
-                    "SELECT s.history_id, SUM(s.bytes) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
+                    "SELECT s.history_id, CAST(SUM(s.bytes) AS BIGINT) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
                      COALESCE(d.total_size, d.file_size, 0) AS bytes FROM history_dataset_association a \
                      JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.purged) s \
                      GROUP BY s.history_id"

@@ -319,3 +319,11 @@ async fn the_old_upload_tool_takes_bioblends_paste() {
         .await;
     assert_eq!(bytes.body, b"line 1\nline 2\nline 3\nline 4\n");
 }
+
+crate::store::testing::on_postgres_too!(
+    planemos_form_becomes_a_dataset_and_a_job_that_is_over,
+    hostile_forms_are_refused_and_leave_nothing,
+    a_collection_can_be_uploaded_whole,
+    bioblends_resumable_upload_can_be_interrupted,
+    the_old_upload_tool_takes_bioblends_paste,
+);

@@ -15,16 +15,19 @@ use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 
 impl Dispatcher {
-    /// Asks every runner about the jobs it had.
+    /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
+    /// was taken over.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
         let active = jobs::active(
             &mut reader,
-            &services.settings.handler,
+            services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
+        let mut active = active;
+        active.retain(|job| !self.runners.has(job.id));
         if active.is_empty() {
             return Ok(());
         }
@@ -116,6 +119,7 @@ impl Dispatcher {
                 token: job.token,
                 user_id: job.user_id,
                 cores: job.cores.max(1) as u64,
+                since_ms: job.started_ms.unwrap_or(0).max(self.started_ms),
                 external_id: job.external_id.clone(),
                 prepared,
             };
@@ -128,12 +132,12 @@ impl Dispatcher {
                 reports.push(report);
             }
         }
-        let (refused, later) = self
-            .runners
-            .submit(runner, again, &self.services.settings.clone());
+        let now = self.services.clock.now_ms();
+        let (refused, later) =
+            self.runners
+                .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
-        let now = self.services.clock.now_ms();
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
         refused.collect()
     }

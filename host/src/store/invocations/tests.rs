@@ -19,14 +19,14 @@ struct Fixture {
     store: Store,
     user: i64,
     history: i64,
-    _dir: tempfile::TempDir,
+    _dir: crate::store::testing::databases::TestDatabase,
 }
 
 async fn fixture() -> Fixture {
     let (store, dir) = TestStore::open().await;
     let user = add_user(&store, "ada").await;
-    let history = store.ids.history();
     let mut tx = store.begin().await.unwrap();
+    let history = store.ids.history(&mut tx).await.unwrap();
     tx.run(
         "INSERT INTO history (id, user_id, name, create_time, update_time) VALUES ($1, $2, 'h', 1, 1)",
         args![history, user],
@@ -432,3 +432,12 @@ async fn no_query_scans_a_table() {
         }
     }
 }
+
+crate::store::testing::on_postgres_too!(
+    the_request_is_read_back_as_it_was_written_children_included,
+    a_request_of_twenty_thousand_steps_is_a_few_hundred_statements,
+    a_summary_counts_single_and_mapped_jobs,
+    a_cancellation_is_stored_once_and_signals_the_root,
+    deleting_a_history_signals_the_invocations_that_are_scheduled_into_it,
+    no_query_scans_a_table,
+);

@@ -29,11 +29,13 @@ pub enum Stored {
     Stale,
 }
 
-/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded.
+/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded, and still
+/// `handler`'s. Its jobs go to `job_handler`.
 pub async fn commit_iteration(
     store: &Store,
     head: &Head,
     handler: &str,
+    job_handler: &str,
     outcome: Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
@@ -95,7 +97,7 @@ pub async fn commit_iteration(
         user_id: head.user_id,
         history_id: head.history_id,
         scheduler: head.scheduler.clone(),
-        handler: handler.to_owned(),
+        handler: job_handler.to_owned(),
     };
     let ready = insert_objects(&mut tx, &owner, &writes, now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;
@@ -104,6 +106,14 @@ pub async fn commit_iteration(
     move_children(&mut tx, head, handler, &writes, now).await?;
     for (invocation_id, message) in &writes.messages {
         insert_message(&mut tx, *invocation_id, message, now).await?;
+    }
+    if head.has_holds || !writes.holds.is_empty() {
+        let holds = if waiting {
+            writes.holds.as_slice()
+        } else {
+            &[]
+        };
+        super::holds::replace(&mut tx, head.id, holds, now).await?;
     }
     if waiting {
         insert_waits(&mut tx, head.id, &writes.waits).await?;

@@ -1,5 +1,7 @@
 //! Which invocations a handler has to look at, their completion and their cancellation.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::commit::insert_message;
@@ -8,7 +10,7 @@ use crate::args;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::InvocationState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx};
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
 
 /// Job states in which an invocation is still at work.
 pub const UNFINISHED: &str =
@@ -30,34 +32,38 @@ pub async fn signalled(
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Raises the signal of those whose time has come; the next time after `now`, if there is one.
-pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), StoreError> {
+/// Raises the signal of those of `handlers` whose time has come; the next time after `now`, if there is one.
+pub async fn wake_due(
+    store: &Store,
+    handlers: &[String],
+    now: i64,
+) -> Result<(bool, Option<i64>), StoreError> {
     let mut reader = store.reader();
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    let next: Option<i64> = row.map(|r| r.get(0)).transpose()?.flatten();
-    match next {
+    match next_wake(&mut reader, handlers).await? {
         Some(at) if at <= now => {}
         next => return Ok((false, next)),
     }
+    let sql = format!(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL
+         WHERE wake_time <= $1 AND handler IN ({})",
+        placeholders(2, handlers.len())
+    );
+    let mut arguments = args![now];
+    arguments.extend(handlers.iter().map(Val::from));
     let mut tx = store.begin().await?;
-    tx.run(
-        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL WHERE wake_time <= $1",
-        args![now],
-    )
-    .await?;
+    tx.run(sql, arguments).await?;
     tx.commit(Durability::Progress, "invocation.wake").await?;
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    Ok((true, row.map(|r| r.get(0)).transpose()?.flatten()))
+    Ok((true, next_wake(&mut reader, handlers).await?))
+}
+
+async fn next_wake(q: &mut impl Query, handlers: &[String]) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL AND handler IN ({})",
+        placeholders(1, handlers.len())
+    );
+    let arguments = handlers.iter().map(Val::from).collect();
+    let row = q.maybe(sql, arguments).await?;
+    Ok(row.map(|r| r.get(0)).transpose()?.flatten())
 }
 
 /// Whether an older invocation of the same history is still being scheduled.
@@ -110,6 +116,7 @@ pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, Stor
         args![head.id, now, &summary],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     if let Some(parent) = head.parent_invocation_id {
         signal(&mut tx, parent).await?;
     }
@@ -134,6 +141,26 @@ async fn job_state_summary(tx: &mut Tx, id: i64) -> Result<Value, StoreError> {
         summary.insert(row.get(0)?, row.get::<i64>(1)?.into());
     }
     Ok(Value::Object(summary))
+}
+
+/// How many jobs of these invocations have not ended, those of inner invocations included.
+pub async fn active_jobs(q: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, u64>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(ids) {
+        let sql = format!(
+            "WITH RECURSIVE family (root, id) AS (
+                SELECT id, id FROM workflow_invocation WHERE id IN ({}) UNION ALL
+                SELECT f.root, i.id FROM workflow_invocation i JOIN family f ON i.parent_invocation_id = f.id)
+             SELECT f.root, COUNT(*) FROM job j JOIN family f ON j.workflow_invocation_id = f.id
+             WHERE j.state IN ({UNFINISHED}) GROUP BY f.root",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            found.insert(row.get(0)?, row.get::<i64>(1)?.max(0) as u64);
+        }
+    }
+    Ok(found)
 }
 
 /// Adds one to an invocation's signal.
@@ -177,6 +204,7 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
             args![id],
         )
         .await?;
+        super::holds::clear(&mut tx, id).await?;
         if id != head.id && touched == 1 {
             let message = InvocationMessage {
                 reason: reason::USER_REQUEST,
@@ -231,5 +259,6 @@ pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), St
         args![head.id],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     tx.commit(Durability::Progress, "invocation.age").await
 }

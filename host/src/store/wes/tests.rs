@@ -3,9 +3,10 @@ use super::*;
 use crate::args;
 use crate::store::Store;
 use crate::store::db::{Durability, Query};
+use crate::store::testing::databases::TestDatabase;
 use crate::store::testing::{TestStore, add_user};
 
-async fn seeded(shape: Shape, tasks: i64) -> (Store, i64, tempfile::TempDir) {
+async fn seeded(shape: Shape, tasks: i64) -> (Store, i64, TestDatabase) {
     let (store, dir) = TestStore::open().await;
     let user = add_user(&store, "ada").await;
     let seeded = seed(&store, user, shape, tasks, 1, 1_000).await.unwrap();
@@ -257,3 +258,12 @@ async fn states_are_counted_and_paused_runs_told_apart() {
     assert_eq!(listed.iter().map(|r| r.id).collect::<Vec<_>>(), [made[0]]);
     drop(dir);
 }
+
+crate::store::testing::on_postgres_too!(
+    every_shape_is_walked_in_order_whatever_the_page_size,
+    mixed_runs_have_jobs_where_they_should,
+    no_page_scans_or_sorts_a_run,
+    lists_of_runs_follow_the_index_of_their_user,
+    a_walk_shows_what_was_there_when_it_began_exactly_once,
+    states_are_counted_and_paused_runs_told_apart,
+);

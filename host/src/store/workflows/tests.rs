@@ -330,3 +330,11 @@ async fn versions_count_from_zero_and_every_query_uses_an_index() {
         }
     }
 }
+
+crate::store::testing::on_postgres_too!(
+    what_is_saved_is_what_is_loaded,
+    twenty_thousand_steps_take_a_fraction_of_a_second_and_few_queries,
+    a_list_shows_ones_own_and_what_is_shared_or_published,
+    the_cache_keeps_as_many_steps_as_it_may,
+    versions_count_from_zero_and_every_query_uses_an_index,
+);

@@ -1,6 +1,10 @@
-//! A store in a temporary directory, for tests.
+//! Fresh stores for tests. A test runs on SQLite, and once more on PostgreSQL if it is named in `on_postgres_too!` at the end
+//! of its file.
 
-use tempfile::TempDir;
+pub(crate) mod databases;
+
+use databases::TestDatabase;
+pub(crate) use databases::on_postgres_too;
 
 use super::Store;
 use super::db::Durability;
@@ -10,13 +14,17 @@ use crate::args;
 pub struct TestStore;
 
 impl TestStore {
-    /// A fresh store; it goes when the directory is dropped.
-    pub async fn open() -> (Store, TempDir) {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open_sqlite(&dir.path().join("test.sqlite"))
-            .await
-            .expect("a fresh database opens");
-        (store, dir)
+    /// A fresh store; it goes when the database is dropped.
+    pub async fn open() -> (Store, TestDatabase) {
+        let database = TestDatabase::fresh();
+        let store = TestStore::open_again(&database).await;
+        (store, database)
+    }
+
+    /// A store as another process would have it.
+    pub async fn open_again(database: &TestDatabase) -> Store {
+        let url = database.url().parse().expect("a URL");
+        Store::open(&url).await.expect("the database opens")
     }
 }
 

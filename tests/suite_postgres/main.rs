@@ -1,0 +1,4 @@
+//! The suite once more with servers on PostgreSQL, as `postgres::…`, and what is about PostgreSQL alone.
+
+#[path = "../suite/main.rs"]
+mod postgres;
