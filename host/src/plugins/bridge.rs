@@ -1,6 +1,7 @@
 //! The host's side of a plugin: calls it, measures it, and turns its failures into typed errors.
 
 use super::check::check_plan;
+use super::record::Recorder;
 use super::stats::{Counters, MethodStats};
 use barycenter_plugin_api::abi::{JobRunnerBox, SchedulerBox, WorkflowModuleBox};
 use barycenter_plugin_api::capability::SchedulerCapabilities;
@@ -9,9 +10,10 @@ use barycenter_plugin_api::{
     ModuleDescription, Plan, PlanRequest, PluginError, RecoverRequest, RecoverResult,
     RunnerCapacity, StepContext, StepOutcome, SubmitResult,
 };
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Why a call into a plugin gave nothing usable.
@@ -196,6 +198,7 @@ struct SchedulerInner {
     capabilities: SchedulerCapabilities,
     cycles: AtomicU64,
     transport: Transport,
+    recorder: OnceLock<Mutex<Recorder>>,
 }
 
 enum Transport {
@@ -240,6 +243,7 @@ impl SchedulerInstance {
             capabilities,
             cycles: AtomicU64::new(0),
             transport,
+            recorder: OnceLock::new(),
         })))
     }
 
@@ -251,6 +255,29 @@ impl SchedulerInstance {
     /// The scheduler that plans when this one fails (`on_failure`).
     pub fn fallback(&self) -> Option<&str> {
         self.0.fallback.as_deref()
+    }
+
+    /// From now on calls are recorded, in the order in which the scheduler sees them.
+    pub fn record(&self, recorder: Recorder) {
+        let _ = self.0.recorder.set(Mutex::new(recorder));
+    }
+
+    /// Makes a call, and records it if that is wanted.
+    fn recorded<Q: Serialize + ?Sized, A: Serialize>(
+        &self,
+        method: &'static str,
+        request: &Q,
+        call: impl FnOnce() -> Result<A, PluginCallError>,
+    ) -> Result<A, PluginCallError> {
+        let Some(recorder) = self.0.recorder.get() else {
+            return call();
+        };
+        // Held over the call: another thread's must not come between it and its line.
+        let recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        let outcome = call();
+        recorder.call(self.id(), method, request, &outcome, begin.elapsed());
+        outcome
     }
 
     /// How long a call may take, if there is a limit.
@@ -268,20 +295,26 @@ impl SchedulerInstance {
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
     pub fn plan(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
-        let asked = Arc::clone(request);
-        let plan = self.call("plan", move |object| object.plan(&asked).into_result())?;
-        check_plan(request, &plan).map_err(|faults| self.0.identity.invalid("plan", faults))?;
-        Ok(plan)
+        self.recorded("plan", &**request, || {
+            let asked = Arc::clone(request);
+            let plan = self.call("plan", move |object| object.plan(&asked).into_result())?;
+            check_plan(request, &plan).map_err(|faults| self.0.identity.invalid("plan", faults))?;
+            Ok(plan)
+        })
     }
 
     /// Called once, before the first plan.
     pub fn startup(&self) -> Result<(), PluginCallError> {
-        self.call("startup", |object| object.startup().into_result())
+        self.recorded("startup", &(), || {
+            self.call("startup", |object| object.startup().into_result())
+        })
     }
 
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
-        self.call("shutdown", |object| object.shutdown().into_result())
+        self.recorded("shutdown", &(), || {
+            self.call("shutdown", |object| object.shutdown().into_result())
+        })
     }
 
     /// What it can do besides, and what it offers that cannot be used.
@@ -314,8 +347,10 @@ impl SchedulerInstance {
     pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
         let capabilities = self.0.capabilities.clone();
         let state = state_json.to_owned();
-        self.call("restore_state", move |object| {
-            capabilities.restore_state(object, &state)
+        self.recorded("restore_state", state_json, || {
+            self.call("restore_state", move |object| {
+                capabilities.restore_state(object, &state)
+            })
         })
     }
 

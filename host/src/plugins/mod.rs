@@ -17,6 +17,7 @@ pub mod record;
 mod registry;
 mod services;
 mod stats;
+mod trust;
 
 pub use bridge::{ModuleInstance, PluginCallError, RunnerInstance, SchedulerInstance};
 pub use check::check_plan;
@@ -28,3 +29,4 @@ pub use load::{LoadError, Loaded, load};
 pub use registry::{ListedPlugin, PluginStatus, Plugins, create_unchecked};
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, MethodStats};
+pub use trust::Trust;

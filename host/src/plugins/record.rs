@@ -6,6 +6,7 @@
 //! Crash reports hold the same lines; there the last call has no answer.
 
 use super::PluginCallError;
+use crate::clock::Clock;
 use barycenter_plugin_api::PluginKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -103,7 +104,7 @@ impl Response {
 }
 
 /// A value of the contract as JSON. These hold texts, numbers and lists only, so this does not fail.
-pub fn to_value<T: Serialize>(value: &T) -> Value {
+pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
@@ -183,17 +184,10 @@ impl Recorder {
     }
 
     /// An instance was made.
-    pub fn start(
-        &self,
-        kind: PluginKind,
-        names: (&str, &str, &str),
-        sha256: &str,
-        config: &Value,
-        now_ms: i64,
-    ) {
+    pub fn start(&self, kind: PluginKind, names: (&str, &str, &str), sha256: &str, config: &Value) {
         let start = Start {
             format: FORMAT,
-            at_ms: now_ms,
+            at_ms: Clock::system().now_ms(),
             kind: kind.name().to_owned(),
             instance: names.0.to_owned(),
             plugin: names.1.to_owned(),
@@ -212,17 +206,16 @@ impl Recorder {
     }
 
     /// A method was called and has answered.
-    pub fn call<Q: Serialize, A: Serialize>(
+    pub fn call<Q: Serialize + ?Sized, A: Serialize>(
         &self,
         instance: &str,
         method: &str,
         request: &Q,
         outcome: &Result<A, PluginCallError>,
         duration: Duration,
-        now_ms: i64,
     ) {
         let call = Record::Call(Call {
-            at_ms: now_ms,
+            at_ms: Clock::system().now_ms(),
             instance: instance.to_owned(),
             method: method.to_owned(),
             request: to_value(request),
@@ -318,19 +311,13 @@ mod tests {
         };
         let answer: Result<Plan, PluginCallError> = Ok(Plan::default());
         let took = Duration::from_micros(7);
-        recorder.call("night", "plan", &request, &answer, took, 5);
+        recorder.call("night", "plan", &request, &answer, took);
     }
 
     fn started(folder: &Path, limit: u64) -> Recorder {
         let recorder = Recorder::with_limit(folder, limit).unwrap();
         let names = ("night", "fair-share", "1.0.0");
-        recorder.start(
-            PluginKind::Scheduler,
-            names,
-            "ab",
-            &json!({ "weight": 2 }),
-            3,
-        );
+        recorder.start(PluginKind::Scheduler, names, "ab", &json!({ "weight": 2 }));
         recorder
     }
 

@@ -5,6 +5,7 @@ use super::config::{Entry, Handlers, PluginsConfig};
 use super::fault::{Fault, did_you_mean};
 use super::load::{Loaded, load};
 use super::locate::{find, search_path};
+use super::record::Recorder;
 use super::stats::MethodStats;
 use barycenter_plugin_api::abi::HostBox;
 use barycenter_plugin_api::capability::SchedulerCapabilities;
@@ -117,6 +118,30 @@ impl Plugins {
             Err(Failure::Plugin(fault)) => return Err(vec![fault]),
         }
         Ok(plugins)
+    }
+
+    /// From now on the calls of every scheduler are recorded. `config` is what they were made from.
+    pub fn record(&self, recorder: &Recorder, config: &PluginsConfig) {
+        for scheduler in &self.schedulers {
+            let id = scheduler.id();
+            let is_it =
+                |kind: PluginKind, other: &str| kind == PluginKind::Scheduler && other == id;
+            let entry = config
+                .entries
+                .iter()
+                .find(|entry| is_it(entry.kind, &entry.id));
+            let listed = self
+                .listed
+                .iter()
+                .find(|listed| is_it(listed.kind, &listed.id));
+            recorder.start(
+                PluginKind::Scheduler,
+                (id, scheduler.type_id(), scheduler.version()),
+                listed.map_or("", |listed| &listed.sha256),
+                &entry.map_or_else(Value::default, |entry| entry.config.clone()),
+            );
+            scheduler.record(recorder.clone());
+        }
     }
 
     /// The scheduler with this id.
@@ -235,6 +260,10 @@ impl Plugins {
         data_dir: Option<&Path>,
     ) -> Result<ListedPlugin, Failure> {
         let path = locate(entry, folders)?;
+        let admitted = entry
+            .trust
+            .admits(&entry.place, &path, entry.sha256.as_deref());
+        admitted.map_err(Failure::Plugin)?;
         let at_path = |message: String| {
             let place = format!("{} ({})", entry.place, path.display());
             Failure::Plugin(Fault::new(place, message, ""))
