@@ -1,7 +1,7 @@
 //! The plugin author's kit: a new project, the checks of the contract, replays and measurements. Nothing here is used by a
 //! server that runs.
 
-mod api_sources;
+pub mod api_sources;
 pub mod bench;
 pub mod check;
 pub mod lock;
