@@ -30,7 +30,8 @@ pub struct Quality {
     pub mean_wait_s: f64,
     /// 95 of 100 jobs waited no longer.
     pub p95_wait_s: f64,
-    /// Jain's index of how much each user's jobs were slowed down on average: 1 when all are slowed alike.
+    /// How evenly the slots were dealt among the users who waited, while several did: Jain's index of the cores that
+    /// each of them had, averaged over that time. 1 is even.
     pub fairness: f64,
     /// Plans that were asked for.
     pub plans: u64,
@@ -62,12 +63,16 @@ struct World<'a> {
     runners: Vec<Runner>,
     /// When what ends where.
     ends: BinaryHeap<Reverse<(i64, u64, usize)>>,
-    waits: Vec<(u64, i64, i64)>,
+    waits: Vec<i64>,
     busy_core_ms: i64,
     last_end_ms: i64,
     plans: u64,
     rejected: u64,
     given: BTreeMap<u64, u64>,
+    /// The cores that each user has now.
+    cores_of: BTreeMap<u64, u64>,
+    /// How evenly they were dealt, times how long; and how long.
+    evenness: (f64, f64),
 }
 
 /// Plans in a row after which nothing happened although there was room: it has stopped.
@@ -98,6 +103,8 @@ impl<'a> World<'a> {
             plans: 0,
             rejected: 0,
             given: BTreeMap::new(),
+            cores_of: BTreeMap::new(),
+            evenness: (0.0, 0.0),
         }
     }
 
@@ -131,9 +138,25 @@ impl<'a> World<'a> {
                     self.ready.len()
                 ));
             }
+            self.note_evenness(next - self.now_ms);
             self.now_ms = next.max(self.now_ms);
         }
         Ok(self.quality(name, begin_ms))
+    }
+
+    /// How the slots are dealt among those who wait, for the time until something happens.
+    fn note_evenness(&mut self, for_ms: i64) {
+        let mut waiting: Vec<u64> = self.ready.keys().map(|id| self.jobs[id].user_id).collect();
+        waiting.sort_unstable();
+        waiting.dedup();
+        if waiting.len() > 1 && for_ms > 0 {
+            let cores = waiting
+                .iter()
+                .map(|user| self.cores_of.get(user).copied().unwrap_or(0) as f64);
+            let time = for_ms as f64;
+            self.evenness.0 += jain(&cores.collect::<Vec<_>>()) * time;
+            self.evenness.1 += time;
+        }
     }
 
     /// What comes and ends by now.
@@ -147,8 +170,12 @@ impl<'a> World<'a> {
             self.runners[runner].free += cores;
             self.runners[runner].running -= 1;
             self.last_end_ms = self.last_end_ms.max(at);
-            if let Some(given) = self.given.get_mut(&self.jobs[&id].user_id) {
+            let user = self.jobs[&id].user_id;
+            if let Some(given) = self.given.get_mut(&user) {
                 *given -= 1;
+            }
+            if let Some(has) = self.cores_of.get_mut(&user) {
+                *has -= cores;
             }
             self.start(runner, at);
         }
@@ -179,6 +206,7 @@ impl<'a> World<'a> {
             let job = self.jobs[&id];
             self.waits
                 .push((job.user_id, now_ms - job.at_ms, job.runs_ms));
+            *self.cores_of.entry(job.user_id).or_default() += cores;
             self.busy_core_ms += job.runs_ms * i64::try_from(cores).unwrap_or(1);
             self.ends.push(Reverse((now_ms + job.runs_ms, id, runner)));
         }
@@ -271,25 +299,20 @@ impl<'a> World<'a> {
         let seconds = |ms: i64| ms as f64 / 1000.0;
         let makespan_ms = (self.last_end_ms - begin_ms).max(1);
         let slots: u64 = self.runners.iter().map(|runner| runner.slots).sum();
-        let mut waits: Vec<i64> = self.waits.iter().map(|(_, wait, _)| *wait).collect();
+        let mut waits = self.waits.clone();
         waits.sort_unstable();
         let count = waits.len().max(1);
         let p95 = waits.get((count - 1) * 95 / 100).copied().unwrap_or(0);
-        let mut users: BTreeMap<u64, (f64, f64)> = BTreeMap::new();
-        for (user, wait, runs) in &self.waits {
-            // Short jobs count as ten seconds: nobody minds a wait of a second.
-            let slowdown = seconds(wait + runs) / seconds(*runs).max(10.0);
-            let sum = users.entry(*user).or_default();
-            *sum = (sum.0 + slowdown.max(1.0), sum.1 + 1.0);
-        }
-        let means: Vec<f64> = users.values().map(|(sum, count)| sum / count).collect();
         Quality {
             workload: name.to_owned(),
             makespan_s: seconds(makespan_ms),
             utilisation: self.busy_core_ms as f64 / (slots as f64 * makespan_ms as f64),
             mean_wait_s: seconds(waits.iter().sum::<i64>()) / count as f64,
             p95_wait_s: seconds(p95),
-            fairness: jain(&means),
+            fairness: match self.evenness {
+                (even, time) if time > 0.0 => even / time,
+                _ => 1.0,
+            },
             plans: self.plans,
             rejected: self.rejected,
         }
@@ -316,6 +339,31 @@ mod tests {
         assert!((jain(&[2.0, 2.0, 2.0]) - 1.0).abs() < 1e-9);
         assert!((jain(&[1.0, 0.0, 0.0, 0.0]) - 0.25).abs() < 1e-9);
         assert!((jain(&[]) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn dealing_all_slots_to_one_of_two_who_wait_is_half_fair() {
+        let job = |id, user_id| Arrival {
+            id,
+            user_id,
+            at_ms: 0,
+            cores: 1,
+            runs_ms: 1000,
+        };
+        let workload = Workload {
+            name: "two".to_owned(),
+            arrivals: vec![job(1, 1), job(2, 1), job(3, 1), job(4, 2)],
+            runners: vec![("local".to_owned(), 2)],
+        };
+        let mut world = World::new(&workload);
+        world.happen();
+        for id in [1, 2] {
+            world.ready.remove(&id);
+            world.runners[0].queue.push_back(id);
+        }
+        world.start(0, 0);
+        world.note_evenness(500);
+        assert!((world.quality("two", 0).fairness - 0.5).abs() < 1e-9);
     }
 
     /// Without a plugin: jobs are put on the runner as they come, and the figures are known by heart.
