@@ -428,7 +428,7 @@ fn what_does_not_fit_is_refused_in_five_lines_that_name_file_found_needed_and_re
         let path = folder.path().join(format!("lib{at}.so"));
         std::fs::write(&path, bytes).unwrap();
         let text = format!(
-            "[[scheduler]]\ntype = \"museum-scheduler\"\npath = {:?}\n[plugins]\ndefault_scheduler = \"museum-scheduler\"\n",
+            "[[scheduler]]\ntype = \"museum-scheduler\"\npath = {:?}\nisolation = \"inproc\"\n[plugins]\ndefault_scheduler = \"museum-scheduler\"\n",
             path.display().to_string()
         );
         let config = PluginsConfig::parse(&text, "plugins.toml", Path::new("/")).unwrap();

@@ -40,6 +40,11 @@ pub enum ModuleOutcome {
         why: String,
         wait: Wait,
     },
+    /// Nobody could be asked: the step is as it was, and is looked at again.
+    Absent {
+        why: String,
+        again_at_ms: i64,
+    },
     Fail {
         reason: String,
         text: String,

@@ -189,7 +189,12 @@ impl Replay<'_> {
                     places
                 }
             }
-            (Response::Error { code, .. }, _) if code == "timed_out" => Vec::new(),
+            // How a call ended that the plugin did not end itself says nothing about its answer.
+            (Response::Error { code, .. }, _)
+                if ["timed_out", "lost", "unavailable"].contains(&code.as_str()) =>
+            {
+                Vec::new()
+            }
             (Response::Error { code, .. }, Response::Error { code: now, .. }) if code == now => {
                 Vec::new()
             }

@@ -204,8 +204,7 @@ impl<'a> World<'a> {
             here.free -= cores;
             here.running += 1;
             let job = self.jobs[&id];
-            self.waits
-                .push((job.user_id, now_ms - job.at_ms, job.runs_ms));
+            self.waits.push(now_ms - job.at_ms);
             *self.cores_of.entry(job.user_id).or_default() += cores;
             self.busy_core_ms += job.runs_ms * i64::try_from(cores).unwrap_or(1);
             self.ends.push(Reverse((now_ms + job.runs_ms, id, runner)));

@@ -50,6 +50,9 @@ pub(super) const TESTS: [Test; 6] = [
 fn preamble(context: &Context) -> Verdict {
     let preamble = &context.subject.preamble;
     let mut faults = Vec::new();
+    if !preamble.unwind {
+        faults.push("it was built with panic = \"abort\": every panic ends its process; build it with \"unwind\"".to_owned());
+    }
     if preamble.kinds().count() != 1 {
         faults.push("it says that it is of several kinds, or of none".to_owned());
     }

@@ -147,10 +147,13 @@ impl Dispatcher {
             }
             look = false;
             let now = self.services.clock.now_ms();
-            let pause = match self.wake_at_ms {
+            let mut pause = match self.wake_at_ms {
                 Some(at) => poll.min(Duration::from_millis((at - now).max(1) as u64)),
                 None => poll,
             };
+            if let Some(doubt) = self.runners.doubt_ends_in() {
+                pause = pause.min(doubt.max(Duration::from_millis(20)));
+            }
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
@@ -179,6 +182,7 @@ impl Dispatcher {
             news.extend(self.runners.poll());
         }
         self.take_reports(news).await?;
+        self.ask_the_uncertain().await?;
         for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
@@ -258,6 +262,7 @@ impl Dispatcher {
                 if !over.contains(&report.job_id)
                     && let Some(held) = self.runners.get_mut(id)
                 {
+                    held.seen_running = true;
                     held.external_id = Some(report.external_id.to_string());
                     held.since_ms = held.since_ms.max(report.started_ms);
                     started.push(Started {
