@@ -95,6 +95,31 @@ fn only_the_plugin_host_opens_libraries() {
 }
 
 #[test]
+fn the_kit_of_authors_is_no_part_of_a_server() {
+    for folder in [
+        "http",
+        "scheduling",
+        "server",
+        "store",
+        "plugins",
+        "invoker",
+        "model",
+    ] {
+        assert_free_of(folder, &["crate::kit"]);
+    }
+    assert_free_of(
+        "kit",
+        &[
+            "crate::http",
+            "crate::scheduling",
+            "crate::store",
+            "crate::server",
+            "libloading",
+        ],
+    );
+}
+
+#[test]
 fn the_store_does_not_know_who_uses_it() {
     assert_free_of(
         "store",
