@@ -168,17 +168,19 @@ mod catalogue_tests {
     use super::*;
 
     #[test]
-    fn ids_are_unique_and_begin_with_a_group() {
-        let mut ids: Vec<&str> = tests().iter().map(|test| test.id).collect();
-        let count = ids.len();
-        ids.sort_unstable();
-        ids.dedup();
-        assert_eq!(ids.len(), count, "{ids:?}");
-        for id in ids {
-            assert!(
-                GROUPS.iter().any(|(letter, _)| id.starts_with(*letter)),
-                "{id}"
-            );
+    fn ids_are_unique_in_a_kind_and_begin_with_a_group() {
+        for kind in PluginKind::ALL {
+            let mut ids: Vec<&str> = tests_for(kind, &[]).iter().map(|test| test.id).collect();
+            let count = ids.len();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), count, "{ids:?}");
+            for id in ids {
+                assert!(
+                    GROUPS.iter().any(|(letter, _)| id.starts_with(*letter)),
+                    "{id}"
+                );
+            }
         }
     }
 
