@@ -161,7 +161,7 @@ fn a_new_plugin_of_every_kind_builds_and_keeps_the_contract_untouched_and_a_sche
 fn the_check_finds_what_a_faulty_plugin_does() {
     let cases: [(&str, &str, &[&str]); 7] = [
         ("plan", "B.rules", &["plan panics"]),
-        ("overcommit", "B.rules", &["accepts no more"]),
+        ("overcommit", "B.rules", &["decided twice"]),
         ("lie", "B.empty", &["4711 was not offered"]),
         ("startup", "B.lifecycle", &["startup panics"]),
         ("shutdown", "B.lifecycle", &["shutdown panics"]),
@@ -181,10 +181,34 @@ fn the_check_finds_what_a_faulty_plugin_does() {
             );
         }
     }
-    // Nothing that it is made to do wrong: only that it never does anything.
-    let (_, report) = outcomes(&library, &["--only", "B.j", "--only", "B.rules"]);
-    assert_eq!(ids(&report, "failed"), ["B.jobs"], "{report:#}");
-    assert_eq!(ids(&report, "passed"), ["B.rules"], "{report:#}");
+    // Nothing is found where nothing is wrong.
+    let idle = json!({ "fault": "none" }).to_string();
+    let (_, report) = outcomes(
+        &library,
+        &["--only", "B.j", "--only", "B.rules", "--options", &idle],
+    );
+    assert_eq!(ids(&report, "passed"), ["B.rules", "B.jobs"], "{report:#}");
+    // What ends a process ends that of the test, and no more.
+    for (fault, word) in [
+        ("segfault", "signal 11"),
+        ("abort", "signal 6"),
+        ("exit", "exit code 7"),
+    ] {
+        let options = json!({ "fault": fault, "at": "plan" }).to_string();
+        let only = [
+            "--only",
+            "B.empty",
+            "--only",
+            "L.load",
+            "--options",
+            &options,
+        ];
+        let (code, report) = outcomes(&library, &only);
+        assert_eq!(code, Some(3), "{fault}: {report:#}");
+        assert_eq!(ids(&report, "crashed"), ["B.empty"], "{report:#}");
+        assert_eq!(ids(&report, "passed"), ["L.load"], "{report:#}");
+        assert!(report.to_string().contains(word), "{report:#}");
+    }
     for (library, failing) in [("faulty_module", "B.execute"), ("faulty_runner", "B.job")] {
         let (code, report) = outcomes(
             &build::library(library),
