@@ -470,7 +470,7 @@ fn no_bad_file_is_ever_opened() {
     assert!(
         error
             .to_string()
-            .contains("built for plugin-api 2.0, this server has 1.1"),
+            .contains("built for plugin-api 2.1, this server has 1.1"),
         "{error}"
     );
     // One that aborts where it panics is a plugin, for a process of its own.

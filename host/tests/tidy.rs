@@ -120,6 +120,12 @@ fn the_kit_of_authors_is_no_part_of_a_server() {
 }
 
 #[test]
+fn only_fetching_makes_requests() {
+    assert_only_in("ureq::", &["fetch/"]);
+    assert_free_of("fetch", &["crate::", "tokio", "sqlx", "axum"]);
+}
+
+#[test]
 fn the_store_does_not_know_who_uses_it() {
     assert_free_of(
         "store",

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 
 use crate::build;
 use crate::server::clean;
@@ -70,6 +70,34 @@ impl Database {
             url: url_of(&name),
             name: Some(name),
         }
+    }
+
+    /// A second one of the same kind without tables, for the server with this data directory.
+    pub fn empty_for_server(data_dir: &Path) -> Database {
+        match is_postgres() {
+            true => Database::empty_postgres(),
+            false => Database::sqlite(&data_dir.join("barycenter.sqlite")),
+        }
+    }
+
+    /// Runs statements in it, as somebody else would while no server uses it.
+    pub fn execute(&self, statements: &str) {
+        let statements = AssertSqlSafe(statements.to_owned());
+        let done = on_runtime(async {
+            match self.name {
+                Some(_) => {
+                    let mut connection = PgConnection::connect(&self.url).await?;
+                    connection.execute(statements).await?;
+                    connection.close().await
+                }
+                None => {
+                    let mut connection = SqliteConnection::connect(&self.url).await?;
+                    connection.execute(statements).await?;
+                    connection.close().await
+                }
+            }
+        });
+        done.expect("the statements are accepted");
     }
 
     /// Ends every connection to it and refuses new ones, as if it were away.

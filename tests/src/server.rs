@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,20 @@ impl TestServer {
     /// Its database.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Another database, for the next start. The old one goes, if it is none in the data directory.
+    pub fn set_database(&mut self, database: Database) {
+        self.database = database;
+    }
+
+    /// `barycenter db …` on this server's database and data.
+    pub fn db(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(build::binary());
+        command.arg("db").args(arguments);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["--database-url", &self.database.url]);
+        clean(&mut command).output().expect("the program runs")
     }
 
     /// The ordinary user.

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
+use super::exports::Workshop;
 use super::seams::Seams;
 use crate::clock::Clock;
 use crate::fetch::{Fetcher, Rules};
@@ -32,6 +33,7 @@ pub struct Inner {
     pub keys: KeyCache,
     /// Fetches by URL what the operator allows.
     pub fetcher: Fetcher,
+    pub workshop: Workshop,
     seams: OnceLock<Seams>,
 }
 
@@ -95,6 +97,7 @@ impl App {
                 settings,
                 keys: KeyCache::default(),
                 fetcher,
+                workshop: Workshop::default(),
                 seams: OnceLock::new(),
             }),
         })

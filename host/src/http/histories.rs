@@ -1,5 +1,6 @@
 //! Histories: lists, one, making, changing, deleting.
 
+mod import;
 mod sharing;
 
 use axum::Json;
@@ -155,7 +156,7 @@ struct NewHistory {
     history_id: Option<String>,
     /// With the deleted datasets.
     all_datasets: Option<bool>,
-    /// An archive to import.
+    /// The URL of an archive; such are refused. An archive is sent as the file `archive_file` of a form.
     archive_source: Option<Value>,
 }
 
@@ -170,9 +171,15 @@ async fn create(
     let user_id = caller.user_id()?;
     let new: NewHistory = serde_json::from_value(Value::Object(payload.fields))
         .map_err(|e| super::error::from_serde(&e))?;
-    if new.archive_source.is_some() {
-        return Err(ApiError::not_implemented(
-            "Importing history archives is not supported.",
+    if let Some(archive) = payload.files.get("archive_file") {
+        return import::import(&app, user_id, archive).await.map(Json);
+    }
+    if new
+        .archive_source
+        .is_some_and(|source| !source.is_null() && source != "")
+    {
+        return Err(ApiError::disabled(
+            "This server does not fetch archives by URL; send the archive as archive_file.",
         ));
     }
     let mut reader = app.store.reader();
@@ -338,6 +345,8 @@ async fn update(
         // What is published can be reached by its address.
         history.importable = true;
         if history.slug.is_none() {
+            // One at a time for each user.
+            tx.lock("galaxy_user", &[history.user_id]).await?;
             history.slug = Some(free_slug(&mut tx, &history).await?);
         }
     }

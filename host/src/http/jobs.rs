@@ -65,7 +65,12 @@ pub fn summary(app: &App, job: &Job, is_admin: bool) -> Value {
 }
 
 /// The job behind an encoded id, if the caller owns it. 403 403002 for others', 404 if there is none.
-async fn find(app: &App, q: &mut impl Query, caller: &Caller, id: &str) -> Result<Job, ApiError> {
+pub async fn find(
+    app: &App,
+    q: &mut impl Query,
+    caller: &Caller,
+    id: &str,
+) -> Result<Job, ApiError> {
     let id = app.decode(id)?;
     let owner = if caller.is_admin {
         None

@@ -15,6 +15,7 @@ mod contents;
 pub mod datasets;
 pub mod display;
 pub mod error;
+mod exports;
 pub mod extract;
 pub mod health;
 pub mod histories;
@@ -96,6 +97,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(keys::routes())
         .merge(histories::routes())
         .merge(contents::routes())
+        .merge(exports::routes())
         .merge(datasets::routes())
         .merge(roles::routes())
         .merge(display::routes())

@@ -63,6 +63,7 @@ impl Default for WorkflowSettings {
                 module("parameter_input", "Input parameter", false),
                 module("tool", "Tool", false),
                 module("subworkflow", "Subworkflow", false),
+                module("pick_value", "Pick value", false),
                 module("pause", "Pause for dataset review", true),
             ],
         }
@@ -96,7 +97,12 @@ pub trait Handlers: Send + Sync {
 /// What persons may do to a step while its invocation runs (Galaxy: do_invocation_step_action).
 pub trait StepActions: Send + Sync {
     /// The value to store for an action, or one sentence why the step takes none such. May block.
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String>;
+    fn check(
+        &self,
+        invocation_step_id: i64,
+        step: &StepDescription,
+        action: &Value,
+    ) -> Result<Value, String>;
 }
 
 /// Orders to jobs. Each stores what it does and signals.
@@ -142,7 +148,8 @@ struct Nothing;
 
 impl StepTypes for Nothing {
     fn is_known(&self, step_type: &str) -> bool {
-        matches!(step_type, "tool" | "subworkflow") || INPUT_STEP_TYPES.contains(&step_type)
+        matches!(step_type, "tool" | "subworkflow" | "pick_value")
+            || INPUT_STEP_TYPES.contains(&step_type)
     }
 }
 
@@ -162,7 +169,7 @@ impl Handlers for Nothing {
 }
 
 impl StepActions for Nothing {
-    fn check(&self, step: &StepDescription, _: &Value) -> Result<Value, String> {
+    fn check(&self, _: i64, step: &StepDescription, _: &Value) -> Result<Value, String> {
         Err(format!(
             "A step of type {} takes no actions.",
             step.step_type

@@ -8,13 +8,15 @@ use serde_json::Value;
 
 use super::known::StepValue;
 use super::modules::{ModuleOutcome, Modules, module_cancel, module_fail};
+use super::operations::Files;
+use super::pick_value;
 use super::progress::{Progress, effective_replacements, input_value};
 use super::record::{note_input, record_outputs};
 use super::resolve::{self, Outputs, Use};
 use super::stop::{Stop, Wait};
 use super::subworkflow;
 use super::tool_run::{self, ToolRun};
-use super::writes::{NewIds, StepRow, Writes};
+use super::writes::{Held, Hold, NewIds, RuntimeState, StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, StepState};
 use crate::model::workflow::{PostJobAction, StepDescription};
@@ -75,6 +77,7 @@ pub struct Iteration<'a> {
     pub tools: &'a dyn Tools,
     pub modules: &'a dyn Modules,
     pub ids: &'a dyn NewIds,
+    pub files: &'a dyn Files,
 }
 
 /// What executing a step came to.
@@ -315,7 +318,10 @@ impl Iteration<'_> {
                     .outputs
                     .map(|outputs| Done::Inner { outputs, delayed })
             }
-            _ => self.module_step(progress, step, step_id),
+            "pick_value" => {
+                pick_value::execute(progress, step, step_id, self.ids, writes).map(Done::Outputs)
+            }
+            _ => self.module_step(progress, step, step_id, writes),
         }
     }
 
@@ -420,6 +426,7 @@ impl Iteration<'_> {
             force_skip: progress.force_skip,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
+            files: self.files,
         };
         tool_run::run(&run, &mut progress.known, self.ids, writes)
     }
@@ -429,12 +436,32 @@ impl Iteration<'_> {
         progress: &Progress,
         step: &StepDescription,
         step_id: i64,
+        writes: &mut Writes,
     ) -> Result<Done, Stop> {
         let call = progress.module_call(step, None);
         match self.modules.execute(&call) {
             Ok(ModuleOutcome::Scheduled(outputs)) => Ok(Done::Outputs(outputs)),
             Ok(ModuleOutcome::OutputsDelayed { wait }) => Ok(Done::OutputsDelayed(wait)),
-            Ok(ModuleOutcome::Delayed { why, wait }) => {
+            Ok(ModuleOutcome::Delayed { why, wait, state }) => {
+                if let Some(value) = state {
+                    writes.runtime_states.push(RuntimeState {
+                        invocation_id: progress.invocation_id,
+                        workflow_step_id: step_id,
+                        value,
+                    });
+                }
+                // Inner invocations are not shown by themselves.
+                if progress.supplied_by_request && !why.is_empty() {
+                    writes.holds.push(Hold {
+                        what: Held::Step(step.order_index),
+                        code: "module".to_owned(),
+                        text: why.clone(),
+                        wake_time: match wait {
+                            Wait::Until(at) => Some(at),
+                            _ => None,
+                        },
+                    });
+                }
                 let mut waits = vec![wait];
                 if wait == Wait::Step {
                     waits.extend(progress.upstream_waits(step));

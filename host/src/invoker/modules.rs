@@ -39,6 +39,8 @@ pub enum ModuleOutcome {
     Delayed {
         why: String,
         wait: Wait,
+        /// What the module wants to find again at its next look.
+        state: Option<Value>,
     },
     /// Nobody could be asked: the step is as it was, and is looked at again.
     Absent {
@@ -65,7 +67,12 @@ pub trait Modules {
 pub fn is_host_type(step_type: &str) -> bool {
     matches!(
         step_type,
-        "data_input" | "data_collection_input" | "parameter_input" | "tool" | "subworkflow"
+        "data_input"
+            | "data_collection_input"
+            | "parameter_input"
+            | "tool"
+            | "subworkflow"
+            | "pick_value"
     )
 }
 

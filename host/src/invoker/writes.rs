@@ -37,6 +37,10 @@ pub struct NewHda {
     pub info: Option<String>,
     /// What the file holds, for datasets that no job writes.
     pub content: Option<String>,
+    /// Another name for the data of this one, which may be as new: `dataset_id` is its dataset.
+    pub copied_from: Option<i64>,
+    /// The extension is this one's own, not that of what it was copied from.
+    pub own_extension: bool,
 }
 
 /// A collection to create, or one that gets more elements.
@@ -177,8 +181,18 @@ pub struct Writes {
     pub messages: Vec<(i64, InvocationMessage)>,
     pub children: Vec<ChildMove>,
     pub waits: Vec<Wait>,
-    /// What the scheduler holds.
+    /// What is held or waits, for people.
     pub holds: Vec<Hold>,
+    /// What modules want to find again at their next look.
+    pub runtime_states: Vec<RuntimeState>,
+}
+
+/// The runtime state of a step that is not scheduled yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeState {
+    pub invocation_id: i64,
+    pub workflow_step_id: i64,
+    pub value: serde_json::Value,
 }
 
 /// What of an invocation a scheduler holds.

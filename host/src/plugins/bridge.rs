@@ -10,7 +10,7 @@ use super::supervision::Supervision;
 use super::transport::Caller;
 use barycenter_plugin_api::{
     CancelResult, Diagnostic, ExplainRequest, Explanation, JobRef, JobReport, JobSpec,
-    ModuleDescription, Plan, PlanRequest, RecoverRequest, RecoverResult, RunnerCapacity,
+    ModuleDescription, Plan, PlanRequest, RecoverRequest, RecoverResult, RunnerCapacity, Severity,
     StepContext, StepOutcome, SubmitResult, Text,
 };
 use serde::Serialize;
@@ -195,9 +195,14 @@ impl SchedulerInstance {
 #[derive(Clone)]
 pub struct ModuleInstance(Arc<ModuleInner>);
 
+/// Faults of one step's state that are told.
+const PROBLEMS_MAX: usize = 5;
+
 struct ModuleInner {
     caller: Caller,
     description: ModuleDescription,
+    /// Made of the description's schema.
+    state_validator: Option<jsonschema::Validator>,
 }
 
 impl ModuleInstance {
@@ -209,15 +214,53 @@ impl ModuleInstance {
             let fault = format!("it describes the type `{}`", description.type_id);
             return Err(caller.invalid("describe", vec![fault]));
         }
+        let schema = description.state_schema.trim();
+        let validator = match schema {
+            "" => Ok(None),
+            schema => serde_json::from_str(schema)
+                .map_err(|error| error.to_string())
+                .and_then(|schema| {
+                    jsonschema::validator_for(&schema).map_err(|error| error.to_string())
+                })
+                .map(Some),
+        };
+        let state_validator = validator.map_err(|error| {
+            let fault = format!("its schema of a step's state is broken: {error}");
+            caller.invalid("describe", vec![fault])
+        })?;
         Ok(Self(Arc::new(ModuleInner {
             caller,
             description,
+            state_validator,
         })))
     }
 
     /// What the step type is called and which terminals it has.
     pub fn description(&self) -> &ModuleDescription {
         &self.0.description
+    }
+
+    /// Everything that is wrong with a step's state: by the schema of the description, then by the module itself.
+    pub fn problems(&self, state: &serde_json::Value) -> Result<Vec<String>, PluginCallError> {
+        let mut problems = Vec::new();
+        if let Some(validator) = &self.0.state_validator {
+            for error in validator.iter_errors(state).take(PROBLEMS_MAX) {
+                let at = error.instance_path().as_str().trim_start_matches('/');
+                problems.push(match at {
+                    "" => error.to_string(),
+                    at => format!("{}: {error}", at.replace('/', ".")),
+                });
+            }
+        }
+        // What does not even fit the schema the module need not understand.
+        if problems.is_empty() {
+            let found = self.validate_state(&state.to_string())?;
+            let bad = found
+                .into_iter()
+                .filter(|one| one.severity != Severity::WARNING);
+            problems.extend(bad.take(PROBLEMS_MAX).map(|one| one.text.into_string()));
+        }
+        Ok(problems)
     }
 
     /// Checks a step's state at import.

@@ -8,13 +8,14 @@ use barycenter_plugin_api::JobReport;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::dispatch::{Dispatcher, Queue};
+use super::dispatch::{Dispatcher, Inbox, Queue};
 use super::membership::Membership;
 use super::monitor::Monitor;
+use super::questions::{self, Question};
 use super::signals::Signals;
 use super::states;
 use crate::clock::Clock;
-use crate::plugins::Plugins;
+use crate::plugins::{PluginCallError, Plugins};
 use crate::store::files::DataDir;
 use crate::store::scheduling::holds;
 use crate::store::workflows::RevisionCache;
@@ -47,6 +48,8 @@ pub struct EngineSettings {
     /// What is kept of a job's stdout and stderr, each, in bytes.
     pub job_log_limit_bytes: u64,
     pub shell: String,
+    /// The command that sends mail, as `sendmail -t`; without one, mail is only logged.
+    pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
 }
@@ -59,13 +62,17 @@ impl Default for EngineSettings {
             job_time_limit_seconds: None,
             job_log_limit_bytes: 64 << 20,
             shell: "/bin/sh".into(),
+            sendmail: None,
             poll_seconds: 10,
         }
     }
 }
 
-/// What the runners tell, wherever the loop for jobs is that listens.
-type Reports = Arc<Mutex<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>>;
+/// What the loop for jobs reads, whichever incarnation of it.
+struct Mail {
+    queue: Queue,
+    inbox: Arc<Mutex<Inbox>>,
+}
 
 /// The running loops.
 pub struct Engine {
@@ -83,9 +90,23 @@ impl Engine {
     pub async fn start(
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        questions: mpsc::Receiver<Question>,
     ) -> Result<Engine, StoreError> {
-        for scheduler in services.plugins.schedulers() {
-            if let Err(error) = scheduler.startup() {
+        let (queue, inbox) = Inbox::new(reports);
+        let mail = Mail {
+            // What nobody reads would only pile up.
+            queue: match services.membership.me().roles.runner {
+                true => queue,
+                false => Queue::nowhere(),
+            },
+            inbox: Arc::new(Mutex::new(inbox)),
+        };
+        let queue = mail.queue.clone();
+        // Before the schedulers start, as they may ask at once; until the last of them is gone.
+        tokio::spawn(questions::serve(services.clone(), queue, questions));
+        for scheduler in services.plugins.schedulers().to_vec() {
+            let instance = scheduler.clone();
+            if let Err(error) = blocking(move || instance.startup()).await {
                 tracing::error!(
                     plugin = scheduler.id(),
                     "a scheduler did not start: {error}"
@@ -93,11 +114,10 @@ impl Engine {
             }
         }
         states::restore(&services).await?;
-        let reports = Arc::new(Mutex::new(reports));
         let running = Arc::new(AtomicBool::new(true));
-        let loops = Loops::start(&services, &reports, &running).await?;
+        let loops = Loops::start(&services, &mail, &running).await?;
         let (stop, stopped) = watch::channel(false);
-        let supervisor = supervise(services.clone(), loops, reports, running.clone(), stopped);
+        let supervisor = supervise(services.clone(), loops, mail, running.clone(), stopped);
         Ok(Engine {
             services,
             stop,
@@ -143,12 +163,22 @@ impl Engine {
     }
 }
 
+/// Calls a plugin where it may block, and ask the server something meanwhile.
+async fn blocking(
+    call: impl FnOnce() -> Result<(), PluginCallError> + Send + 'static,
+) -> Result<(), String> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Keeps the lease while the loops run. When another process has taken this one's work, everything in memory is
 /// worth nothing any more: the loops end, the process enters anew, and the loops begin as after a start.
 async fn supervise(
     services: Arc<Services>,
     mut loops: Loops,
-    reports: Reports,
+    mail: Mail,
     running: Arc<AtomicBool>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -171,7 +201,7 @@ async fn supervise(
                     .enter_again()
                     .await
                     .map_err(|error| crate::errors::chain(&error))?;
-                Loops::start(&services, &reports, &running)
+                Loops::start(&services, &mail, &running)
                     .await
                     .map_err(|error| crate::errors::chain(&error))
             };
@@ -207,26 +237,28 @@ struct Loops {
 impl Loops {
     async fn start(
         services: &Arc<Services>,
-        reports: &Reports,
+        mail: &Mail,
         running: &Arc<AtomicBool>,
     ) -> Result<Loops, StoreError> {
         let (stop, stopped) = watch::channel(false);
         let roles = services.membership.me().roles;
         holds::forget_jobs(&services.store, services.membership.name()).await?;
         let mut tasks = Vec::new();
-        let mut queue = Queue::nowhere();
         if roles.runner {
-            let reports = reports.clone().lock_owned().await;
-            let mut dispatcher = Dispatcher::new(services.clone(), reports);
+            let inbox = mail.inbox.clone().lock_owned().await;
+            let mut dispatcher = Dispatcher::new(services.clone(), mail.queue.clone(), inbox);
             dispatcher.recover().await?;
-            queue = dispatcher.queue();
             let body = dispatcher.run(stopped.clone());
             tasks.push(watched("jobs", running.clone(), body));
         }
         if roles.handler {
-            let monitor = Monitor::new(services.clone(), queue);
+            let monitor = Monitor::new(services.clone(), mail.queue.clone());
             let body = monitor.run(stopped.clone());
             tasks.push(watched("invocations", running.clone(), body));
+        }
+        if roles.handler {
+            let body = super::mail::run(services.clone(), stopped.clone());
+            tasks.push(watched("mail", running.clone(), body));
         }
         tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
         services.signals.unclaimed();

@@ -26,7 +26,16 @@ const ASK_AGAIN_MS: i64 = 1_000;
 
 impl Modules for PluginModules {
     fn execute(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
-        self.ask(call, ModuleInstance::execute)
+        self.ask(call, |module, context| {
+            if call.runtime_state.is_null() {
+                return module.execute(context);
+            }
+            let recovered = module.recover_runtime_state(&context.runtime_state_json)?;
+            module.execute(&StepContext {
+                runtime_state_json: recovered.into(),
+                ..context.clone()
+            })
+        })
     }
 
     fn recover_mapping(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
@@ -129,6 +138,7 @@ fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, 
         StepStatus::DELAYED => ModuleOutcome::Delayed {
             why: text,
             wait: wait(&answer, call),
+            state: runtime_state(&answer)?,
         },
         // A status of a later version: a failure, as the contract says.
         _ => {
@@ -138,6 +148,18 @@ fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, 
             ));
         }
     })
+}
+
+/// What the module wants to find again, if it changed.
+fn runtime_state(answer: &StepOutcome) -> Result<Option<Value>, String> {
+    let state = answer
+        .attrs
+        .iter()
+        .find(|a| a.name == StepOutcome::RUNTIME_STATE);
+    state
+        .map(|state| serde_json::from_str(&state.value))
+        .transpose()
+        .map_err(|_| "A workflow module wants a state to be kept that is not JSON.".to_owned())
 }
 
 /// What a delay waits for: an instant the plugin named, the step's own delayed input, or a person.

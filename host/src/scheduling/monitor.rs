@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::dispatch::Queue;
 use super::engine::Services;
 use super::iteration::{self, Loaded};
+use super::trouble::Trouble;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
@@ -54,15 +55,17 @@ impl Monitor {
     /// Runs until `stop` turns true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
+        let mut trouble = Trouble::new("invocations cannot be looked at");
         while !*stop.borrow() {
             let idle = match self.round().await {
-                Ok(idle) => idle,
+                Ok(idle) => {
+                    trouble.is_over();
+                    idle
+                }
                 Err(error) => {
-                    tracing::error!(
-                        "invocations could not be looked at: {}",
-                        crate::errors::chain(&error)
-                    );
-                    Idle::For(RETRY)
+                    // Signals come in meanwhile, and none of them helps.
+                    tokio::time::sleep(trouble.note(&error)).await;
+                    continue;
                 }
             };
             let pause = match idle {
@@ -221,7 +224,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
-            invocations::complete(&services.store, &head, now).await?;
+            let is_complete = invocations::complete(&services.store, &head, now).await?;
+            if !is_complete && head.history_deleted && head.parent_invocation_id.is_none() {
+                invocations::cancel_with_history(&services.store, &head, now).await?;
+                services.signals.invocations_changed();
+            }
             return Ok(Look::Done);
         }
         InvocationState::Cancelling => {

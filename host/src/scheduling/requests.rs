@@ -4,19 +4,21 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use uuid::Uuid;
 
+use super::contents::{DataFiles, read_contents};
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
 use crate::invoker::known::{Known, StepValue};
-use crate::invoker::modules::{ModuleCall, is_host_type};
+use crate::invoker::modules::is_host_type;
+use crate::invoker::progress::Progress;
 use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::objects::{Owner, insert_objects};
-use crate::store::scheduling::{known, orders};
+use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
+use crate::store::scheduling::remap::{Remapped, remap};
+use crate::store::scheduling::{known, orders, progress};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -31,6 +33,8 @@ pub struct ToolRequest<'a> {
     pub state: &'a Value,
     /// Inputs that are mapped over collections: pipe path and hdca.
     pub mapped: &'a [(String, i64)],
+    /// The failed job that this one takes the place of.
+    pub in_place_of: Option<i64>,
 }
 
 /// Why a tool was not run.
@@ -65,7 +69,9 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
     }
     hdcas.extend(request.mapped.iter().map(|(_, id)| *id));
     known::load(&mut reader, &mut known, hdas, hdcas).await?;
+    tokio::task::block_in_place(|| read_contents(services, &mut known));
     let mut writes = Writes::default();
+    let files = DataFiles(&services.data);
     let run = ToolRun {
         tool: request.tool,
         dynamic_tool_id: request.dynamic_tool_id,
@@ -84,6 +90,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         force_skip: false,
         budget: None,
         resume: None,
+        files: &files,
     };
     let ids = services.store.ids.clone();
     ids.before_jobs().await;
@@ -101,8 +108,12 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         handler: services.membership.job_handler().to_owned(),
     };
     let now = services.clock.now_ms();
+    if let Some(failed) = request.in_place_of {
+        return in_place(services, &owner, failed, writes, now).await;
+    }
     let mut tx = services.store.begin().await?;
-    insert_objects(&mut tx, &owner, &writes, now).await?;
+    let place = reserve(&mut tx, &owner, &writes, now).await?;
+    insert_objects(&mut tx, &owner, &writes, place, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
     services.signals.jobs_changed();
     Ok(Made {
@@ -110,6 +121,43 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         outputs,
         is_mapped: implicit_collection_jobs_id.is_some(),
     })
+}
+
+/// Stores a job in the place of a failed one.
+async fn in_place(
+    services: &Services,
+    owner: &Owner,
+    failed: i64,
+    writes: Writes,
+    now: i64,
+) -> Result<Made, ToolRunError> {
+    if writes.jobs.len() != 1 || !writes.implicit_jobs.is_empty() {
+        let text = "A job can only be put in the place of a failed one if it is one job.";
+        return Err(ToolRunError::Refused(text.to_owned()));
+    }
+    let job = writes.jobs[0].id;
+    match remap(&services.store, owner, failed, writes, now).await? {
+        Remapped::NotFailed => Err(ToolRunError::Refused(
+            "Only a job that failed can be run again in its own place.".to_owned(),
+        )),
+        Remapped::Yes {
+            outputs,
+            collections,
+            ..
+        } => {
+            services.signals.jobs_changed();
+            services.signals.invocations_changed();
+            let datasets = outputs.into_iter().map(|(n, id)| (n, StepValue::Hda(id)));
+            let collections = collections
+                .into_iter()
+                .map(|(n, id)| (n, StepValue::Hdca(id)));
+            Ok(Made {
+                jobs: vec![job],
+                outputs: datasets.chain(collections).collect(),
+                is_mapped: false,
+            })
+        }
+    }
 }
 
 fn sentence(stop: Stop) -> String {
@@ -153,9 +201,11 @@ pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such.
+/// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such. Blocks; not
+/// to be called where the runtime's own work is done.
 pub fn check_action(
     services: &Services,
+    invocation_step_id: i64,
     step: &StepDescription,
     action: &Value,
 ) -> Result<Value, String> {
@@ -166,13 +216,17 @@ pub fn check_action(
         ));
     }
     let module = services.plugins.module(&step.step_type)?;
-    let call = ModuleCall {
-        invocation_uuid: Uuid::nil(),
-        step,
-        runtime_state: Value::Null,
-        action: None,
-        inputs: Vec::new(),
-    };
+    let loaded = tokio::runtime::Handle::current().block_on(load(services, invocation_step_id));
+    let progress = loaded.map_err(|error| {
+        tracing::error!(
+            "an invocation could not be read for an action: {}",
+            crate::errors::chain(&error)
+        );
+        "The server could not read the invocation just now.".to_owned()
+    })?;
+    let progress = progress.ok_or("The invocation is gone.")?;
+    let stored = progress.steps.get(&step.order_index);
+    let call = progress.module_call(step, stored.and_then(|record| record.action.clone()));
     let context = context(&call, services.clock.now_ms());
     let stored = module
         .do_invocation_step_action(&context, &action.to_string())
@@ -183,4 +237,17 @@ pub fn check_action(
             step.step_type
         )
     })
+}
+
+async fn load(
+    services: &Services,
+    invocation_step_id: i64,
+) -> Result<Option<Progress>, StoreError> {
+    let mut reader = services.store.reader();
+    let step = crate::store::invocations::step_by_id(&mut reader, invocation_step_id).await?;
+    let Some(step) = step else { return Ok(None) };
+    match progress::head(&mut reader, step.workflow_invocation_id).await? {
+        Some(head) => progress::load(&mut reader, &services.revisions, &head).await,
+        None => Ok(None),
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::lock::{DirLock, DirSharing, LockError};
+use super::pairing::{PairingError, pair};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
@@ -16,7 +17,7 @@ use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
 use crate::plugins::record::Recorder;
 use crate::plugins::{Handlers, Plugins, Wiring};
 use crate::scheduling::fetching::Fetching;
-use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals};
+use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -66,6 +67,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
 }
 
 /// Revisions kept in memory, counted in steps.
@@ -84,6 +87,7 @@ impl Machine {
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
         let (data, lock) = open_data_dir(&config.data_dir, DirSharing::of(&config.database))?;
         let store = Store::open(&config.database).await?;
+        pair(&store, data.root()).await?;
         let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
         let membership = Arc::new(Membership::enter(store.clone(), sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
@@ -92,7 +96,8 @@ impl Machine {
             let signals = signals.clone();
             move |_: &str| signals.plugin_wakes()
         };
-        let wiring = Wiring::new(sender, wake);
+        let (ask, questions) = questions::channel();
+        let wiring = Wiring::new(sender, wake).with_query(ask);
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
@@ -127,7 +132,7 @@ impl Machine {
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
-        let engine = Engine::start(services.clone(), reports).await?;
+        let engine = Engine::start(services.clone(), reports, questions).await?;
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,

@@ -61,7 +61,8 @@ fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSe
 
 /// Step types that the server itself supplies.
 fn is_own(step_type: &str) -> bool {
-    matches!(step_type, "tool" | "subworkflow") || INPUT_STEP_TYPES.contains(&step_type)
+    matches!(step_type, "tool" | "subworkflow" | "pick_value")
+        || INPUT_STEP_TYPES.contains(&step_type)
 }
 
 struct Behind(Arc<Services>);
@@ -69,6 +70,19 @@ struct Behind(Arc<Services>);
 impl StepTypes for Behind {
     fn is_known(&self, step_type: &str) -> bool {
         is_own(step_type) || self.0.plugins.module(step_type).is_ok()
+    }
+
+    fn problems(&self, step: &StepDescription) -> Vec<String> {
+        if is_own(&step.step_type) {
+            return Vec::new();
+        }
+        // A type that nobody supplies is told of elsewhere.
+        let Ok(module) = self.0.plugins.module(&step.step_type) else {
+            return Vec::new();
+        };
+        module
+            .problems(&step.tool_inputs)
+            .unwrap_or_else(|error| vec![error.to_string()])
     }
 
     fn runtime_state(
@@ -102,8 +116,13 @@ impl Handlers for Behind {
 }
 
 impl StepActions for Behind {
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String> {
-        requests::check_action(&self.0, step, action)
+    fn check(
+        &self,
+        invocation_step_id: i64,
+        step: &StepDescription,
+        action: &Value,
+    ) -> Result<Value, String> {
+        requests::check_action(&self.0, invocation_step_id, step, action)
     }
 }
 
@@ -120,9 +139,9 @@ impl JobCommands for Behind {
 impl ToolRuns for Behind {
     fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
         Box::pin(async move {
-            if request.rerun_remap_job_id.is_some() {
-                return Err(ApiError::not_implemented(
-                    "A job cannot be put in the place of a failed one; run the tool without rerun_remap_job_id.",
+            if request.rerun_remap_job_id.is_some() && request.runs.len() != 1 {
+                return Err(ApiError::message(
+                    "A job can only be put in the place of a failed one if it is one job.",
                 ));
             }
             let mut answer = ToolRunAnswer::default();
@@ -134,6 +153,7 @@ impl ToolRuns for Behind {
                     dynamic_tool_id: request.dynamic_tool_id,
                     state: &inputs.state,
                     mapped: &inputs.mapped,
+                    in_place_of: request.rerun_remap_job_id,
                 };
                 let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;
                 add(&mut answer, made, &request);

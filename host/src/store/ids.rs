@@ -239,8 +239,13 @@ impl Ids {
         let counter = counters.into_iter().find(|counter| counter.table == table);
         let counter = counter.expect("a table of those above");
         match &self.shared.db {
-            // A block of its own.
-            Some(db) if count <= counter.block => Ok(fetch_blocks(db, &[counter]).await?[0]),
+            // From a new block, the rest of which is used from now on.
+            Some(db) if count <= counter.block / 2 => {
+                let first = fetch_blocks(db, &[counter]).await?[0];
+                counter.replace(first);
+                counter.stock().next += count;
+                Ok(first)
+            }
             Some(_) => Err(StoreError::Unknown {
                 what: "no block of ids that is as large as",
                 value: count.to_string(),

@@ -235,6 +235,16 @@ async fn items(
     rows.iter().map(item).collect()
 }
 
+/// The mapping that a job is part of.
+pub async fn implicit_collection_jobs_of(
+    q: &mut impl Query,
+    job_id: i64,
+) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT implicit_collection_jobs_id FROM implicit_collection_jobs_job_association WHERE job_id = $1";
+    let row = q.maybe(sql, args![job_id]).await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
 /// Names and JSON texts of a job's parameters, by name.
 pub async fn parameters(
     q: &mut impl Query,

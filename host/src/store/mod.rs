@@ -16,8 +16,10 @@ pub mod jobs;
 pub mod provenance;
 pub mod scheduling;
 pub mod sharing;
+pub mod short_term_storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upkeep;
 pub mod uploads;
 pub mod users;
 pub mod wes;
@@ -87,9 +89,9 @@ impl Store {
         self.db.tell(&format!("backlog {name}")).await
     }
 
-    /// Whether the database answers.
-    pub async fn is_reachable(&self) -> bool {
-        self.reader().maybe("SELECT 1", Vec::new()).await.is_ok()
+    /// Returns if the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.reader().maybe("SELECT 1", Vec::new()).await.map(drop)
     }
 
     /// See [`Db::begin`].

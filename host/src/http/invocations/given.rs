@@ -12,6 +12,7 @@ use crate::http::upload::given::Reader;
 use crate::http::upload::local::{self, Added, Local};
 use crate::http::upload::urls;
 use crate::invocation_request::{HistoryChoice, Payload};
+use crate::store::collections::{self, Hdca};
 use crate::store::histories::{self, History};
 use crate::store::{Durability, StoreError, datasets};
 
@@ -124,8 +125,20 @@ async fn mark_deleted(app: &App, made: Made) -> Result<(), StoreError> {
         Added::Hdca(_) => None,
     });
     let hdas: Vec<i64> = hdas.collect();
+    let hdcas = made.added.iter().filter_map(|added| match added {
+        Added::Hda(_) => None,
+        Added::Hdca(id) => Some(*id),
+    });
+    let hdcas: Vec<i64> = hdcas.collect();
     let now_ms = app.now_ms();
     let mut tx = app.store.begin().await?;
+    for hdca in collections::by_ids(&mut tx, &hdcas).await?.into_values() {
+        let deleted = Hdca {
+            deleted: true,
+            ..hdca
+        };
+        collections::save(&mut tx, &deleted, now_ms).await?;
+    }
     datasets::purge(&mut tx, &hdas, now_ms).await?;
     if let Some(history) = made.history {
         let deleted = History {

@@ -32,7 +32,7 @@ impl StepTypes for Pauses {
 }
 
 impl StepActions for Pauses {
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String> {
+    fn check(&self, _: i64, step: &StepDescription, action: &Value) -> Result<Value, String> {
         match step.step_type.as_str() {
             "pause" => Ok(json!(action == &json!(true))),
             other => Err(format!("A step of type {other} takes no actions.")),

@@ -175,7 +175,8 @@ async fn a_collection_can_be_uploaded_whole() {
         .post("/api/tools/fetch", body(json!([pair("a"), paste("b")])))
         .await
         .refused(400, 400_008);
-    let by_url = json!([{"name": "a", "src": "url", "url": "http://127.0.0.1/"}]);
+    let by_url = json!([{"name": "a", "elements": [
+        {"name": "forward", "src": "url", "url": "http://127.0.0.1/"}, paste("reverse")]}]);
     server
         .post("/api/tools/fetch", body(by_url))
         .await

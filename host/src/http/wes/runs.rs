@@ -193,14 +193,21 @@ fn system_logs(
     lines.extend(held.iter().map(|stored| {
         let since = instant(stored.since);
         let what = match stored.hold.what {
-            Held::Invocation => "the run".to_owned(),
-            Held::Step(order_index) => format!("step {}", order_index + 1),
-            Held::Jobs => "its jobs".to_owned(),
+            Held::Invocation => "The run".to_owned(),
+            Held::Step(order_index) => format!("Step {}", order_index + 1),
+            Held::Jobs => "The jobs".to_owned(),
         };
-        format!(
-            "The scheduler holds {what} since {since}: {}",
-            stored.hold.text
-        )
+        {
+            let (verb, text) = (
+                if stored.hold.what == Held::Jobs {
+                    "wait"
+                } else {
+                    "waits"
+                },
+                &stored.hold.text,
+            );
+            format!("{what} {verb} since {since}: {text}")
+        }
     }));
     lines
 }

@@ -2,9 +2,11 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod expression;
 mod job_holds;
 mod leftovers;
 mod outcome;
+pub mod passive;
 mod prepare;
 mod queue;
 mod recover;
@@ -32,6 +34,7 @@ use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
+use super::trouble::Trouble;
 use crate::store::StoreError;
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
@@ -47,12 +50,38 @@ const BROKEN: &str = "The server failed to handle this job.";
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
+/// What reaches the loop. It outlives the loop, which begins anew after a lost lease.
+pub struct Inbox {
+    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
+}
+
+impl Inbox {
+    /// What runners report, and what is put into the queue that is made with it.
+    pub fn new(reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>) -> (Queue, Inbox) {
+        let (queue, arriving) = Queue::new();
+        (queue, Inbox { reports, arriving })
+    }
+
+    /// Waits for something to come.
+    async fn next(
+        &mut self,
+        reports: &mut Vec<(String, Vec<JobReport>)>,
+        arrived: &mut Vec<Vec<ReadyJob>>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = self.reports.recv_many(reports, REPORTS) => {}
+            _ = self.arriving.recv_many(arrived, REPORTS) => {}
+        }
+    }
+}
+
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
+    inbox: OwnedMutexGuard<Inbox>,
     ready: ReadyQueue,
-    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
     runners: Runners,
     /// Jobs whose runner was told to stop them.
@@ -72,18 +101,18 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// The loop that reads `inbox`, which is `handle`'s.
     pub fn new(
         services: Arc<Services>,
-        reports: OwnedMutexGuard<mpsc::UnboundedReceiver<(String, Vec<JobReport>)>>,
+        handle: Queue,
+        inbox: OwnedMutexGuard<Inbox>,
     ) -> Dispatcher {
-        let (handle, arriving) = Queue::new();
         let runners = Runners::new(&services.plugins);
         let started_ms = services.clock.now_ms();
         Dispatcher {
             services,
-            reports,
+            inbox,
             ready: ReadyQueue::new(READY_KEPT),
-            arriving,
             handle,
             runners,
             stopping: HashSet::new(),
@@ -96,11 +125,6 @@ impl Dispatcher {
             wake_at_ms: None,
             is_locked: false,
         }
-    }
-
-    /// Where newly ready jobs are put.
-    pub fn queue(&self) -> Queue {
-        self.handle.clone()
     }
 
     /// Runs until `stop` turns true, on a thread of its own: nearly all it does is to wait for the disk, the database
@@ -133,18 +157,16 @@ impl Dispatcher {
         });
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
         let mut look = true;
+        let mut trouble = Trouble::new("jobs cannot be moved on");
         let mut reports = Vec::new();
         let mut arrived = Vec::new();
         while !*stop.borrow() {
             if let Err(error) = self.round(look, &mut reports, &mut arrived).await {
-                tracing::error!(
-                    "jobs could not be moved on: {}",
-                    crate::errors::chain(&error)
-                );
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(trouble.note(&error)).await;
                 look = true;
                 continue;
             }
+            trouble.is_over();
             look = false;
             let now = self.services.clock.now_ms();
             let mut pause = match self.wake_at_ms {
@@ -157,8 +179,7 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
-                _ = self.reports.recv_many(&mut reports, REPORTS) => {}
-                _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
+                () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => {
@@ -186,10 +207,7 @@ impl Dispatcher {
         for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
-        if !self.unplaced.is_empty() {
-            let back = std::mem::take(&mut self.unplaced);
-            jobs::put_back(&self.services.store, &back, self.services.clock.now_ms()).await?;
-        }
+        self.put_back().await?;
         if look {
             let mut reader = self.services.store.reader();
             self.is_locked = installation::jobs_are_locked(&mut reader).await?;
@@ -224,6 +242,16 @@ impl Dispatcher {
         let plugins = &self.services.plugins;
         jobs.retain(|job| !plugins.is_passive(job.scheduler.as_deref()));
         self.ready.push(jobs);
+    }
+
+    /// Puts jobs back that no runner has; until it is stored they are remembered.
+    async fn put_back(&mut self) -> Result<(), StoreError> {
+        if !self.unplaced.is_empty() {
+            let now = self.services.clock.now_ms();
+            jobs::put_back(&self.services.store, &self.unplaced, now).await?;
+            self.unplaced.clear();
+        }
+        Ok(())
     }
 
     /// Reads ready jobs from the database: those somebody else made, and those that found no room in memory.
@@ -318,22 +346,18 @@ impl Dispatcher {
     async fn store_ends(&mut self, ends: Vec<JobEnd>) -> Result<(), StoreError> {
         // A database that is full or locked for a while must not lose an end: try until it is stored.
         let now = self.services.clock.now_ms();
-        let mut pause = Duration::from_millis(100);
+        let mut trouble = Trouble::new("the ends of jobs cannot be stored yet");
         let settled = loop {
             match settle::settle(&self.services.store, ends.clone(), now).await {
                 Ok(settled) => break settled,
-                Err(error) => {
-                    tracing::error!(
-                        "the ends of {} jobs could not be stored yet: {}",
-                        ends.len(),
-                        crate::errors::chain(&error)
-                    );
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
+                Err(error) => tokio::time::sleep(trouble.note(&error)).await,
             }
         };
+        trouble.is_over();
         self.take_in(settled.ready);
+        if settled.mail {
+            self.services.signals.mail_written();
+        }
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
@@ -485,15 +509,16 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(
-            &services.store,
-            services.membership.name(),
-            &hand_overs,
-            now,
-        )
-        .await?
-        .into_iter()
-        .collect();
+        let me = services.membership.name();
+        let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
+        let taken: HashSet<i64> = match handed_over {
+            Ok(taken) => taken.into_iter().collect(),
+            Err(error) => {
+                // It may be stored all the same, if only the answer was lost: whatever it says is taken back.
+                self.unplaced.extend(ids);
+                return Err(error);
+            }
+        };
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {
@@ -510,12 +535,14 @@ impl Dispatcher {
             }
             back.append(&mut later);
         }
-        if !back.is_empty() {
-            jobs::put_back(&services.store, &back, now).await?;
-            self.wake(now + 1_000);
-        }
+        let has_back = !back.is_empty();
+        self.unplaced.append(&mut back);
         if !ends.is_empty() {
             self.store_ends(ends).await?;
+        }
+        self.put_back().await?;
+        if has_back {
+            self.wake(now + 1_000);
         }
         Ok(())
     }

@@ -37,6 +37,11 @@ impl Queue {
             .clone()
     }
 
+    /// A ready job as a scheduler sees it.
+    pub fn offer(job: &ReadyJob) -> barycenter_plugin_api::ReadyJob {
+        offer(job)
+    }
+
     pub(super) fn set_capacity(&self, now: Capacity) {
         *self.capacity.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }

@@ -15,6 +15,7 @@ use crate::plugins::PluginCallError;
 use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
+use crate::store::scheduling::leases::is_passive_runner;
 
 impl Dispatcher {
     /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
@@ -22,14 +23,14 @@ impl Dispatcher {
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
-        let active = jobs::active(
+        let mut active = jobs::active(
             &mut reader,
             services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
-        let mut active = active;
-        active.retain(|job| !self.runners.has(job.id));
+        // What passive schedulers have they keep, under their leases.
+        active.retain(|job| !self.runners.has(job.id) && !is_passive_runner(job.runner.as_deref()));
         if active.is_empty() {
             return Ok(());
         }

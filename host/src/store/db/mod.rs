@@ -5,6 +5,7 @@ mod error;
 mod postgres;
 mod row;
 mod schema;
+mod session;
 mod sqlite;
 mod url;
 mod value;
@@ -19,7 +20,8 @@ use tokio::sync::mpsc;
 pub use error::StoreError;
 use error::statement_error;
 pub use row::{Cell, Column, Key, Row};
-pub use schema::{SchemaStatus, migrate, schema_status};
+pub use schema::{SchemaStatus, known_versions, migrate, schema_status};
+pub use session::{Access, Applied, Datum, Kind, Session, Table};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 pub use value::{Val, blocks, containing, like, pattern, placeholders};
 
@@ -45,6 +47,15 @@ pub trait Query: Send {
         args: Vec<Val>,
     ) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send {
         async move { Ok(self.all(sql, args).await?.into_iter().next()) }
+    }
+
+    /// Within a transaction, as [`Tx::lock`]: what is read next stays so until it is written. A [`Reader`] keeps nothing.
+    fn keep(
+        &mut self,
+        _table: &'static str,
+        _ids: &[i64],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
     }
 }
 
@@ -337,13 +348,18 @@ impl Tx {
         &mut self,
         names: &'static [&'static str],
         change: &'static str,
-        rows: Vec<Vec<Val>>,
+        mut rows: Vec<Vec<Val>>,
     ) -> Result<Vec<Row>, StoreError> {
         let mut returned = Vec::new();
         if rows.is_empty() {
             return Ok(returned);
         }
         if let Unit::Postgres(transaction) = &mut self.unit {
+            // Rows are locked in the order of their ids, as everywhere.
+            rows.sort_by_key(|row| match row.first() {
+                Some(Val::Int(id)) => *id,
+                _ => None,
+            });
             let given = postgres::rows_of(&rows[0]);
             let sql = format!("WITH given ({}) AS ({given}) {change}", names.join(", "));
             return transaction.fetch_columns(sql, names.len(), rows).await;
@@ -361,6 +377,43 @@ impl Tx {
             returned.append(&mut self.all(sql, args).await?);
         }
         Ok(returned)
+    }
+
+    /// Whether other transactions can be open at the same time. SQLite has one writer.
+    pub fn has_rivals(&self) -> bool {
+        matches!(self.unit, Unit::Postgres(_))
+    }
+
+    /// Keeps rows of a table as they are until this transaction ends: others who want to change or lock them wait. What
+    /// is read after this is what they are. See `docs/decisions/0014-locks-on-postgresql.md` for the order.
+    pub async fn lock(&mut self, table: &'static str, ids: &[i64]) -> Result<(), StoreError> {
+        self.lock_rows(table, ids, "NO KEY UPDATE").await
+    }
+
+    /// As [`Tx::lock`], but others may lock them like this as well.
+    pub async fn lock_shared(
+        &mut self,
+        table: &'static str,
+        ids: &[i64],
+    ) -> Result<(), StoreError> {
+        self.lock_rows(table, ids, "SHARE").await
+    }
+
+    async fn lock_rows(
+        &mut self,
+        table: &'static str,
+        ids: &[i64],
+        strength: &'static str,
+    ) -> Result<(), StoreError> {
+        let Unit::Postgres(transaction) = &mut self.unit else {
+            return Ok(());
+        };
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("SELECT id FROM {table} WHERE id = ANY($1) ORDER BY id FOR {strength}");
+        let rows = ids.iter().map(|id| vec![Val::from(*id)]).collect();
+        transaction.fetch_columns(sql, 1, rows).await.map(drop)
     }
 
     /// Commits. Returns once the promise of `durability` holds; `label` names the place in the program, for
@@ -388,6 +441,27 @@ impl Query for Tx {
             Unit::Postgres(transaction) => transaction.fetch(sql.into(), args).await,
         }
     }
+
+    async fn keep(&mut self, table: &'static str, ids: &[i64]) -> Result<(), StoreError> {
+        self.lock(table, ids).await
+    }
+}
+
+/// Does a transaction again that the database undid in favour of another one.
+pub async fn repeated<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    const ATTEMPTS: usize = 5;
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(error) if error.is_conflict() => {
+                tracing::debug!("a transaction is repeated: {error}");
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
 }
 
 /// Rows in one statement, at most: few enough for the limits of SQLite, which accepts 32,000 arguments.

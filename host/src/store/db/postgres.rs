@@ -368,7 +368,7 @@ fn bind_columns(columns: usize, rows: Vec<Vec<Val>>) -> PgArguments {
     enum Array {
         Int(Vec<Option<i64>>),
         Text(Vec<Option<String>>),
-        Bool(Vec<bool>),
+        Bool(Vec<Option<bool>>),
     }
     let count = rows.len();
     let mut arrays: Vec<Array> = match rows.first() {
@@ -391,7 +391,7 @@ fn bind_columns(columns: usize, rows: Vec<Vec<Val>>) -> PgArguments {
                 (Array::Bool(column), Val::Bool(v)) => column.push(v),
                 (Array::Int(column), _) => column.push(None),
                 (Array::Text(column), _) => column.push(None),
-                (Array::Bool(column), _) => column.push(false),
+                (Array::Bool(column), _) => column.push(None),
             }
         }
     }

@@ -94,6 +94,31 @@ pub(super) async fn migrate_postgres(
     run(&POSTGRES, connection, place).await
 }
 
+/// Applies what is missing up to `version`.
+pub(super) async fn sqlite_to(
+    connection: &mut SqliteConnection,
+    version: i64,
+    place: &str,
+) -> Result<(), StoreError> {
+    let done = SQLITE.run_direct(Some(version), connection, false).await;
+    done.map_err(failure(place, "brought up to date"))
+}
+
+/// Applies what is missing up to `version`.
+pub(super) async fn postgres_to(
+    connection: &mut PgConnection,
+    version: i64,
+    place: &str,
+) -> Result<(), StoreError> {
+    let done = POSTGRES.run_direct(Some(version), connection, false).await;
+    done.map_err(failure(place, "brought up to date"))
+}
+
+/// The versions that this program knows, in order.
+pub fn known_versions() -> Vec<i64> {
+    SQLITE.iter().map(|m| m.version).collect()
+}
+
 async fn run<C: Migrate>(
     migrator: &Migrator,
     connection: &mut C,
@@ -110,7 +135,10 @@ async fn run<C: Migrate>(
     }
 }
 
-fn failure<'a, E>(place: &'a str, action: &'static str) -> impl Fn(E) -> StoreError + use<'a, E>
+pub(super) fn failure<'a, E>(
+    place: &'a str,
+    action: &'static str,
+) -> impl Fn(E) -> StoreError + use<'a, E>
 where
     E: std::error::Error + Send + Sync + 'static,
 {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 pub enum Val {
     Int(Option<i64>),
     Text(Option<Cow<'static, str>>),
-    Bool(bool),
+    Bool(Option<bool>),
 }
 
 macro_rules! val_from {
@@ -19,7 +19,8 @@ val_from! {
     u32 => |v| Val::Int(Some(v.into())),
     usize => |v| Val::Int(Some(v as i64)),
     Option<i64> => |v| Val::Int(v),
-    bool => |v| Val::Bool(v),
+    bool => |v| Val::Bool(Some(v)),
+    Option<bool> => |v| Val::Bool(v),
     String => |v| Val::Text(Some(v.into())),
     &String => |v| Val::Text(Some(v.clone().into())),
     &str => |v| Val::Text(Some(v.to_owned().into())),

@@ -10,7 +10,7 @@ use crate::args;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::InvocationState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders};
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders, repeated};
 
 /// Job states in which an invocation is still at work.
 pub const UNFINISHED: &str =
@@ -48,9 +48,14 @@ pub async fn wake_due(
          WHERE wake_time <= $1 AND handler IN ({})",
         placeholders(2, handlers.len())
     );
+    let due = format!(
+        "SELECT id FROM workflow_invocation WHERE wake_time <= $1 AND handler IN ({})",
+        placeholders(2, handlers.len())
+    );
     let mut arguments = args![now];
     arguments.extend(handlers.iter().map(Val::from));
     let mut tx = store.begin().await?;
+    lock_found(&mut tx, due, arguments.clone()).await?;
     tx.run(sql, arguments).await?;
     tx.commit(Durability::Progress, "invocation.wake").await?;
     Ok((true, next_wake(&mut reader, handlers).await?))
@@ -64,6 +69,23 @@ async fn next_wake(q: &mut impl Query, handlers: &[String]) -> Result<Option<i64
     let arguments = handlers.iter().map(Val::from).collect();
     let row = q.maybe(sql, arguments).await?;
     Ok(row.map(|r| r.get(0)).transpose()?.flatten())
+}
+
+/// Locks the invocations that a statement finds, in order.
+pub(in crate::store) async fn lock_found(
+    tx: &mut Tx,
+    sql: impl Into<String> + Send,
+    args: Vec<Val>,
+) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let found = tx.all(sql, args).await?;
+    let found: Vec<i64> = found
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    tx.lock("workflow_invocation", &found).await
 }
 
 /// Whether an older invocation of the same history is still being scheduled.
@@ -81,6 +103,8 @@ pub async fn has_older_active(q: &mut impl Query, head: &Head) -> Result<bool, S
 /// Signals the younger invocations of the same history that are still being scheduled.
 pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    const YOUNGER: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 AND id > $2 AND state IN ('new', 'ready')";
+    lock_found(&mut tx, YOUNGER, args![head.history_id, head.id]).await?;
     tx.run(
         "UPDATE workflow_invocation SET signal_count = signal_count + 1
          WHERE history_id = $1 AND id > $2 AND parent_invocation_id IS NULL AND state IN ('new', 'ready')",
@@ -92,7 +116,17 @@ pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(),
 
 /// Marks a scheduled invocation completed if all its jobs and children are. True if it is now.
 pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    repeated(|| complete_once(store, head, now)).await
+}
+
+async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
+    let family: Vec<i64> = head
+        .parent_invocation_id
+        .into_iter()
+        .chain([head.id])
+        .collect();
+    tx.lock("workflow_invocation", &family).await?;
     let sql = format!(
         "UPDATE workflow_invocation SET state = 'completed', signal_seen = $1, update_time = $2, wake_time = NULL, blocked_on = NULL
          WHERE id = $3 AND state = 'scheduled'
@@ -109,6 +143,7 @@ pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, Stor
         tx.commit(Durability::Progress, "invocation.look").await?;
         return Ok(false);
     }
+    super::after::invocation_is_over(&mut tx, head.id, now).await?;
     let summary = job_state_summary(&mut tx, head.id).await?;
     tx.run(
         "INSERT INTO workflow_invocation_completion (workflow_invocation_id, completion_time, job_state_summary) VALUES ($1, $2, $3)
@@ -173,9 +208,38 @@ pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
     .map(|_| ())
 }
 
+/// Cancels a scheduled invocation whose history was deleted: its jobs are for nothing.
+pub async fn cancel_with_history(store: &Store, head: &Head, now: i64) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let touched = tx
+        .run(
+            "UPDATE workflow_invocation SET state = 'cancelling', signal_count = signal_count + 1, update_time = $1
+             WHERE id = $2 AND state = 'scheduled'",
+            args![now, head.id],
+        )
+        .await?;
+    if touched == 1 {
+        let message = InvocationMessage {
+            reason: reason::HISTORY_DELETED,
+            history_id: Some(head.history_id),
+            ..Default::default()
+        };
+        insert_message(&mut tx, head.id, &message, now).await?;
+    }
+    tx.commit(Durability::Progress, "invocation.cancel").await
+}
+
 /// Finishes a cancellation: waiting jobs end here, running ones are marked for their runner, and so with every
 /// invocation below. True where a runner has to stop something.
 pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    repeated(|| finish_cancellation_once(store, head, now)).await
+}
+
+async fn finish_cancellation_once(
+    store: &Store,
+    head: &Head,
+    now: i64,
+) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
     let family: Vec<i64> = tx
         .all(
@@ -190,8 +254,12 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
     let mut stops = false;
+    lock_unfinished_jobs(&mut tx, &family).await?;
+    for id in &family {
+        stops |= cancel_jobs_of(&mut tx, *id, now).await?;
+    }
+    tx.lock("workflow_invocation", &family).await?;
     for id in family {
-        stops |= cancel_jobs_of(&mut tx, id, now).await?;
         let touched = tx
             .run(
                 "UPDATE workflow_invocation SET state = $1, signal_seen = signal_count, wake_time = NULL, blocked_on = NULL, update_time = $2
@@ -216,6 +284,24 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
     tx.commit(Durability::Progress, "invocation.cancelled")
         .await?;
     Ok(stops)
+}
+
+/// Locks the jobs that are to be stopped, and their outputs: none moves on from one state to the other in between.
+async fn lock_unfinished_jobs(tx: &mut Tx, invocations: &[i64]) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let mut jobs = Vec::new();
+    for block in blocks(invocations) {
+        let sql = format!(
+            "SELECT id FROM job WHERE workflow_invocation_id IN ({}) AND state IN ({UNFINISHED}, 'paused')",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, super::known::ids(block)).await? {
+            jobs.push(row.get(0)?);
+        }
+    }
+    super::dependants::lock_with_outputs(tx, &jobs).await
 }
 
 async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<bool, StoreError> {

@@ -36,7 +36,7 @@ pub struct ReadyJob {
 }
 
 /// The columns of [`ReadyJob`].
-const READY: &str = ReadyJob::COLUMNS;
+pub(super) const READY: &str = ReadyJob::COLUMNS;
 
 impl ReadyJob {
     /// What [`ReadyJob::read`] reads, in order.

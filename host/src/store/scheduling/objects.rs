@@ -22,21 +22,69 @@ pub struct Owner {
     pub handler: String,
 }
 
-/// Inserts datasets, collections and jobs. Returns the jobs that can start at once.
-pub async fn insert_objects(
+/// The place of new objects in their history. Whoever has it has locked the history and what the new jobs read.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    first_hid: i64,
+}
+
+/// Locks the datasets that new jobs read, as far as they are not finished, and takes numbers in the history. None where
+/// nothing is to be made.
+pub async fn reserve(
     tx: &mut Tx,
     owner: &Owner,
     writes: &Writes,
     now: i64,
-) -> Result<Vec<ReadyJob>, StoreError> {
+) -> Result<Option<Place>, StoreError> {
     if writes.hids == 0
         && writes.jobs.is_empty()
         && writes.populated.is_empty()
         && writes.implicit_collection_jobs.is_empty()
     {
-        return Ok(Vec::new());
+        return Ok(None);
+    }
+    if tx.has_rivals() {
+        let new: HashSet<i64> = writes.hdas.iter().map(|hda| hda.id).collect();
+        let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
+        let older: HashSet<i64> = inputs
+            .map(|i| i.hda_id)
+            .filter(|id| !new.contains(id))
+            .collect();
+        let older: Vec<i64> = older.into_iter().collect();
+        lock_unfinished(tx, &older).await?;
     }
     let first_hid = next_hids(tx, owner.history_id, writes.hids as i64, now).await?;
+    Ok(Some(Place { first_hid }))
+}
+
+/// Locks the datasets of HDAs that may still become usable, so that whoever finishes them comes before this transaction
+/// or after it.
+pub(super) async fn lock_unfinished(tx: &mut Tx, hdas: &[i64]) -> Result<(), StoreError> {
+    let mut datasets = Vec::new();
+    for block in blocks(hdas) {
+        let sql = format!(
+            "SELECT d.id FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id WHERE a.id IN ({})
+               AND d.state IN ('new', 'upload', 'queued', 'running', 'setting_metadata', 'paused')",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            datasets.push(row.get(0)?);
+        }
+    }
+    tx.lock_shared("dataset", &datasets).await
+}
+
+/// Inserts datasets, collections and jobs. Returns the jobs that can start at once.
+pub async fn insert_objects(
+    tx: &mut Tx,
+    owner: &Owner,
+    writes: &Writes,
+    place: Option<Place>,
+    now: i64,
+) -> Result<Vec<ReadyJob>, StoreError> {
+    let Some(Place { first_hid }) = place else {
+        return Ok(Vec::new());
+    };
     let (starts, states) = starts(tx, writes).await?;
     insert_groups(tx, writes).await?;
     insert_datasets(tx, owner.history_id, writes, &states, first_hid, now).await?;
@@ -44,6 +92,12 @@ pub async fn insert_objects(
     insert_jobs(tx, owner, writes, &starts, now).await?;
     insert_elements(tx, owner.history_id, writes, first_hid, now).await?;
     insert_job_links(tx, writes, &starts).await?;
+    let over = writes.jobs.iter().zip(&starts);
+    let over: Vec<i64> = over
+        .filter(|(job, start)| **start == Start::Done && !job.post_job_action_ids.is_empty())
+        .map(|(job, _)| job.id)
+        .collect();
+    super::after::jobs_are_over(tx, &over, now).await?;
     let ready = writes
         .jobs
         .iter()
@@ -71,9 +125,16 @@ async fn starts(
     tx: &mut Tx,
     writes: &Writes,
 ) -> Result<(Vec<Start>, HashMap<i64, InputState>), StoreError> {
+    let shared: HashSet<i64> = writes
+        .hdas
+        .iter()
+        .filter(|hda| hda.copied_from.is_some())
+        .map(|hda| hda.dataset_id)
+        .collect();
     let mut known: HashMap<i64, InputState> = writes
         .hdas
         .iter()
+        .filter(|hda| hda.copied_from.is_none())
         .map(|hda| {
             (
                 hda.dataset_id,
@@ -85,6 +146,24 @@ async fn starts(
             )
         })
         .collect();
+    let shared: Vec<i64> = shared
+        .into_iter()
+        .filter(|id| !known.contains_key(id))
+        .collect();
+    for block in blocks(&shared) {
+        let sql = format!(
+            "SELECT id, state, purged FROM dataset WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            let input = InputState {
+                state: state(&row.get::<String>(1)?)?,
+                deleted: false,
+                purged: row.get(2)?,
+            };
+            known.insert(row.get(0)?, input);
+        }
+    }
     let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
     let older: HashSet<i64> = inputs
         .filter(|i| !known.contains_key(&i.dataset_id))
@@ -148,6 +227,7 @@ async fn insert_datasets(
 ) -> Result<(), StoreError> {
     let mut datasets = Vec::with_capacity(writes.hdas.len());
     let mut hdas = Vec::with_capacity(writes.hdas.len());
+    let (mut copies, mut own_extensions) = (Vec::new(), Vec::new());
     for hda in &writes.hdas {
         let state = states.get(&hda.dataset_id).map_or(hda.state, |s| s.state);
         let size = hda.content.as_ref().map(|c| c.len() as i64);
@@ -155,15 +235,19 @@ async fn insert_datasets(
             DatasetState::Paused => Some(readiness::paused_info()),
             _ => hda.info.as_deref(),
         };
-        datasets.push(args![
-            hda.dataset_id,
-            uuid::Uuid::new_v4(),
-            state.code(),
-            size,
-            size,
-            now,
-            now
-        ]);
+        match hda.copied_from {
+            None => datasets.push(args![
+                hda.dataset_id,
+                uuid::Uuid::new_v4(),
+                state.code(),
+                size,
+                size,
+                now,
+                now
+            ]),
+            Some(_) if hda.own_extension => own_extensions.push(hda.id),
+            Some(_) => copies.push(hda.id),
+        }
         hdas.push(args![
             hda.id,
             history_id,
@@ -176,6 +260,7 @@ async fn insert_datasets(
             &json!(hda.tags),
             hda.blurb.as_deref(),
             info,
+            hda.copied_from,
             now,
             now
         ]);
@@ -189,12 +274,38 @@ async fn insert_datasets(
     .await?;
     tx.insert_many(
         "INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, metadata, visible, tags,
-            blurb, info, create_time, update_time) VALUES",
-        13,
+            blurb, info, copied_from_history_dataset_association_id, create_time, update_time) VALUES",
+        14,
         "",
         hdas,
     )
-    .await
+    .await?;
+    describe_copies(tx, &copies, true).await?;
+    describe_copies(tx, &own_extensions, false).await
+}
+
+/// Gives new names of data what is known of these data, as it is in this very transaction.
+pub(super) async fn describe_copies(
+    tx: &mut Tx,
+    copies: &[i64],
+    with_extension: bool,
+) -> Result<(), StoreError> {
+    let extension = match with_extension {
+        true => ", extension = source.extension",
+        false => "",
+    };
+    for block in blocks(copies) {
+        let sql = format!(
+            "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
+                    info = source.info{extension}
+             FROM history_dataset_association AS source
+             WHERE source.id = history_dataset_association.copied_from_history_dataset_association_id
+               AND history_dataset_association.id IN ({})",
+            placeholders(1, block.len())
+        );
+        tx.run(sql, ids(block)).await?;
+    }
+    Ok(())
 }
 
 fn number(hid: Hid, first_hid: i64) -> i64 {
@@ -252,6 +363,7 @@ async fn insert_jobs(
             Start::Paused(info) => (JobState::Paused, Some(*info)),
             Start::Failed(info) => (JobState::Error, Some(*info)),
             Start::Skipped => (JobState::Skipped, None),
+            Start::Done => (JobState::Ok, None),
         };
         let ready_time = (*start == Start::Ready).then_some(now);
         jobs.push(args![

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::after;
 use super::dependants::{
     Batch, discard_outputs, pause, pause_dependants, release_dependants, signal_invocations,
 };
@@ -13,7 +14,7 @@ use super::objects::insert_state_history;
 use crate::args;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders};
+use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders, repeated};
 
 /// What storing the ends led to.
 #[derive(Debug, Default)]
@@ -22,19 +23,29 @@ pub struct Settled {
     pub ready: Vec<ReadyJob>,
     /// Some invocation has to be looked at.
     pub invocations: bool,
+    /// There may be mail to send.
+    pub mail: bool,
 }
 
 /// Stores how jobs ended, releases or pauses whoever waits for them, signals their invocations.
 pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settled, StoreError> {
+    repeated(|| settle_once(store, ends.clone(), now)).await
+}
+
+async fn settle_once(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settled, StoreError> {
     let mut tx = store.begin().await?;
     let states = states(&mut tx, &ends).await?;
     let mut batch = Batch::default();
+    let mut with_actions = Vec::new();
     for end in ends {
         let recorded = match states.get(&end.job_id) {
             Some(recorded) if !recorded.state.is_terminal() => *recorded,
             _ => continue,
         };
         batch.jobs.push(end.job_id);
+        if end.actions.iter().any(|a| after::is_ours(&a.action_type)) {
+            with_actions.push(end.job_id);
+        }
         batch.invocations.extend(recorded.invocation_id);
         batch.histories.insert(recorded.history_id);
         if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
@@ -54,8 +65,11 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     store_ended(&mut tx, &mut batch).await?;
     insert_state_history(&mut tx, std::mem::take(&mut batch.history)).await?;
     pause_dependants(&mut tx, &mut batch, now).await?;
+    if !with_actions.is_empty() {
+        after::jobs_are_over(&mut tx, &with_actions, now).await?;
+        settled.mail = true;
+    }
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
-    settled.invocations = signal_invocations(&mut tx, &batch).await?;
     for history in &batch.histories {
         tx.run(
             "UPDATE history SET update_time = $1 WHERE id = $2",
@@ -63,6 +77,7 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
         )
         .await?;
     }
+    settled.invocations = signal_invocations(&mut tx, &batch).await?;
     tx.commit(Durability::Progress, "job.settle").await?;
     Ok(settled)
 }
@@ -77,6 +92,10 @@ struct Recorded {
 
 async fn states(tx: &mut Tx, ends: &[JobEnd]) -> Result<HashMap<i64, Recorded>, StoreError> {
     let job_ids: Vec<i64> = ends.iter().map(|end| end.job_id).collect();
+    tx.lock("job", &job_ids).await?;
+    let outputs = ends.iter().flat_map(|end| &end.outputs);
+    let datasets: Vec<i64> = outputs.map(|output| output.dataset_id).collect();
+    tx.lock("dataset", &datasets).await?;
     let mut states = HashMap::new();
     for block in blocks(&job_ids) {
         let sql = format!(
@@ -147,6 +166,14 @@ async fn ended(
         now
     ]);
     for output in &end.outputs {
+        batch.outputs.push(output.hda_id);
+        if let Some(source) = output.share {
+            batch
+                .copied
+                .push((output.hda_id, output.dataset_id, source));
+            batch.usable.push(output.dataset_id);
+            continue;
+        }
         batch.datasets.push(args![
             output.dataset_id,
             output.state.code(),
@@ -204,8 +231,48 @@ async fn store_ended(tx: &mut Tx, batch: &mut Batch) -> Result<(), StoreError> {
          FROM given WHERE history_dataset_association.id = given.id",
         std::mem::take(&mut batch.hdas),
     )
-    .await
-    .map(drop)
+    .await?;
+    tell_copies(tx, &batch.copied, &batch.outputs).await
+}
+
+/// What a job found out about its outputs holds for other names of the same data too; some of its outputs turned out
+/// to be other names themselves.
+async fn tell_copies(
+    tx: &mut Tx,
+    shares: &[(i64, i64, i64)],
+    outputs: &[i64],
+) -> Result<(), StoreError> {
+    for (hda_id, dataset_id, source) in shares {
+        tx.run(
+            "UPDATE history_dataset_association SET copied_from_history_dataset_association_id = $1 WHERE id = $2",
+            args![*source, *hda_id],
+        )
+        .await?;
+        tx.run(
+            "UPDATE history_dataset_association
+             SET dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1) WHERE dataset_id = $2",
+            args![*source, *dataset_id],
+        )
+        .await?;
+        tx.run(
+            "UPDATE dataset SET state = 'discarded', deleted = TRUE WHERE id = $1",
+            args![*dataset_id],
+        )
+        .await?;
+        super::objects::describe_copies(tx, &[*hda_id], true).await?;
+    }
+    for block in blocks(outputs) {
+        let sql = format!(
+            "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
+                    info = source.info, extension = source.extension
+             FROM history_dataset_association AS source
+             WHERE source.id = history_dataset_association.copied_from_history_dataset_association_id
+               AND source.dataset_id = history_dataset_association.dataset_id AND source.id IN ({})",
+            placeholders(1, block.len())
+        );
+        tx.run(sql, ids(block)).await?;
+    }
+    Ok(())
 }
 
 async fn fill_collection(

@@ -2,6 +2,7 @@
 //! of its file.
 
 pub(crate) mod databases;
+mod rivals;
 
 use databases::TestDatabase;
 pub(crate) use databases::on_postgres_too;
@@ -26,6 +27,35 @@ impl TestStore {
         let url = database.url().parse().expect("a URL");
         Store::open(&url).await.expect("the database opens")
     }
+}
+
+/// How the database would answer a statement, line by line. PostgreSQL, for which every table of a test is small, is asked
+/// what it would do if it had to avoid scans and sorting.
+pub async fn plan(store: &Store, sql: &str, args: Vec<super::db::Val>) -> Vec<String> {
+    use super::db::{Dialect, Query as _};
+    let mut tx = store.begin().await.expect("begins");
+    let (explain, column) = match store.db.dialect() {
+        Dialect::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+        Dialect::Postgres => {
+            for setting in [
+                "seqscan",
+                "sort",
+                "bitmapscan",
+                "hashjoin",
+                "mergejoin",
+                "hashagg",
+            ] {
+                let sql = format!("SET LOCAL enable_{setting} = off");
+                tx.run(sql, args![]).await.expect("set");
+            }
+            ("EXPLAIN", "QUERY PLAN")
+        }
+    };
+    let rows = tx.all(format!("{explain} {sql}"), args).await;
+    let rows = rows.expect("a plan");
+    rows.iter()
+        .map(|row| row.get(column).expect("a line"))
+        .collect()
 }
 
 /// Adds a user; answers the id.

@@ -57,7 +57,7 @@ pub async fn list(q: &mut impl Query, query: &ListQuery) -> Result<Listed, Store
             format!("(w.user_id = {own}) DESC, w.name, w.id")
         }
     };
-    let limit = filter.add(Val::Int(Some(query.limit.map_or(-1, i64::from))));
+    let limit = filter.add(Val::from(query.limit.map_or(i64::MAX, i64::from)));
     let offset = filter.add(Val::from(query.offset));
     let steps = if query.skip_step_counts {
         "NULL"
@@ -106,8 +106,8 @@ impl Filter {
         }
         self.conditions
             .push(format!("w.id IN ({})", sources.join(" UNION ")));
-        let deleted = self.add(Val::Bool(query.show_deleted));
-        let hidden = self.add(Val::Bool(query.show_hidden));
+        let deleted = self.add(Val::from(query.show_deleted));
+        let hidden = self.add(Val::from(query.show_hidden));
         self.conditions.push(format!("w.deleted = {deleted}"));
         self.conditions.push(format!("w.hidden = {hidden}"));
     }
