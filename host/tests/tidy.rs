@@ -95,6 +95,31 @@ fn only_the_plugin_host_opens_libraries() {
 }
 
 #[test]
+fn the_kit_of_authors_is_no_part_of_a_server() {
+    for folder in [
+        "http",
+        "scheduling",
+        "server",
+        "store",
+        "plugins",
+        "invoker",
+        "model",
+    ] {
+        assert_free_of(folder, &["crate::kit"]);
+    }
+    assert_free_of(
+        "kit",
+        &[
+            "crate::http",
+            "crate::scheduling",
+            "crate::store",
+            "crate::server",
+            "libloading",
+        ],
+    );
+}
+
+#[test]
 fn only_fetching_makes_requests() {
     assert_only_in("ureq::", &["fetch/"]);
     assert_free_of("fetch", &["crate::", "tokio", "sqlx", "axum"]);

@@ -1,6 +1,7 @@
 //! The whole system from outside: the real server, its real plugins, HTTP and the command line. One file per theme.
 
 mod api;
+mod author_kit;
 mod bad_input;
 mod clients;
 mod command_line;

@@ -5,6 +5,7 @@ use super::isolation::Isolation;
 use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
 use super::registry::library_faults;
+use super::trust::Trust;
 use barycenter_plugin_api::PluginKind;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -21,6 +22,8 @@ pub struct PluginsConfig {
     pub search: Vec<PathBuf>,
     /// The scheduler of requests that name none.
     pub default_scheduler: String,
+    /// Which files may be opened.
+    pub trust: Trust,
     /// The plugins, in the file's order.
     pub entries: Vec<Entry>,
     /// How handlers take invocations.
@@ -42,6 +45,8 @@ pub struct Entry {
     pub path: Option<PathBuf>,
     /// The digest that the library must have.
     pub sha256: Option<String>,
+    /// Which files may be opened for it.
+    pub trust: Trust,
     /// The server does not start without it.
     pub required: bool,
     /// The scheduler that plans when this one fails.
@@ -85,6 +90,7 @@ impl PluginsConfig {
             place: format!("built-in plugin list, {kind} {type_id}"),
             path: None,
             sha256: None,
+            trust: Trust::Any,
             required: true,
             fallback: None,
             isolation: Isolation::Auto,
@@ -96,6 +102,7 @@ impl PluginsConfig {
             name: "built-in plugin list".to_owned(),
             search: Vec::new(),
             default_scheduler: "default".to_owned(),
+            trust: Trust::Any,
             entries: vec![
                 entry(PluginKind::Scheduler, "default"),
                 entry(PluginKind::WorkflowModule, "pause"),
@@ -179,6 +186,7 @@ impl Parser<'_> {
             name: self.name.to_owned(),
             search: Vec::new(),
             default_scheduler: "default".to_owned(),
+            trust: Trust::Any,
             entries: Vec::new(),
             handlers: Handlers::default(),
         };
@@ -192,6 +200,10 @@ impl Parser<'_> {
                 .into_iter()
                 .map(|at| self.folder.join(at))
                 .collect();
+            let trust = options.checked("trust", |word| {
+                Trust::from_word(word).ok_or("`any` or `pinned`".to_owned())
+            });
+            config.trust = trust.unwrap_or_default();
             if let Some((id, line)) = options.text_and_line("default_scheduler") {
                 config.default_scheduler = id;
                 default_line = Some(line);
@@ -212,6 +224,9 @@ impl Parser<'_> {
             }
         }
         reader.finish();
+        for entry in &mut config.entries {
+            entry.trust = config.trust;
+        }
         self.faults = faults;
         self.check_whole(&config, default_line);
         config
@@ -280,6 +295,7 @@ impl Parser<'_> {
             place,
             path,
             sha256,
+            trust: Trust::Any, // set once the whole file is read
             required,
             fallback,
             isolation,

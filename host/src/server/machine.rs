@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
+use crate::plugins::record::Recorder;
 use crate::plugins::{Handlers, Plugins, Wiring};
 use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::fetching::Fetching;
@@ -61,6 +62,12 @@ pub enum StartError {
     Enter(#[from] EnterError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("calls cannot be recorded into {path}; name another directory with --record")]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Pairing(#[from] PairingError),
 }
@@ -95,6 +102,13 @@ impl Machine {
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
+        if let Some(folder) = &config.record {
+            let recorder = Recorder::new(folder).map_err(|source| StartError::Record {
+                path: folder.clone(),
+                source,
+            })?;
+            plugins.record(&recorder, &plugins_config);
+        }
         let toolbox = Arc::new(Toolbox::new(config.tool_dirs.clone()));
         for fault in toolbox.faults() {
             tracing::warn!("a tool file cannot be used: {}", fault.message);

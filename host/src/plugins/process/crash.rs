@@ -6,9 +6,10 @@ use super::keeper::Spec;
 use super::link::Waiting;
 use crate::plugins::failure::Loss;
 use crate::plugins::methods::request_as_json;
+use crate::plugins::record::{self, Record};
 use crate::plugins::supervision::Verdict;
 use barycenter_plugin_api::{API_VERSION, PluginKind};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -28,7 +29,7 @@ pub(super) struct Crash {
     api: (u16, u16, u16),
     library: PathBuf,
     sha256: String,
-    config: String,
+    config: Value,
     loss: String,
     verdict: Option<Verdict>,
     in_flight: Vec<(&'static str, Arc<Vec<u8>>)>,
@@ -53,7 +54,7 @@ impl Crash {
             api: preamble.api,
             library: spec.stored.path.clone(),
             sha256: spec.stored.sha256.clone(),
-            config: spec.config.clone(),
+            config: serde_json::from_str(&spec.config).unwrap_or_default(),
             loss: loss.to_string(),
             verdict,
             in_flight: in_flight
@@ -99,16 +100,16 @@ fn write(folder: &Path, crash: &Crash) -> std::io::Result<PathBuf> {
         file_name(&crash.id)
     );
     let requests = folder.join(format!("{name}.jsonl"));
-    let calls: Vec<String> = crash
+    let calls: Vec<Record> = crash
         .in_flight
         .iter()
-        .filter_map(|(method, frame)| call_line(crash, method, frame))
+        .filter_map(|(method, frame)| call(&crash.id, crash.kind, method, frame))
         .collect();
     let has_requests = !calls.is_empty();
     if has_requests {
-        let mut text = format!("{}\n", start_line(crash));
-        for call in calls {
-            text.push_str(&call);
+        let mut text = String::new();
+        for record in std::iter::once(start(crash)).chain(calls) {
+            text.push_str(&serde_json::to_string(&record)?);
             text.push('\n');
         }
         replace(&requests, text.as_bytes())?;
@@ -195,50 +196,44 @@ fn describe(crash: &Crash, requests: Option<&PathBuf>) -> String {
     text
 }
 
-/// The version of the format of recordings.
-const TRACE_FORMAT: u32 = 1;
-
-/// The first line of a recording: which instance was made, with which options.
-fn start_line(crash: &Crash) -> String {
-    let mut config = serde_json::from_str(&crash.config).unwrap_or(Value::Null);
+/// The instance as `plugin replay` makes it again.
+fn start(crash: &Crash) -> Record {
+    let mut config = crash.config.clone();
     redact(&mut config);
-    json!({
-        "record": "start",
-        "format": TRACE_FORMAT,
-        "at_ms": at_ms(crash),
-        "kind": crash.kind.name(),
-        "instance": crash.id,
-        "plugin": crash.type_id,
-        "version": crash.version,
-        "sha256": crash.sha256,
-        "config": config,
+    Record::Start(record::Start {
+        format: record::FORMAT,
+        at_ms: at_ms(crash),
+        kind: crash.kind.name().to_owned(),
+        instance: crash.id.clone(),
+        plugin: crash.type_id.clone(),
+        version: crash.version.clone(),
+        sha256: crash.sha256.clone(),
+        config,
+        continued: false,
     })
-    .to_string()
 }
 
-/// A call that was never answered, as recordings have it.
-fn call_line(crash: &Crash, method: &str, frame: &[u8]) -> Option<String> {
+fn at_ms(crash: &Crash) -> i64 {
+    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A request in the form that `plugin replay` reads.
+fn call(instance: &str, kind: PluginKind, method: &str, frame: &[u8]) -> Option<Record> {
     if frame.len() > REQUEST_MAX {
         return None;
     }
     let (_, body) = postcard::take_from_bytes::<super::frame::Head<'_>>(frame.get(4..)?).ok()?;
-    let mut request = request_as_json(crash.kind, method, body)?;
+    let mut request = request_as_json(kind, method, body)?;
     redact(&mut request);
-    let line = json!({
-        "record": "call",
-        "at_ms": at_ms(crash),
-        "instance": crash.id,
-        "method": method,
-        "request": request,
-        "response": null,
-        "duration_us": 0,
-    });
-    Some(line.to_string())
-}
-
-fn at_ms(crash: &Crash) -> u64 {
-    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    Some(Record::Call(record::Call {
+        at_ms: 0,
+        instance: instance.to_owned(),
+        method: method.to_owned(),
+        request,
+        response: None,
+        duration_us: 0,
+    }))
 }
 
 /// Takes out what must not be in a file that people send to each other: values of the environment, and whatever is named
@@ -337,6 +332,7 @@ fn forget_old(folder: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use barycenter_plugin_api::{Attr, JobSpec};
+    use serde_json::json;
 
     #[test]
     fn a_request_is_written_as_it_is_replayed_and_without_its_secrets() {
@@ -351,27 +347,8 @@ mod tests {
             ..JobSpec::default()
         };
         let frame = super::super::frame::encode(6, 1, "submit", &vec![spec]).unwrap();
-        let crash = Crash {
-            kind: PluginKind::JobRunner,
-            id: "grid".to_owned(),
-            type_id: "grid".to_owned(),
-            version: "1.0.0".to_owned(),
-            api: (1, 0, 0),
-            library: PathBuf::from("/libgrid.so"),
-            sha256: String::new(),
-            config: r#"{"password": "hunter2", "url": "https://grid"}"#.to_owned(),
-            loss: String::new(),
-            verdict: None,
-            in_flight: Vec::new(),
-            tail: Tail::default(),
-            at: SystemTime::now(),
-        };
-        let start = start_line(&crash);
-        assert!(
-            start.contains("https://grid") && !start.contains("hunter2"),
-            "{start}"
-        );
-        let line = call_line(&crash, "submit", &frame).unwrap();
+        let record = call("farm", PluginKind::JobRunner, "submit", &frame).unwrap();
+        let line = serde_json::to_string(&record).unwrap();
         assert!(
             !line.contains("s3cr3t") && !line.contains("hunter2"),
             "{line}"
