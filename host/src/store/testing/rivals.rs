@@ -142,9 +142,11 @@ fn end(id: i64) -> JobEnd {
             },
             visible: true,
             info: None,
+            share: None,
         }],
         collections: Vec::new(),
         extra: Vec::new(),
+        actions: Vec::new(),
     }
 }
 
@@ -258,8 +260,8 @@ fn a_signal_is_answered_by_one_of_two() {
             };
             let [a, b] = &rivals.stores;
             let (a, b) = tokio::join!(
-                commit_iteration(a, &loaded, "main", nothing(), 2),
-                commit_iteration(b, &loaded, "main", nothing(), 2)
+                commit_iteration(a, &loaded, "main", "main", nothing(), 2),
+                commit_iteration(b, &loaded, "main", "main", nothing(), 2)
             );
             let stored = [a.expect("commits"), b.expect("commits")];
             let stale = stored.iter().filter(|s| **s == Stored::Stale).count();
@@ -375,7 +377,7 @@ fn a_lost_connection_is_told_from_a_refusal_and_replaced() {
         let undone = open.commit(Durability::Progress, "test").await;
         assert!(matches!(undone, Err(StoreError::Undone)));
         // Whatever the pool held is replaced without anybody noticing.
-        assert!(store.is_reachable().await);
+        store.ping().await.expect("the database is back");
         let mut tx = store.begin().await.expect("begins again");
         let twice = "INSERT INTO galaxy_user (username, email, create_time, update_time) VALUES ('ada', 'a', 1, 1)";
         let refused = tx.run(twice, args![]).await.expect_err("the name is taken");
