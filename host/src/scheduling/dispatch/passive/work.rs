@@ -63,12 +63,13 @@ impl Passive<'_> {
         )
         .await?;
         self.settle(broken).await?;
-        let work = prepared.iter().filter_map(|(ready, _, job)| {
-            // Somebody cancelled the others meanwhile.
-            taken.contains(&ready.id).then(|| {
-                let step_id = steps.get(&ready.id).copied().unwrap_or(0);
-                work(ready, job, step_id)
-            })
+        // Somebody cancelled the others meanwhile.
+        let handed = prepared
+            .iter()
+            .filter(|(ready, ..)| taken.contains(&ready.id));
+        let work = handed.map(|(ready, _, job)| {
+            let step_id = steps.get(&ready.id).copied().unwrap_or(0);
+            work(ready, job, step_id)
         });
         Ok(work.collect())
     }
