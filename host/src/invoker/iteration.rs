@@ -425,6 +425,7 @@ impl Iteration<'_> {
             force_skip: progress.force_skip,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
+            use_cached: progress.use_cached_job,
             files: self.files,
         };
         tool_run::run(&run, &mut progress.known, self.ids, writes)

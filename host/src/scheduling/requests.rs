@@ -18,7 +18,7 @@ use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects};
 use crate::store::scheduling::remap::{Remapped, remap};
-use crate::store::scheduling::{known, orders};
+use crate::store::scheduling::{equivalents, known, orders};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -33,6 +33,8 @@ pub struct ToolRequest<'a> {
     pub state: &'a Value,
     /// Inputs that are mapped over collections: pipe path and hdca.
     pub mapped: &'a [(String, i64)],
+    /// The results of an equivalent job will do.
+    pub use_cached_job: bool,
     /// The failed job that this one takes the place of.
     pub in_place_of: Option<i64>,
 }
@@ -90,6 +92,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         force_skip: false,
         budget: None,
         resume: None,
+        use_cached: request.use_cached_job,
         files: &files,
     };
     let ids = services.store.ids.clone();
@@ -111,6 +114,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         return in_place(services, &owner, failed, writes, now).await;
     }
     let mut tx = services.store.begin().await?;
+    equivalents::reuse(&mut tx, owner.user_id, ids.as_ref(), &mut writes).await?;
     insert_objects(&mut tx, &owner, &writes, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
     services.signals.jobs_changed();

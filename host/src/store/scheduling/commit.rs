@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::equivalents;
 use super::jobs::ReadyJob;
 use super::objects::{Owner, insert_objects};
 use super::progress::Head;
@@ -37,7 +38,7 @@ pub async fn commit_iteration(
     outcome: Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
-    let Outcome { writes, event } = outcome;
+    let Outcome { mut writes, event } = outcome;
     let next = match event {
         None => head.state,
         Some(event) => match head.state.after(event) {
@@ -45,6 +46,9 @@ pub async fn commit_iteration(
             Err(_) => return Ok(Stored::Stale),
         },
     };
+    let mut tx = store.begin().await?;
+    // First of all: whoever waits for a job that is over with this has to look again.
+    equivalents::reuse(&mut tx, head.user_id, store.ids.as_ref(), &mut writes).await?;
     let budget_left = writes.waits.contains(&Wait::Budget);
     let waiting = next == InvocationState::Ready;
     // Whoever enters one of these is looked at once more: its jobs may have ended before they could tell.
@@ -64,7 +68,6 @@ pub async fn commit_iteration(
     });
     let wake = wake.min().filter(|_| waiting);
     let blocked_on = blocked_on(&writes.waits).filter(|_| waiting);
-    let mut tx = store.begin().await?;
     let touched = tx
         .run(
             "UPDATE workflow_invocation SET state = $1, signal_seen = $2, signal_count = signal_count + $3,

@@ -5,6 +5,7 @@ pub mod after;
 pub mod commit;
 mod dependants;
 pub mod ends;
+pub mod equivalents;
 pub mod invocations;
 pub mod jobs;
 pub mod known;

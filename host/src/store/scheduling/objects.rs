@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
+use super::equivalents;
 use super::jobs::ReadyJob;
 use super::known::{ids, state};
 use super::readiness::{self, InputState, Start};
@@ -318,6 +319,8 @@ async fn insert_jobs(
             Start::Done => (JobState::Ok, None),
         };
         let ready_time = (*start == Start::Ready).then_some(now);
+        // What was never run, or is itself a copy, is no model for others.
+        let keyed = matches!(start, Start::Ready | Start::Waits(_) | Start::Paused(_));
         jobs.push(args![
             job.id,
             job.uuid,
@@ -335,6 +338,8 @@ async fn insert_jobs(
             job.cores,
             job.memory_mb,
             ready_time,
+            job.copied_from,
+            keyed.then(|| equivalents::key(job)),
             now,
             now
         ]);
@@ -342,8 +347,9 @@ async fn insert_jobs(
     }
     tx.insert_many(
         "INSERT INTO job (id, uuid, user_id, history_id, workflow_invocation_id, scheduler, handler, tool_id, tool_version,
-            dynamic_tool_id, galaxy_version, state, info, cores, memory_mb, ready_time, create_time, update_time) VALUES",
-        18,
+            dynamic_tool_id, galaxy_version, state, info, cores, memory_mb, ready_time, copied_from_job_id, equivalence_key,
+            create_time, update_time) VALUES",
+        20,
         "",
         jobs,
     )
