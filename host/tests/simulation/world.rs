@@ -270,6 +270,9 @@ impl World {
                 return self.check_end(invocation).await;
             }
             let event = events[self.chance.below(events.len())];
+            if std::env::var_os("BARYCENTER_SIMULATION_SEED").is_some() {
+                eprintln!("{} {event:?} of {events:?}", self.now);
+            }
             match event {
                 Event::Look(id) => self.look(id).await,
                 Event::Start(id) => self.start(id).await,
@@ -378,6 +381,10 @@ impl World {
         // A server that dies here has written files that nobody knows of, and nothing else.
         if self.chance.one_in(15) {
             return self.crash().await;
+        }
+        if std::env::var_os("BARYCENTER_SIMULATION_SEED").is_some() {
+            let (waits, children) = (&outcome.writes.waits, &outcome.writes.children);
+            eprintln!("    {:?} {waits:?} {children:?}", outcome.event);
         }
         commit_iteration(&self.store, &head, "main", outcome, self.now)
             .await
@@ -596,10 +603,16 @@ impl World {
             .into_iter()
             .collect();
         let root = states[&invocation].as_str();
-        assert!(
-            matches!(root, "completed" | "failed"),
-            "seed {seed}: it is stuck as {root}"
-        );
+        if !matches!(root, "completed" | "failed") {
+            let waits = self
+                .pairs("SELECT item_id, kind FROM workflow_invocation_wait")
+                .await;
+            let steps = self
+                .pairs("SELECT order_index, type || ' ' || COALESCE(tool_id, '') FROM workflow_step ORDER BY id")
+                .await;
+            let found = self.describe(invocation).await;
+            panic!("seed {seed}: it is stuck as {root}, waiting for {waits:?}:\n{found}\n{steps:?}");
+        }
         // Slices are numbered without a gap or a repetition, one job each.
         let groups = self
             .pairs("SELECT implicit_collection_jobs_id, CAST(order_index AS TEXT) FROM implicit_collection_jobs_job_association ORDER BY 1, order_index")

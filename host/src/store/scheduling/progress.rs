@@ -100,7 +100,12 @@ async fn load_one(
         true => HashMap::new(),
         false => Box::pin(children(q, cache, head, &revision, known)).await?,
     };
-    let producers = producers(&revision.description, &steps, &remaining, &children);
+    let mut producers = producers(&revision.description, &steps, &remaining, &children);
+    if head.parent_invocation_id.is_some() {
+        // The enclosing workflow takes these, however long ago they were made.
+        let outputs = revision.description.outputs();
+        producers.extend(outputs.filter_map(|(step, _)| Some(steps.get(&step.order_index)?.id)));
+    }
     let (table, partial) = outputs(q, head.id, &steps, &producers).await?;
     let (replacements, use_cached_job) = request_parameters(q, head.id).await?;
     let progress = Progress {
