@@ -8,7 +8,9 @@
 //! some facts; `format2_export` lists them.
 
 pub mod error;
+pub mod from_history;
 pub mod order;
+pub mod refactor;
 pub mod validate;
 
 mod actions;

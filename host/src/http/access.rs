@@ -7,6 +7,7 @@ use super::error::ApiError;
 use crate::store::collections::{self, Hdca};
 use crate::store::datasets::{self, Hda};
 use crate::store::histories::{self, History};
+use crate::store::sharing;
 use crate::store::{Query, StoreError};
 
 /// What the caller is about to do.
@@ -46,7 +47,12 @@ pub async fn history(
 ) -> Result<History, ApiError> {
     let id = app.decode(encoded)?;
     let history = found(histories::by_id(query, id).await, "History")?;
-    let is_shared = history.published || history.importable;
+    let is_shared = history.published
+        || history.importable
+        || match other(caller, history.user_id) {
+            Some(user) => sharing::is_history_shared_with(query, history.id, user).await?,
+            None => false,
+        };
     check(caller, wish, history.user_id, is_shared, "History")?;
     Ok(history)
 }
@@ -61,14 +67,39 @@ pub async fn hda(
 ) -> Result<Hda, ApiError> {
     let id = app.decode(encoded)?;
     let hda = found(datasets::by_id(query, id).await, "Dataset")?;
+    require_hda(query, caller, &hda, wish).await?;
+    Ok(hda)
+}
+
+/// Whether the caller may do that with an HDA: its owner may, and whoever may read it for one of these reasons: its history
+/// is published or has a link, it is public itself, the caller has a role that it names, its history is shared with them.
+pub async fn require_hda(
+    query: &mut impl Query,
+    caller: &Caller,
+    hda: &Hda,
+    wish: Wish,
+) -> Result<(), ApiError> {
+    let mut is_shared = hda.is_shared;
+    if !is_shared && let Some(user) = other(caller, hda.user_id) {
+        is_shared = match hda.access.as_deref() {
+            None => sharing::is_history_shared_with(query, hda.history_id, user).await?,
+            Some("roles") => sharing::may_access(query, hda.dataset_id, user).await?,
+            Some(_) => false,
+        };
+    }
     check(
         caller,
         wish,
         hda.user_id,
-        hda.is_shared,
+        is_shared,
         "HistoryDatasetAssociation",
-    )?;
-    Ok(hda)
+    )
+}
+
+/// The caller, unless it is the owner or may do everything anyway.
+fn other(caller: &Caller, owner: i64) -> Option<i64> {
+    let user = caller.user.as_ref()?.id;
+    (user != owner && !caller.is_admin).then_some(user)
 }
 
 /// The HDCA behind an encoded id.
@@ -81,11 +112,16 @@ pub async fn hdca(
 ) -> Result<Hdca, ApiError> {
     let id = app.decode(encoded)?;
     let hdca = found(collections::by_id(query, id).await, "Collection")?;
+    let is_shared = hdca.is_shared
+        || match other(caller, hdca.user_id) {
+            Some(user) => sharing::is_history_shared_with(query, hdca.history_id, user).await?,
+            None => false,
+        };
     check(
         caller,
         wish,
         hdca.user_id,
-        hdca.is_shared,
+        is_shared,
         "HistoryDatasetCollectionAssociation",
     )?;
     Ok(hdca)

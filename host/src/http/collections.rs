@@ -264,13 +264,7 @@ async fn read_elements(
                 let hda = known.get(&id).ok_or_else(|| {
                     ApiError::not_found("Dataset with the id provided was not found.")
                 })?;
-                access::check(
-                    caller,
-                    Wish::Read,
-                    hda.user_id,
-                    hda.is_shared,
-                    "HistoryDatasetAssociation",
-                )?;
+                access::require_hda(tx, caller, hda, Wish::Read).await?;
                 NewObject::Hda(hda.id)
             }
             "hdca" => {
@@ -360,13 +354,7 @@ async fn stored_element(
     match (element.hda_id, element.child_id) {
         (Some(hda_id), _) => {
             let hda = datasets::by_id(tx, hda_id).await?.ok_or_else(unknown)?;
-            access::check(
-                caller,
-                Wish::Read,
-                hda.user_id,
-                hda.is_shared,
-                "DatasetCollectionElement",
-            )?;
+            access::require_hda(tx, caller, &hda, Wish::Read).await?;
             Ok(NewObject::Hda(hda_id))
         }
         (None, Some(child)) => {
@@ -374,13 +362,7 @@ async fn stored_element(
             if let NewObject::Collection(tree) = &object {
                 let hdas = datasets::by_ids(tx, &tree.hda_ids()).await?;
                 for hda in hdas.values() {
-                    access::check(
-                        caller,
-                        Wish::Read,
-                        hda.user_id,
-                        hda.is_shared,
-                        "DatasetCollectionElement",
-                    )?;
+                    access::require_hda(tx, caller, hda, Wish::Read).await?;
                 }
             }
             Ok(object)

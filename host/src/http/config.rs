@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -31,6 +33,13 @@ async fn version() -> Json<Value> {
         "version_minor": VERSION_MINOR,
         "extra": { "server": "barycenter", "server_version": env!("CARGO_PKG_VERSION") },
     }))
+}
+
+/// What somebody sees who comes with a browser. BioBlend asks for it to find out whether a server speaks TLS.
+pub async fn front_page() -> impl IntoResponse {
+    const TEXT: &str = "Barycenter schedules workflows. Galaxy's API is below /api (its paths: /api/openapi.json), \
+                        GA4GH WES below /ga4gh/wes/v1.\n";
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], TEXT)
 }
 
 /// What a client may know about how this server is set up.

@@ -259,14 +259,9 @@ async fn tell(
         let Some(input) = inputs.get(&id) else {
             continue;
         };
-        let may_read = access::check(
-            caller,
-            Wish::Read,
-            input.user_id,
-            input.is_shared,
-            "Dataset",
-        )
-        .is_ok();
+        let may_read = access::require_hda(query, caller, input, Wish::Read)
+            .await
+            .is_ok();
         let told = if follow && may_read && *budget > 0 {
             Box::pin(tell(app, query, caller, input, follow, budget)).await?
         } else {

@@ -1,5 +1,8 @@
 //! Histories: lists, one, making, changing, deleting.
 
+mod import;
+mod sharing;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +32,13 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show, update, delete))
         .routes(routes!(undelete))
         .routes(routes!(add_tag))
+        .routes(routes!(sharing::show))
+        .routes(routes!(sharing::publish))
+        .routes(routes!(sharing::unpublish))
+        .routes(routes!(sharing::enable_link_access))
+        .routes(routes!(sharing::disable_link_access))
+        .routes(routes!(sharing::share_with_users))
+        .routes(routes!(sharing::set_slug))
 }
 
 /// The caller's histories.
@@ -146,7 +156,7 @@ struct NewHistory {
     history_id: Option<String>,
     /// With the deleted datasets.
     all_datasets: Option<bool>,
-    /// An archive to import; not supported.
+    /// The URL of an archive; such are refused. An archive is sent as the file `archive_file` of a form.
     archive_source: Option<Value>,
 }
 
@@ -161,9 +171,15 @@ async fn create(
     let user_id = caller.user_id()?;
     let new: NewHistory = serde_json::from_value(Value::Object(payload.fields))
         .map_err(|e| super::error::from_serde(&e))?;
-    if new.archive_source.is_some() {
-        return Err(ApiError::not_implemented(
-            "Importing history archives is not supported.",
+    if let Some(archive) = payload.files.get("archive_file") {
+        return import::import(&app, user_id, archive).await.map(Json);
+    }
+    if new
+        .archive_source
+        .is_some_and(|source| !source.is_null() && source != "")
+    {
+        return Err(ApiError::disabled(
+            "This server does not fetch archives by URL; send the archive as archive_file.",
         ));
     }
     let mut reader = app.store.reader();
@@ -176,9 +192,9 @@ async fn create(
         (None, Some(source)) => format!("Copy of '{}'", source.name),
         (None, None) => "Unnamed history".to_owned(),
     };
-    let id = app.store.ids.history();
     let now_ms = app.now_ms();
     let mut tx = app.store.begin().await?;
+    let id = app.store.ids.history(&mut tx).await?;
     histories::create(&mut tx, id, user_id, &clip(&name), now_ms).await?;
     if let Some(source) = &source {
         copy_contents(

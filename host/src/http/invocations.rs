@@ -2,6 +2,7 @@
 
 mod alias;
 mod create;
+mod given;
 pub mod legacy;
 mod list;
 mod replay;
@@ -22,6 +23,7 @@ use crate::store::db::Query;
 
 pub use create::{invoke, invoke_recorded};
 pub use shape::collection_view;
+pub use show::find;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

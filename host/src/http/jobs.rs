@@ -1,5 +1,6 @@
 //! Jobs (spec 6.5): reading them, and passing on orders to stop or resume one.
 
+mod admin;
 mod again;
 mod list;
 
@@ -33,6 +34,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(metrics))
         .routes(routes!(common_problems))
         .routes(routes!(resume))
+        .routes(routes!(admin::destination_params))
+        .routes(routes!(admin::report_error))
+        .routes(routes!(admin::job_lock, admin::set_job_lock))
         .routes(routes!(again::build_for_rerun))
 }
 
@@ -61,7 +65,12 @@ pub fn summary(app: &App, job: &Job, is_admin: bool) -> Value {
 }
 
 /// The job behind an encoded id, if the caller owns it. 403 403002 for others', 404 if there is none.
-async fn find(app: &App, q: &mut impl Query, caller: &Caller, id: &str) -> Result<Job, ApiError> {
+pub async fn find(
+    app: &App,
+    q: &mut impl Query,
+    caller: &Caller,
+    id: &str,
+) -> Result<Job, ApiError> {
     let id = app.decode(id)?;
     let owner = if caller.is_admin {
         None

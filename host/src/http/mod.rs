@@ -15,6 +15,7 @@ mod contents;
 pub mod datasets;
 pub mod display;
 pub mod error;
+mod exports;
 pub mod extract;
 pub mod health;
 pub mod histories;
@@ -25,6 +26,7 @@ pub mod layers;
 mod lists;
 pub mod payload;
 mod requests;
+mod roles;
 pub mod seams;
 pub mod shapes;
 pub mod time;
@@ -71,6 +73,7 @@ pub fn router(app: App) -> Router {
             "/api/openapi.json",
             get(move || async move { ([(CONTENT_TYPE, "application/json")], document) }),
         )
+        .route("/", get(config::front_page))
         .fallback(layers::unknown_path)
         .method_not_allowed_fallback(layers::unknown_method)
         // Every body has a limit of its own: `extract::read_body`, and the uploads' count of bytes.
@@ -94,7 +97,9 @@ fn routes() -> OpenApiRouter<App> {
         .merge(keys::routes())
         .merge(histories::routes())
         .merge(contents::routes())
+        .merge(exports::routes())
         .merge(datasets::routes())
+        .merge(roles::routes())
         .merge(display::routes())
         .merge(collections::routes())
         .merge(archive::routes())

@@ -3,6 +3,8 @@
 mod change;
 mod create;
 pub mod find;
+mod from_history;
+mod refactor;
 mod shape;
 mod show;
 
@@ -11,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 
+pub use change::named_user;
 pub use create::store;
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -22,6 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(change::undelete))
         .routes(routes!(show::versions))
         .routes(routes!(show::counts))
+        .routes(routes!(refactor::refactor))
         .routes(routes!(show::download))
         .routes(routes!(show::download_by_other_path))
         .routes(routes!(change::sharing))

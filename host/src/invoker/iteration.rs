@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::known::StepValue;
-use super::modules::{ModuleOutcome, Modules, module_cancel, module_fail};
+use super::modules::{ModuleOutcome, Modules, is_host_type, module_cancel, module_fail};
 use super::operations::Files;
 use super::pick_value;
 use super::progress::{Progress, effective_replacements, input_value};
@@ -16,10 +16,10 @@ use super::resolve::{self, Outputs, Use};
 use super::stop::{Stop, Wait};
 use super::subworkflow;
 use super::tool_run::{self, ToolRun};
-use super::writes::{NewIds, StepRow, Writes};
+use super::writes::{Held, Hold, NewIds, RuntimeState, StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, StepState};
-use crate::model::workflow::{PostJobAction, StepDescription};
+use crate::model::workflow::{Connection, PostJobAction, StepDescription};
 use crate::tools::Tool;
 use crate::tools::parameters::{self, TerminalKind};
 
@@ -65,6 +65,7 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
     };
     writes.messages.push((invocation_id, *message));
     writes.waits.clear();
+    writes.holds.clear();
     Outcome {
         writes,
         event: Some(event),
@@ -185,6 +186,10 @@ impl Iteration<'_> {
                 }
                 Err(stop) => return Err(stop),
             }
+        }
+        if recoverable(progress) {
+            writes.waits.push(Wait::Budget);
+            delayed = true;
         }
         Ok(delayed)
     }
@@ -320,7 +325,7 @@ impl Iteration<'_> {
             "pick_value" => {
                 pick_value::execute(progress, step, step_id, self.ids, writes).map(Done::Outputs)
             }
-            _ => self.module_step(progress, step, step_id),
+            _ => self.module_step(progress, step, step_id, writes),
         }
     }
 
@@ -436,12 +441,32 @@ impl Iteration<'_> {
         progress: &Progress,
         step: &StepDescription,
         step_id: i64,
+        writes: &mut Writes,
     ) -> Result<Done, Stop> {
         let call = progress.module_call(step, None);
         match self.modules.execute(&call) {
             Ok(ModuleOutcome::Scheduled(outputs)) => Ok(Done::Outputs(outputs)),
             Ok(ModuleOutcome::OutputsDelayed { wait }) => Ok(Done::OutputsDelayed(wait)),
-            Ok(ModuleOutcome::Delayed { why, wait }) => {
+            Ok(ModuleOutcome::Delayed { why, wait, state }) => {
+                if let Some(value) = state {
+                    writes.runtime_states.push(RuntimeState {
+                        invocation_id: progress.invocation_id,
+                        workflow_step_id: step_id,
+                        value,
+                    });
+                }
+                // Inner invocations are not shown by themselves.
+                if progress.supplied_by_request && !why.is_empty() {
+                    writes.holds.push(Hold {
+                        what: Held::Step(step.order_index),
+                        code: "module".to_owned(),
+                        text: why.clone(),
+                        wake_time: match wait {
+                            Wait::Until(at) => Some(at),
+                            _ => None,
+                        },
+                    });
+                }
                 let mut waits = vec![wait];
                 if wait == Wait::Step {
                     waits.extend(progress.upstream_waits(step));
@@ -455,6 +480,29 @@ impl Iteration<'_> {
             Err(text) => Err(Stop::unexpected(step_id, text)),
         }
     }
+}
+
+/// Whether a step that waited for what feeds it when it was asked at the beginning has got that since, in this very
+/// attempt: it is asked again only in the next one, and nothing else may happen before.
+fn recoverable(progress: &Progress) -> bool {
+    let steps = &progress.revision.description.steps;
+    steps.iter().any(|step| {
+        let waits = match progress.table.get(&step.order_index) {
+            Some(Outputs::Delayed(waits)) if !is_host_type(&step.step_type) => waits,
+            _ => return false,
+        };
+        let known = |from: &Connection| {
+            matches!(
+                progress.table.get(&from.output_step),
+                Some(Outputs::Known(_))
+            )
+        };
+        waits.contains(&Wait::Step)
+            && step.inputs.iter().all(|input| {
+                let mut data = input.connections.iter().filter(|c| !input.is_non_data(c));
+                data.all(known)
+            })
+    })
 }
 
 /// The values that feed a tool step, by input name.

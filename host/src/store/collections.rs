@@ -103,6 +103,28 @@ pub async fn by_id(query: &mut impl Query, id: i64) -> Result<Option<Hdca>, Stor
     Ok(by_ids(query, &[id]).await?.remove(&id))
 }
 
+/// The HDCAs that show a collection.
+pub async fn showing(query: &mut impl Query, collection_id: i64) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT id FROM history_dataset_collection_association WHERE collection_id = $1 ORDER BY id";
+    let rows = query.all(sql, args![collection_id]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// What a mapping put out: names of outputs and HDCAs.
+pub async fn of_implicit_jobs(
+    query: &mut impl Query,
+    implicit_collection_jobs_id: i64,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let sql = "SELECT implicit_output_name, id FROM history_dataset_collection_association \
+         WHERE implicit_collection_jobs_id = $1 ORDER BY id";
+    let rows = query.all(sql, args![implicit_collection_jobs_id]).await?;
+    let pair = |row: &Row| {
+        let name: Option<String> = row.get(0)?;
+        Ok((name.unwrap_or_default(), row.get(1)?))
+    };
+    rows.iter().map(pair).collect()
+}
+
 /// The HDCAs with these ids; those that do not exist are left out.
 pub async fn by_ids(query: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, Hdca>, StoreError> {
     let mut found = HashMap::with_capacity(ids.len());

@@ -40,6 +40,8 @@ pub struct Hda {
     /// The history's owner, and whether others may read it.
     pub user_id: i64,
     pub is_shared: bool,
+    /// What the owner said about who may read it: `public`, `private`, `roles`.
+    pub access: Option<String>,
 }
 
 const SELECT: &str = "SELECT a.id, a.history_id, a.dataset_id, a.hid, a.name, a.info, a.blurb, a.peek, a.extension, \
@@ -48,7 +50,8 @@ const SELECT: &str = "SELECT a.id, a.history_id, a.dataset_id, a.hid, a.name, a.
      d.uuid, d.state, d.file_size, d.total_size, d.created_from_basename, \
      (SELECT o.job_id FROM history_dataset_association m JOIN job_to_output_dataset o ON o.hda_id = m.id \
         WHERE m.dataset_id = a.dataset_id ORDER BY o.id LIMIT 1) AS creating_job, \
-     h.user_id, (h.published OR h.importable) AS is_shared \
+     h.user_id, d.access, CASE d.access WHEN 'public' THEN TRUE WHEN 'private' THEN FALSE WHEN 'roles' THEN FALSE \
+     ELSE (h.published OR h.importable) END AS is_shared \
      FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id JOIN history h ON h.id = a.history_id";
 
 fn hda(row: &Row) -> Result<Hda, StoreError> {
@@ -80,6 +83,7 @@ fn hda(row: &Row) -> Result<Hda, StoreError> {
         creating_job: row.get("creating_job")?,
         user_id: row.get("user_id")?,
         is_shared: row.get("is_shared")?,
+        access: row.get("access")?,
     })
 }
 
@@ -92,6 +96,13 @@ pub async fn by_id(query: &mut impl Query, id: i64) -> Result<Option<Hda>, Store
         .as_ref()
         .map(hda)
         .transpose()
+}
+
+/// The HDAs that show a dataset.
+pub async fn showing(query: &mut impl Query, dataset_id: i64) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT id FROM history_dataset_association WHERE dataset_id = $1 ORDER BY id";
+    let rows = query.all(sql, args![dataset_id]).await?;
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// The HDAs with these ids; those that do not exist are left out.

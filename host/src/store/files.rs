@@ -18,12 +18,17 @@ impl DataDir {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for part in ["files", "tmp", "jobs"] {
+        for part in ["files", "tmp", "jobs", "exports"] {
             builder.create(root.join(part))?;
         }
         let root = root.canonicalize()?;
         remove_leftovers(&root.join("tmp"))?;
         Ok(DataDir { root: root.into() })
+    }
+
+    /// One that is only looked at: nothing is made or removed.
+    pub fn at(root: &Path) -> DataDir {
+        DataDir { root: root.into() }
     }
 
     pub fn root(&self) -> &Path {
@@ -42,6 +47,11 @@ impl DataDir {
     /// For files that are not finished yet. On the same file system as the datasets, so that a rename is enough.
     pub fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    /// Archives that somebody asked for, by uuid.
+    pub fn exports(&self) -> PathBuf {
+        self.root.join("exports")
     }
 
     /// The directory in which a job's working directories are.

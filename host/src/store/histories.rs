@@ -214,6 +214,9 @@ pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreErro
     )
     .await?;
     if h.deleted {
+        const SCHEDULED: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 \
+             AND state IN ('new', 'requires_materialization', 'ready')";
+        super::scheduling::invocations::lock_found(tx, SCHEDULED, args![h.id]).await?;
         tx.run(
             "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 \
              AND state IN ('new', 'requires_materialization', 'ready', 'scheduled')",
@@ -313,7 +316,7 @@ pub async fn census(
         let rows = query
             .all(
                 format!(
-                    "SELECT s.history_id, SUM(s.bytes) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
+                    "SELECT s.history_id, CAST(SUM(s.bytes) AS BIGINT) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
                      COALESCE(d.total_size, d.file_size, 0) AS bytes FROM history_dataset_association a \
                      JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.purged) s \
                      GROUP BY s.history_id"
@@ -451,4 +454,38 @@ pub async fn count_contents(query: &mut impl Query, filter: &Filter) -> Result<i
     let sql = format!("SELECT COUNT(*) FROM {CONTENTS} WHERE TRUE{}", filter.sql());
     let row = query.maybe(sql, filter.args()).await?;
     Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
+}
+
+/// What stands at some numbers of a history, by number.
+#[derive(Debug, Clone, Default)]
+pub struct Numbered {
+    pub hdas: HashMap<i64, i64>,
+    pub hdcas: HashMap<i64, i64>,
+}
+
+/// What stands at these numbers of a history; the newest where there are several.
+pub async fn by_hids(
+    query: &mut impl Query,
+    history_id: i64,
+    hids: &[i64],
+) -> Result<Numbered, StoreError> {
+    let mut found = Numbered::default();
+    for block in blocks(hids) {
+        let inside = placeholders(2, block.len());
+        let tables = [
+            ("history_dataset_association", &mut found.hdas),
+            ("history_dataset_collection_association", &mut found.hdcas),
+        ];
+        for (table, place) in tables {
+            let mut args = args![history_id];
+            args.extend(block.iter().map(|hid| Val::from(*hid)));
+            let sql = format!(
+                "SELECT hid, id FROM {table} WHERE history_id = $1 AND hid IN ({inside}) ORDER BY id"
+            );
+            for row in &query.all(sql, args).await? {
+                place.insert(row.get(0)?, row.get(1)?);
+            }
+        }
+    }
+    Ok(found)
 }

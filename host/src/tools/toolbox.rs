@@ -93,9 +93,11 @@ impl Toolbox {
         };
         let same = wanted.and_then(|wanted| versions.iter().find(|tool| tool.version == wanted));
         let tool = same.or(versions.last())?;
+        let is_safe =
+            || wanted.is_some_and(|wanted| is_safe_update(&tool.id, wanted, &tool.version));
         Some(Found {
             tool: Arc::clone(tool),
-            exact: wanted.is_none() || same.is_some(),
+            exact: wanted.is_none() || same.is_some() || is_safe(),
         })
     }
 
@@ -169,6 +171,28 @@ impl Toolbox {
         }
         self.shelf()
     }
+}
+
+/// Tools whose later versions do what the earlier ones did (Galaxy: WORKFLOW_SAFE_TOOL_VERSION_UPDATES): id, the first
+/// and the last version of which that is known. A workflow that names one of them runs with another.
+const SAFE_UPDATES: &[(&str, &str, &str)] = &[
+    ("Filter1", "1.1.0", "1.1.1"),
+    ("Grep1", "1.0.1", "1.0.4"),
+    ("Show beginning1", "1.0.0", "1.0.2"),
+    ("Show tail1", "1.0.0", "1.0.1"),
+    ("sort1", "1.1.0", "1.2.0"),
+];
+
+fn is_safe_update(id: &str, wanted: &str, there: &str) -> bool {
+    let numbers =
+        |text: &str| -> Option<Vec<u32>> { text.split('.').map(|n| n.parse().ok()).collect() };
+    SAFE_UPDATES.iter().any(|(tool, first, last)| {
+        let within = |version: &str| {
+            let (version, first, last) = (numbers(version), numbers(first), numbers(last));
+            version.is_some() && version >= first && version <= last
+        };
+        *tool == id && within(wanted) && within(there)
+    })
 }
 
 /// The short id and version of a Tool Shed id.
@@ -466,6 +490,14 @@ mod tests {
         assert!(toolbox.get("My Tool", None).is_none());
         assert!(toolbox.remove_dynamic(&uuid));
         assert!(toolbox.get_dynamic(&uuid).is_none());
+    }
+
+    #[test]
+    fn an_earlier_version_known_to_do_the_same_counts_as_the_one_asked_for() {
+        assert!(is_safe_update("Show beginning1", "1.0.0", "1.0.2"));
+        assert!(!is_safe_update("Show beginning1", "0.9", "1.0.2"));
+        assert!(!is_safe_update("Show beginning1", "1.0.0", "2.0"));
+        assert!(!is_safe_update("cat1", "1.0.0", "1.0.2"));
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl World {
         let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
             .await
             .expect("a user");
-        let history = store.ids.history();
+        let history = store.ids.history(&mut tx).await.expect("an id");
         histories::create(&mut tx, history, user, "test", 1)
             .await
             .expect("a history");
@@ -308,7 +308,9 @@ impl World {
             .await
             .expect("reads");
         events.splice(0..0, looks.into_iter().map(Event::Look));
-        let ready = jobs::ready(&mut reader, "main", 1000).await.expect("reads");
+        let ready = jobs::ready(&mut reader, "main", "default", &[], 1000)
+            .await
+            .expect("reads");
         events.extend(ready.into_iter().map(|job| Event::Start(job.id)));
         let reviews = reader
             .all(
@@ -386,7 +388,7 @@ impl World {
             let (waits, children) = (&outcome.writes.waits, &outcome.writes.children);
             eprintln!("    {:?} {waits:?} {children:?}", outcome.event);
         }
-        commit_iteration(&self.store, &head, "main", outcome, self.now)
+        commit_iteration(&self.store, &head, "main", "main", outcome, self.now)
             .await
             .expect("stored");
     }
@@ -437,7 +439,7 @@ impl World {
             command_line: String::new(),
             dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
         };
-        let taken = jobs::hand_over(&self.store, &[hand_over], self.now)
+        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
             .await
             .expect("stored");
         self.running.extend(taken);
@@ -611,7 +613,9 @@ impl World {
                 .pairs("SELECT order_index, type || ' ' || COALESCE(tool_id, '') FROM workflow_step ORDER BY id")
                 .await;
             let found = self.describe(invocation).await;
-            panic!("seed {seed}: it is stuck as {root}, waiting for {waits:?}:\n{found}\n{steps:?}");
+            panic!(
+                "seed {seed}: it is stuck as {root}, waiting for {waits:?}:\n{found}\n{steps:?}"
+            );
         }
         // Slices are numbered without a gap or a repetition, one job each.
         let groups = self

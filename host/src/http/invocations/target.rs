@@ -1,12 +1,13 @@
 //! Where the outputs of a run go, and the items it is given: looked up, and copied into that history.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::invocation_request::{HistoryChoice, Items, Payload, Reference, Run, Src};
+use crate::model::invocation::NewInvocation;
 use crate::store::Tx;
 use crate::store::collections::{self, Hdca, NewHdca};
 use crate::store::datasets::{self, Hda};
@@ -43,13 +44,7 @@ impl Known {
         let mut known = Known::default();
         for (reference, id) in hdas {
             let hda = found_hdas.get(&id).ok_or_else(|| missing(&reference))?;
-            access::check(
-                caller,
-                Wish::Read,
-                hda.user_id,
-                hda.is_shared,
-                "HistoryDatasetAssociation",
-            )?;
+            access::require_hda(q, caller, hda, Wish::Read).await?;
             known.hdas.insert(reference, hda.clone());
         }
         for (reference, id) in hdcas {
@@ -124,6 +119,45 @@ impl Known {
             hid += 1;
         }
         Ok(items)
+    }
+
+    /// A dataset that came from another history and feeds several inputs is copied for each of them, as in Galaxy.
+    pub async fn copy_once_more(
+        &self,
+        app: &App,
+        tx: &mut Tx,
+        history_id: i64,
+        copies: &Items,
+        new: &mut NewInvocation,
+    ) -> Result<(), ApiError> {
+        let mut seen = HashSet::new();
+        let mut repeated = Vec::new();
+        for (place, input) in new.input_datasets.iter().enumerate() {
+            if seen.insert(input.item_id) {
+                continue;
+            }
+            let source = copies
+                .iter()
+                .filter(|(reference, id)| reference.src == Src::Hda && **id == input.item_id)
+                .find_map(|(reference, _)| self.hdas.get(reference));
+            repeated.extend(
+                source
+                    .filter(|hda| hda.id != input.item_id)
+                    .map(|hda| (place, hda)),
+            );
+        }
+        if repeated.is_empty() {
+            return Ok(());
+        }
+        let now_ms = app.now_ms();
+        let hid = histories::allocate_hids(tx, history_id, repeated.len(), now_ms).await?;
+        let sources: Vec<&Hda> = repeated.iter().map(|(_, hda)| *hda).collect();
+        let ids = &app.store.ids;
+        let made = datasets::copy(tx, ids, &sources, history_id, hid, Some(true), now_ms).await?;
+        for ((place, _), copy) in repeated.iter().zip(made) {
+            new.input_datasets[*place].item_id = copy;
+        }
+        Ok(())
     }
 
     /// "1, 2 and 3": the numbers that people see of these items.

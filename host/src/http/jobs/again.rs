@@ -81,7 +81,14 @@ pub async fn search(
     let tool = tool_by_id(&app, &id, payload.tool_version.as_deref())
         .ok_or_else(|| ApiError::not_found(format!("Could not find tool with id '{id}'.")))?;
     let states = match body.get("state") {
-        None | Some(Value::Null) => vec![JobState::Ok],
+        // Whatever has not failed, as in Galaxy.
+        None | Some(Value::Null) => vec![
+            JobState::New,
+            JobState::Queued,
+            JobState::Waiting,
+            JobState::Running,
+            JobState::Ok,
+        ],
         Some(Value::Array(list)) => list.iter().map(state).collect::<Result<_, _>>()?,
         Some(one) => vec![state(one)?],
     };

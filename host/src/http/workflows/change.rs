@@ -277,7 +277,7 @@ pub async fn share_with_users(
     let mut ids = Vec::new();
     // One look-up for each; nobody shares with more people than fit here.
     for name in named.iter().filter_map(Value::as_str).take(1_000) {
-        match user(&app, &mut q, name).await? {
+        match named_user(&app, &mut q, name).await? {
             Some(user) if user.id == found.stored.user_id => {
                 errors.push(json!("You cannot share a workflow with yourself."));
             }
@@ -294,7 +294,12 @@ pub async fn share_with_users(
     Ok(Json(shape))
 }
 
-async fn user(app: &App, q: &mut impl Query, name: &str) -> Result<Option<User>, ApiError> {
+/// The user with this id or e-mail address, unless deleted.
+pub async fn named_user(
+    app: &App,
+    q: &mut impl Query,
+    name: &str,
+) -> Result<Option<User>, ApiError> {
     let found = match name.contains('@') {
         true => users::by_login(q, name).await?.map(|(user, _)| user),
         false => users::by_id(q, app.decode(name)?).await?,

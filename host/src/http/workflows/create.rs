@@ -26,7 +26,7 @@ use crate::tools::{Tool, yaml};
 
 /// Imports a workflow, or (with `workflow_id`) runs one as in 2014.
 #[utoipa::path(post, path = "/api/workflows", tag = "workflows", request_body = Value,
-    description = "Exactly one of workflow, archive_source, archive_file, from_path and shared_workflow_id; or workflow_id.",
+    description = "Exactly one of workflow, archive_source, archive_file, from_path, shared_workflow_id and from_history_id (with job_ids, dataset_ids, dataset_collection_ids, workflow_name); or workflow_id.",
     responses((status = 200, description = "The workflow; or the invocation with its outputs", body = Value)))]
 pub async fn create(
     State(app): State<App>,
@@ -149,11 +149,10 @@ async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value
             description.tags = found.stored.tags;
             (description, false)
         }
-        _ => {
-            return Err(ApiError::not_implemented(
-                "This server does not extract workflows from histories.",
-            ));
-        }
+        _ => (
+            super::from_history::read(&app, &caller, &payload).await?,
+            false,
+        ),
     };
     let attributes = Attributes {
         published: publish.then_some(true),
@@ -254,6 +253,11 @@ fn adopt(
             description.has_errors |= inner.has_errors;
         }
         if step.step_type != "tool" {
+            let problems = app.seams().step_types.problems(step);
+            if !problems.is_empty() {
+                step.tool_errors = Some(json!(problems.join("; ")));
+                description.has_errors = true;
+            }
             continue;
         }
         if let Some(representation) = &step.tool_representation {

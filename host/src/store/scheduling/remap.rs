@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::jobs::{ReadyJob, set_dataset_states};
 use super::known::ids;
-use super::objects::{Owner, insert_objects};
+use super::objects::{Owner, insert_objects, reserve};
 use super::orders::resume_in;
 use crate::args;
 use crate::invoker::writes::{NewJob, Writes};
@@ -68,7 +68,8 @@ pub async fn remap(
         scheduler,
         ..owner.clone()
     };
-    let mut ready = insert_objects(&mut tx, &owner, &writes, now).await?;
+    let place = reserve(&mut tx, &owner, &writes, now).await?;
+    let mut ready = insert_objects(&mut tx, &owner, &writes, place, now).await?;
     let started = tx
         .maybe("SELECT state FROM job WHERE id = $1", args![id])
         .await?;

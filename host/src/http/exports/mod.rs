@@ -1,0 +1,15 @@
+//! Archives of histories and invocations: asked for, made in the background, fetched.
+//!
+//! A wish is stored before it is answered. Whoever asks whether it is ready makes sure that somebody is making it, so one
+//! that a crash interrupted is made after the restart.
+
+mod archive;
+mod biocompute;
+mod crate_document;
+mod history;
+mod invocation;
+mod routes;
+mod workshop;
+
+pub use routes::routes;
+pub use workshop::Workshop;
