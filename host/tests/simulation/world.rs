@@ -605,7 +605,17 @@ impl World {
             .into_iter()
             .collect();
         let root = states[&invocation].as_str();
-        if !matches!(root, "completed" | "failed") {
+        // A job that is paused may go on one day, so whoever waits for what it makes waits on, as in Galaxy.
+        let asleep = self
+            .pairs(
+                "SELECT w.workflow_invocation_id, w.kind FROM workflow_invocation_wait w
+                 LEFT JOIN job j ON w.kind = 'job' AND j.id = w.item_id
+                 LEFT JOIN dataset d ON w.kind = 'dataset' AND d.id = w.item_id
+                 WHERE j.state = 'paused' OR d.state = 'paused'",
+            )
+            .await;
+        let sleeps = root == "ready" && asleep.iter().any(|(id, _)| *id == invocation);
+        if !sleeps && !matches!(root, "completed" | "failed") {
             let waits = self
                 .pairs("SELECT item_id, kind FROM workflow_invocation_wait")
                 .await;
