@@ -7,14 +7,12 @@ use barycenter_tests::workflows::REVIEWED;
 use barycenter_tests::{TestServer, build, left_out};
 use serde_json::Value;
 
-/// The interpreter of an environment with the pinned clients; made once, kept in the target folder.
-fn python() -> Result<PathBuf, String> {
-    let requirements = build::repository().join("tests/clients/requirements.txt");
+/// The interpreter of an environment with pinned clients, whose list is below `tests/clients`; made once, kept in
+/// `name` of the target folder.
+pub fn python(list: &str, name: &str) -> Result<PathBuf, String> {
+    let requirements = build::repository().join("tests/clients").join(list);
     let pinned = std::fs::read_to_string(&requirements).expect("the pinned clients");
-    let folder = build::BUILT
-        .parent()
-        .expect("the target folder")
-        .join("client-tests-venv");
+    let folder = build::BUILT.parent().expect("the target folder").join(name);
     let (python, mark) = (folder.join("bin/python"), folder.join("requirements.txt"));
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == pinned) {
         return Ok(python);
@@ -56,7 +54,7 @@ fn told(output: &Output) -> String {
 
 #[test]
 fn bioblend_works_unmodified() {
-    let python = match python() {
+    let python = match python("requirements.txt", "client-tests-venv") {
         Ok(python) => python,
         Err(problem) => {
             let line = format!(

@@ -473,6 +473,9 @@ impl Iteration<'_> {
                 }
                 Err(Stop::Delayed { why, waits })
             }
+            Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+                Err(Stop::delayed(why, Wait::Until(again_at_ms)))
+            }
             Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),
             Ok(ModuleOutcome::Cancel { reason, text }) => {
                 Err(module_cancel(step_id, &reason, text))

@@ -42,6 +42,11 @@ pub enum ModuleOutcome {
         /// What the module wants to find again at its next look.
         state: Option<Value>,
     },
+    /// Nobody could be asked: the step is as it was, and is looked at again.
+    Absent {
+        why: String,
+        again_at_ms: i64,
+    },
     Fail {
         reason: String,
         text: String,

@@ -141,16 +141,24 @@ impl Engine {
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.supervisor.await;
-        for runner in self.services.plugins.runners() {
-            if let Err(error) = runner.shutdown() {
-                tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
-            }
+        // All at once, since each may take its time; a plugin that hangs is not waited for.
+        let mut stops = Vec::new();
+        for runner in self.services.plugins.runners().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = runner.shutdown() {
+                    tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
+                }
+            }));
         }
-        for scheduler in self.services.plugins.schedulers().to_vec() {
-            let instance = scheduler.clone();
-            if let Err(error) = blocking(move || instance.shutdown()).await {
-                tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
-            }
+        for scheduler in self.services.plugins.schedulers().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = scheduler.shutdown() {
+                    tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
+                }
+            }));
+        }
+        for stop in stops {
+            let _ = stop.await;
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod questions;
 pub mod requests;
 pub mod signals;
 pub mod states;
+mod trouble;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};
