@@ -767,3 +767,22 @@ async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
         "what was deleted, and what was made of it, is made anew"
     );
 }
+
+crate::databases::on_postgres_too!(
+    crate::databases::on_postgres =>
+    a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok,
+    an_operation_that_only_arranges_does_not_wait_and_its_names_learn_what_the_job_found,
+    an_operation_is_mapped_like_any_tool,
+    an_operation_that_cannot_be_done_fails_the_invocation_with_a_sentence,
+    a_parameter_is_fed_by_an_expression_tool,
+    an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it,
+    pick_value_hands_on_the_first_branch_that_was_not_skipped,
+    the_pick_value_tool_hands_its_dataset_on_without_a_copy,
+    a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on,
+    a_rerun_mends_one_element_of_a_collection,
+    deleting_a_history_stops_the_jobs_of_a_scheduled_invocation,
+    intermediates_are_deleted_and_mail_is_written_when_jobs_end,
+    actions_on_a_mapped_step_change_the_collection_and_its_elements,
+    name_tags_of_inputs_go_to_the_outputs,
+    a_second_run_takes_the_results_of_the_first_and_runs_nothing,
+);
