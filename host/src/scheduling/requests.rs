@@ -20,7 +20,7 @@ use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
 use crate::store::scheduling::remap::{Remapped, remap};
-use crate::store::scheduling::{known, leases, orders, progress};
+use crate::store::scheduling::{equivalents, known, leases, orders, progress};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -35,6 +35,8 @@ pub struct ToolRequest<'a> {
     pub state: &'a Value,
     /// Inputs that are mapped over collections: pipe path and hdca.
     pub mapped: &'a [(String, i64)],
+    /// The results of an equivalent job will do.
+    pub use_cached_job: bool,
     /// The failed job that this one takes the place of.
     pub in_place_of: Option<i64>,
 }
@@ -92,6 +94,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         force_skip: false,
         budget: None,
         resume: None,
+        use_cached: request.use_cached_job,
         files: &files,
     };
     let ids = services.store.ids.clone();
@@ -114,6 +117,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         return in_place(services, &owner, failed, writes, now).await;
     }
     let mut tx = services.store.begin().await?;
+    equivalents::reuse(&mut tx, owner.user_id, ids.as_ref(), &mut writes).await?;
     let place = reserve(&mut tx, &owner, &writes, now).await?;
     insert_objects(&mut tx, &owner, &writes, place, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;

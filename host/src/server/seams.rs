@@ -179,6 +179,7 @@ impl ToolRuns for Behind {
                     dynamic_tool_id: request.dynamic_tool_id,
                     state: &inputs.state,
                     mapped: &inputs.mapped,
+                    use_cached_job: request.use_cached_job,
                     in_place_of: request.rerun_remap_job_id,
                 };
                 let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;
