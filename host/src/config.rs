@@ -8,10 +8,14 @@ mod sources;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::fetch::{Local, Prefix, Rules};
 use crate::http::Settings;
+use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
+use crate::store::DatabaseUrl;
 use sources::{Options, read_file};
 
 pub use sources::{Environment, Flags};
@@ -23,14 +27,15 @@ pub struct Config {
     pub listen: String,
     /// Where datasets, job directories and copies of plugins are.
     pub data_dir: PathBuf,
-    /// The database file.
-    pub database: PathBuf,
+    /// The database.
+    pub database: DatabaseUrl,
     pub plugins: PluginsFile,
     /// Directories of tool files, beside the stock tools.
     pub tool_dirs: Vec<PathBuf>,
     pub doors: Settings,
     pub workflows: WorkflowOptions,
     pub engine: EngineSettings,
+    pub process: ProcessOptions,
     pub log: LogOptions,
     /// What an operator should hear about although it is no fault.
     pub warnings: Vec<String>,
@@ -76,6 +81,18 @@ impl Default for WorkflowOptions {
     }
 }
 
+/// This process among those that share a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessOptions {
+    /// None: `main`, or the next free one of `main-2`, `main-3` …
+    pub name: Option<String>,
+    pub roles: Roles,
+    /// The tags it serves; none: the default tag.
+    pub tags: Vec<String>,
+    /// How long it may be silent before others take its work over.
+    pub lease: Duration,
+}
+
 /// What is logged, and how. Logs go to stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -110,14 +127,23 @@ macro_rules! keys {
 keys! {
     "listen", "127.0.0.1:8080", "Host and port; port 0 picks a free one.";
     "data_dir", "$XDG_DATA_HOME/barycenter", "Where the database, datasets and jobs are.";
-    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database.";
+    "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "name", "main, or the next of main-2, main-3 that is free", "This server among those that share a database; what it holds carries it.";
+    "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
+    "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
+    "handler_lease_seconds", "15", "A server that is silent for so long is taken for dead, and others take its work over.";
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
+    "fetch_url_prefixes", "none", "What the server may fetch by URL for its users: beginnings such as `https://example.org/data/`, `https://` (every host) or `file:///srv/data/` (in the environment separated by commas). Without any, nothing is fetched.";
+    "fetch_url_allowlist", "none", "Addresses, networks (`10.0.1.0/24`) and hosts that may be asked although they are not public (in the environment separated by commas).";
+    "fetch_max_bytes", "107374182400", "The longest content that is fetched.";
+    "fetch_time_limit_seconds", "3600", "The longest time that fetching one may take.";
+    "fetch_at_once", "4", "How many are fetched at once, shared by all users.";
     "job_time_limit_seconds", "0", "For tools that name no limit of their own; 0 is no limit.";
     "job_log_limit_bytes", "67108864", "What is kept of a job's stdout, and of its stderr.";
     "shell", "/bin/sh", "What runs a job's script.";
@@ -200,7 +226,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         _ => Err("Give host and port, such as `127.0.0.1:8080` or `[::1]:0`."),
     });
     let data_dir = options.path("data_dir").or_else(|| options.home());
-    let database = options.checked("database_url", database_file);
+    let database = options.checked("database_url", |url| url.parse::<DatabaseUrl>());
     let plugins = match options.path("plugins") {
         Some(path) => PluginsFile::Named(path),
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
@@ -210,13 +236,17 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
     let doors = doors(options, &listen);
     let engine = engine(options);
     let workflows = workflows(options);
+    let process = process(options);
     let log = log(options);
     let data_dir = data_dir?;
     Some(Config {
         listen,
         database: match database {
-            Some(path) => options.resolved("database_url", &path),
-            None => data_dir.join("barycenter.sqlite"),
+            Some(DatabaseUrl::Sqlite(path)) => {
+                DatabaseUrl::Sqlite(options.resolved("database_url", &path))
+            }
+            Some(server) => server,
+            None => DatabaseUrl::Sqlite(data_dir.join("barycenter.sqlite")),
         },
         data_dir,
         plugins,
@@ -224,22 +254,10 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         doors,
         workflows,
         engine,
+        process,
         log,
         warnings: Vec::new(),
     })
-}
-
-/// The file that a database URL names.
-fn database_file(url: &str) -> Result<PathBuf, &'static str> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err("PostgreSQL is not supported by this version; use `sqlite://PATH`.");
-    }
-    let path = url.strip_prefix("sqlite:").unwrap_or_default();
-    let path = path.strip_prefix("//").unwrap_or(path);
-    match path {
-        "" | ":memory:" => Err("Give `sqlite://PATH`."),
-        path => Ok(PathBuf::from(path)),
-    }
 }
 
 fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
@@ -268,7 +286,33 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
         enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
+        fetch: fetch(options),
         ..usual
+    }
+}
+
+fn fetch(options: &mut Options<'_>) -> Rules {
+    let usual = Rules::default();
+    Rules {
+        prefixes: options.list(
+            "fetch_url_prefixes",
+            Prefix::parse,
+            "Give beginnings of URLs, such as `https://example.org/data/` or `file:///srv/data/`.",
+        ),
+        local: options.list(
+            "fetch_url_allowlist",
+            Local::parse,
+            "Give addresses, networks such as `10.0.1.0/24`, or names of hosts.",
+        ),
+        max_bytes: options
+            .number("fetch_max_bytes", 1, i64::MAX)
+            .map_or(usual.max_bytes, |n| n as u64),
+        time_limit: options
+            .number("fetch_time_limit_seconds", 1, 7 * 24 * 3600)
+            .map_or(usual.time_limit, |n| Duration::from_secs(n as u64)),
+        at_once: options
+            .number("fetch_at_once", 1, 256)
+            .map_or(usual.at_once, |n| n as usize),
     }
 }
 
@@ -304,6 +348,28 @@ fn engine(options: &mut Options<'_>) -> EngineSettings {
             .map_or(usual.job_log_limit_bytes, |n| n as u64),
         shell: options.text("shell").unwrap_or(usual.shell),
         ..EngineSettings::default()
+    }
+}
+
+fn process(options: &mut Options<'_>) -> ProcessOptions {
+    let name = options.checked("name", |name| check_name(name).map(|()| name.to_owned()));
+    let roles = options.checked("role", Roles::parse);
+    let tags = options.checked("handler_tags", |text| {
+        let tags: Vec<String> = text
+            .split([',', ' '])
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect();
+        (!tags.is_empty())
+            .then_some(tags)
+            .ok_or("Give one tag or several, separated by commas.")
+    });
+    let lease = options.number("handler_lease_seconds", 1, 24 * 3600);
+    ProcessOptions {
+        name,
+        roles: roles.unwrap_or(Roles::ALL),
+        tags: tags.unwrap_or_default(),
+        lease: Duration::from_secs(lease.unwrap_or(15) as u64),
     }
 }
 

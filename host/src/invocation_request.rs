@@ -63,6 +63,12 @@ pub trait StepTypes: Send + Sync {
     /// Whether the host or a plugin supplies this type.
     fn is_known(&self, step_type: &str) -> bool;
 
+    /// What is wrong with the state of a step of a type that a plugin supplies; sentences. May block.
+    fn problems(&self, step: &StepDescription) -> Vec<String> {
+        let _ = step;
+        Vec::new()
+    }
+
     /// The runtime state to store for a step of a type that a plugin supplies, after the request's overrides
     /// (Galaxy: compute_runtime_state and encode_runtime_state); else one sentence.
     fn runtime_state(

@@ -2,6 +2,7 @@
 
 pub mod lock;
 pub mod machine;
+pub mod pairing;
 mod seams;
 
 use std::net::SocketAddr;
@@ -14,8 +15,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
+use crate::errors::chain;
 use crate::http::{self, health};
 use crate::plugins::{PluginStatus, Plugins};
+use crate::scheduling::Membership;
 use crate::store::Store;
 
 pub use machine::{Machine, StartError};
@@ -60,7 +63,7 @@ impl Server {
             store: machine.app.store.clone(),
             plugins: machine.services.plugins.clone(),
             is_running: machine.engine.running_flag(),
-            handler: machine.services.settings.handler.clone(),
+            membership: machine.services.membership.clone(),
         });
         let router = http::router(machine.app.clone()).merge(health::routes(probe));
         health::serve(self.listener, router, stop, DOORS_STOP).await;
@@ -83,16 +86,33 @@ struct Probe {
     store: Store,
     plugins: Arc<Plugins>,
     is_running: Arc<AtomicBool>,
-    handler: String,
+    membership: Arc<Membership>,
+}
+
+/// A database that takes longer to answer is not well.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+
+impl Probe {
+    /// What is wrong with the database, if something is.
+    async fn database_trouble(&self) -> Option<String> {
+        match tokio::time::timeout(DATABASE_PATIENCE, self.store.ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(&error)),
+            Err(_) => {
+                let seconds = DATABASE_PATIENCE.as_secs();
+                Some(format!("the database did not answer within {seconds} s"))
+            }
+        }
+    }
 }
 
 impl health::Readiness for Probe {
     fn look(&self) -> BoxFuture<'_, (bool, Value)> {
         Box::pin(async move {
-            let database = self.store.is_reachable().await;
+            let database = self.database_trouble().await;
             let running = self.is_running.load(Ordering::Relaxed);
             let handlers: Vec<&str> = running
-                .then_some(self.handler.as_str())
+                .then_some(self.membership.name())
                 .into_iter()
                 .collect();
             let (mut loaded, mut degraded) = (0, Vec::new());
@@ -104,10 +124,14 @@ impl health::Readiness for Probe {
                     }
                 }
             }
-            let ready = database && running;
+            let ready = database.is_none() && running;
+            let mut database_report = json!({ "ok": database.is_none() });
+            if let Some(reason) = database {
+                database_report["reason"] = json!(reason);
+            }
             let report = json!({
                 "ready": ready,
-                "database": { "ok": database },
+                "database": database_report,
                 // All that are required are loaded, or the server would not have started.
                 "plugins": { "ok": true, "loaded": loaded, "degraded": degraded },
                 "handlers": { "ok": running, "running": handlers },

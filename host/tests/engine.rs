@@ -12,7 +12,7 @@ use barycenter::model::invocation::{NewInvocation, RequestInput};
 use barycenter::model::revision::Revision;
 use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
-use barycenter::scheduling::{Engine, EngineSettings, Services, Signals};
+use barycenter::scheduling::{Engine, EngineSettings, Membership, Services, Sharing, Signals};
 use barycenter::store::files::DataDir;
 use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
 use barycenter::store::{Durability, Query, Store, histories, invocations, users};
@@ -130,7 +130,7 @@ impl World {
         let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
             .await
             .expect("a user");
-        let history = store.ids.history();
+        let history = store.ids.history(&mut tx).await.expect("an id");
         histories::create(&mut tx, history, user, "test", 1)
             .await
             .expect("a history");
@@ -160,7 +160,8 @@ impl World {
         let (reports, receiver) = unbounded_channel();
         let signals = Signals::default();
         let wake = signals.clone();
-        let wiring = Wiring::new(reports, move |_| wake.invocations_changed());
+        let (ask, questions) = barycenter::scheduling::questions::channel();
+        let wiring = Wiring::new(reports, move |_| wake.invocations_changed()).with_query(ask);
         let text = format!(
             "[plugins]\nsearch = [{:?}]\n[[scheduler]]\ntype = \"default\"\n[[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
             BUILT.display().to_string()
@@ -178,9 +179,14 @@ impl World {
             plugins: Arc::new(plugins),
             clock: Clock::system(),
             signals,
+            membership: Arc::new(
+                Membership::enter(self.store.clone(), Sharing::default())
+                    .await
+                    .expect("the database is ours"),
+            ),
             settings: self.settings.clone(),
         });
-        let engine = Engine::start(services.clone(), receiver)
+        let engine = Engine::start(services.clone(), receiver, questions)
             .await
             .expect("starts");
         self.running = Some((engine, services));

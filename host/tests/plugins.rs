@@ -468,7 +468,7 @@ fn no_bad_file_is_ever_opened() {
     assert!(
         error
             .to_string()
-            .contains("built for plugin-api 2.0, this server has 1.0"),
+            .contains("built for plugin-api 2.1, this server has 1.1"),
         "{error}"
     );
     assert!(matches!(

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code, reason = "what sabi_trait generates is unsafe")]
 
+use crate::capability::CapabilityHeader;
 use crate::{
     CancelResult, Diagnostic, JobRef, JobReport, JobSpec, List, LogLevel, ModuleDescription, Plan,
     PlanRequest, PluginError, RecoverRequest, RecoverResult, RunnerCapacity, StepContext,
@@ -49,6 +50,10 @@ pub trait SchedulerObject: Send {
     /// See [`crate::Scheduler::shutdown`].
     #[sabi(last_prefix_field)]
     fn shutdown(&mut self) -> RResult<(), PluginError>;
+    /// The address that the functions of this library's capabilities want (since 1.1). Null in older libraries.
+    fn instance(&mut self) -> *mut () {
+        std::ptr::null_mut()
+    }
 }
 
 /// [`crate::WorkflowModule`] as an object.
@@ -150,6 +155,9 @@ pub struct PluginRoot {
     #[sabi(last_prefix_field)]
     pub job_runner:
         extern "C" fn(config_json: RStr<'_>, host: HostBox) -> RResult<JobRunnerBox, PluginError>,
+    /// Gives a capability by its id (since 1.1).
+    #[sabi(missing_field(option))]
+    pub capability: extern "C" fn(id: RStr<'_>) -> CapabilityHeader,
 }
 
 impl RootModule for PluginRootRef {

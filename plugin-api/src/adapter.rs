@@ -63,6 +63,11 @@ impl<P: Scheduler> SchedulerObject for Guarded<P> {
         })
         .into()
     }
+
+    fn instance(&mut self) -> *mut () {
+        let inner: &mut P = &mut self.inner;
+        std::ptr::from_mut(inner).cast()
+    }
 }
 
 impl<P: WorkflowModule> WorkflowModuleObject for Guarded<P> {

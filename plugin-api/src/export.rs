@@ -5,8 +5,11 @@ use crate::abi::{
     SchedulerBox, SchedulerObject_TO, WorkflowModuleBox, WorkflowModuleObject_TO,
 };
 use crate::adapter::Guarded;
+use crate::capability::{self, CapabilityHeader, ExplainRequest, ExplainTable, StateTable};
 use crate::guard::guard;
-use crate::{Host, JobRunner, Plugin, PluginError, Scheduler, WorkflowModule};
+use crate::{
+    Attr, Explanation, Host, JobRunner, Plugin, PluginError, Scheduler, Text, WorkflowModule,
+};
 use abi_stable::library::{
     __call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult,
 };
@@ -15,6 +18,9 @@ use abi_stable::sabi_trait::TD_Opaque;
 use abi_stable::std_types::{RResult, RStr};
 
 pub use abi_stable::library::LibHeader as Header;
+
+/// Gives a capability by its id.
+pub type Capability = extern "C" fn(RStr<'_>) -> CapabilityHeader;
 
 /// What a macro knows about the plugin that it exports.
 pub trait Export: Sized + 'static {
@@ -25,6 +31,8 @@ pub trait Export: Sized + 'static {
     const WORKFLOW_MODULE: Create<WorkflowModuleBox> = refuse::<Self, WorkflowModuleBox>;
     const JOB_RUNNER: Create<JobRunnerBox> = refuse::<Self, JobRunnerBox>;
     const ACTIVE: bool = true;
+    const CAPABILITIES: &'static [&'static str] = &[];
+    const CAPABILITY: Capability = no_capability;
     fn schema() -> String;
 }
 
@@ -47,6 +55,7 @@ fn root<E: Export>() -> PluginRootRef {
         scheduler: E::SCHEDULER,
         workflow_module: E::WORKFLOW_MODULE,
         job_runner: E::JOB_RUNNER,
+        capability: E::CAPABILITY,
     }
     .leak_into_prefix()
 }
@@ -66,6 +75,10 @@ extern "C" fn info<E: Export>() -> RResult<PluginInfo, PluginError> {
             description: E::DESCRIPTION.into(),
             config_schema: E::schema().into(),
             active: E::ACTIVE,
+            attrs: match E::CAPABILITIES {
+                [] => crate::List::new(),
+                ids => vec![Attr::json("capabilities", &ids.to_vec().into())].into(),
+            },
             ..PluginInfo::default()
         })
     })
@@ -114,6 +127,69 @@ pub extern "C" fn create_job_runner<P: JobRunner + 'static>(
     .into()
 }
 
+extern "C" fn no_capability(_: RStr<'_>) -> CapabilityHeader {
+    CapabilityHeader::ABSENT
+}
+
+/// Gives the capabilities that the scheduler lists.
+pub extern "C" fn scheduler_capability<P: Scheduler + 'static>(id: RStr<'_>) -> CapabilityHeader {
+    // An id that is listed and that this version of the contract does not know is not there.
+    match id.as_str() {
+        id if !P::CAPABILITIES.contains(&id) => CapabilityHeader::ABSENT,
+        capability::STATE => CapabilityHeader::of(Tables::<P>::STATE),
+        capability::EXPLAIN => CapabilityHeader::of(Tables::<P>::EXPLAIN),
+        _ => CapabilityHeader::ABSENT,
+    }
+}
+
+struct Tables<P>(std::marker::PhantomData<P>);
+
+impl<P: Scheduler + 'static> Tables<P> {
+    const STATE: &'static StateTable = &StateTable {
+        snapshot_state: snapshot_state::<P>,
+        restore_state: restore_state::<P>,
+    };
+    const EXPLAIN: &'static ExplainTable = &ExplainTable {
+        explain: explain::<P>,
+    };
+}
+
+#[expect(unsafe_code, reason = "the plugin's object comes as an address")]
+unsafe extern "C" fn snapshot_state<P: Scheduler>(instance: *mut ()) -> RResult<Text, PluginError> {
+    guard(|| {
+        // SAFETY: the caller holds the object exclusively and took the address from it.
+        let plugin = unsafe { &mut *instance.cast::<P>() };
+        plugin.snapshot_state()
+    })
+    .into()
+}
+
+#[expect(unsafe_code, reason = "the plugin's object comes as an address")]
+unsafe extern "C" fn restore_state<P: Scheduler>(
+    instance: *mut (),
+    state_json: RStr<'_>,
+) -> RResult<(), PluginError> {
+    guard(|| {
+        // SAFETY: as above.
+        let plugin = unsafe { &mut *instance.cast::<P>() };
+        plugin.restore_state(&state_json)
+    })
+    .into()
+}
+
+#[expect(unsafe_code, reason = "the plugin's object comes as an address")]
+unsafe extern "C" fn explain<P: Scheduler>(
+    instance: *mut (),
+    request: &ExplainRequest,
+) -> RResult<Explanation, PluginError> {
+    guard(|| {
+        // SAFETY: as above.
+        let plugin = unsafe { &mut *instance.cast::<P>() };
+        plugin.explain(request)
+    })
+    .into()
+}
+
 fn create<P: Plugin>(config_json: &str, host: HostBox) -> Result<P, PluginError> {
     let config = serde_json::from_str(config_json)?;
     P::create(config, Host::from_object(host))
@@ -135,7 +211,13 @@ macro_rules! export_scheduler {
     ($($input:tt)*) => {
         $crate::__export! {
             @parse [Scheduler, SCHEDULER, create_scheduler,
-                    { const ACTIVE: bool = <Subject as $crate::Scheduler>::ACTIVE; }]
+                    {
+                        const ACTIVE: bool = <Subject as $crate::Scheduler>::ACTIVE;
+                        const CAPABILITIES: &'static [&'static str] =
+                            <Subject as $crate::Scheduler>::CAPABILITIES;
+                        const CAPABILITY: $crate::export::Capability =
+                            $crate::export::scheduler_capability::<Subject>;
+                    }]
             $($input)*
         }
     };

@@ -47,7 +47,7 @@
 //! * **Versions.** [`API_VERSION`] is the contract's own version. Within one major version methods
 //!   and services are only added, and either side may be the older one. The value types are
 //!   frozen; what a later minor version adds to them travels in their `attrs`, and an attribute
-//!   that is not understood is ignored.
+//!   that is not understood is ignored. Optional abilities are [capabilities](capability), asked for by id.
 //! * **Codes are open.** A code that a reader does not know is treated as its type's
 //!   documentation says.
 //! * **Nothing is unloaded.** A library stays mapped until the process ends.
@@ -59,20 +59,25 @@
 
 pub mod abi;
 mod adapter;
+pub mod capability;
 mod code;
 mod error;
+#[cfg(test)]
+mod evolution_tests;
 #[doc(hidden)]
 pub mod export;
 mod guard;
 mod host;
 mod module;
 pub mod open;
+pub mod passive;
 pub mod preamble;
 mod runner;
 mod scheduler;
 pub mod testing;
 mod values;
 
+pub use capability::{ExplainRequest, Explanation};
 pub use error::{ErrorCode, PluginError};
 pub use host::{Host, HostApi, LogLevel};
 pub use module::{
@@ -94,7 +99,7 @@ pub use values::{Attr, List, Text, attr};
 /// The version of this contract: major, minor, patch.
 ///
 /// It is not the server's version. A host refuses another major version and accepts every minor.
-pub const API_VERSION: (u16, u16, u16) = (1, 0, 0);
+pub const API_VERSION: (u16, u16, u16) = (1, 1, 0);
 
 /// What every plugin has: a way to be made from its table in `plugins.toml`.
 pub trait Plugin: Sized {

@@ -291,6 +291,25 @@ impl StepOutcome {
         }
     }
 
+    /// The attribute of [`StepOutcome::with_runtime_state`].
+    pub const RUNTIME_STATE: &'static str = "runtime_state";
+
+    /// Has the host keep this state of a step that is not ready, in the place of what
+    /// [`WorkflowModule::get_runtime_state`] gave: the next [`WorkflowModule::execute`] finds it in
+    /// [`StepContext::runtime_state_json`], also after a restart. A host of 1.0 keeps nothing.
+    #[must_use]
+    pub fn with_runtime_state(mut self, state: &serde_json::Value) -> Self {
+        self.attrs.push(Attr::json(Self::RUNTIME_STATE, state));
+        self
+    }
+
+    /// Looks at the step again at this time at the latest, milliseconds since 1970.
+    #[must_use]
+    pub fn with_wake(mut self, wake_at_ms: i64) -> Self {
+        self.wake_at_ms = wake_at_ms;
+        self
+    }
+
     /// Not ready, for this reason.
     pub fn delayed(text: &str) -> Self {
         Self {

@@ -58,7 +58,7 @@ impl LayoutError {
     }
 
     /// The first cause that the long text names, without the type listings around it.
-    fn of(details: String) -> Self {
+    pub(crate) fn of(details: String) -> Self {
         let summary = summarise(&details);
         Self { summary, details }
     }

@@ -2,7 +2,7 @@
 
 use crate::code::codes;
 use crate::values::{Attr, List, Text};
-use crate::{Plugin, PluginError};
+use crate::{ExplainRequest, Explanation, Plugin, PluginError};
 use abi_stable::StableAbi;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,27 @@ pub trait Scheduler: Plugin + Send {
 
     /// Called once, when the server stops.
     fn shutdown(&mut self) {}
+
+    /// The ids of the capabilities that this scheduler has, from [`crate::capability`]. The host calls the methods
+    /// below only for those that are listed here.
+    const CAPABILITIES: &'static [&'static str] = &[];
+
+    /// What has to survive a restart, as JSON text; for [`crate::capability::STATE`]. Called between plans, at most
+    /// every few seconds and once before the server stops. Must be quick and should be small (at most 1 MiB).
+    fn snapshot_state(&mut self) -> Result<Text, PluginError> {
+        Err(PluginError::refused("This scheduler keeps no state"))
+    }
+
+    /// Called after `startup` with what [`Scheduler::snapshot_state`] returned last, maybe by an earlier version of
+    /// the plugin. What happened after that is lost. An error is logged, and the scheduler begins anew.
+    fn restore_state(&mut self, _state_json: &str) -> Result<(), PluginError> {
+        Err(PluginError::refused("This scheduler keeps no state"))
+    }
+
+    /// Why an invocation waits, for its owner; for [`crate::capability::EXPLAIN`]. Called when somebody asks.
+    fn explain(&mut self, _request: &ExplainRequest) -> Result<Explanation, PluginError> {
+        Err(PluginError::refused("This scheduler explains nothing"))
+    }
 }
 
 /// What is possible now.

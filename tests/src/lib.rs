@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod client;
+pub mod database;
 pub mod left_out;
 pub mod processes;
 pub mod rows;
@@ -10,5 +11,6 @@ pub mod wait;
 pub mod workflows;
 
 pub use client::{Answer, Client};
+pub use database::Database;
 pub use server::{Setup, TestServer};
 pub use wait::{eventually, until};

@@ -1,38 +1,52 @@
 //! The database from outside, to see that a refusal left nothing behind.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use barycenter::args;
-use barycenter::store::{Query as _, Store};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, SqliteConnection};
+
+use crate::database::{Database, on_runtime};
 
 /// How many rows each table has, while the server runs.
-pub fn counts(data_dir: &Path) -> BTreeMap<String, i64> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let store = Store::open_sqlite(&data_dir.join("barycenter.sqlite"))
-            .await
-            .expect("the database opens");
-        let mut reader = store.reader();
-        let tables = reader
-            .all(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-                args![],
-            )
-            .await
-            .expect("the tables are listed");
-        let mut counts = BTreeMap::new();
-        for table in tables {
-            let table: String = table.get(0).expect("a name");
-            let rows = reader
-                .all(format!("SELECT COUNT(*) FROM \"{table}\""), args![])
-                .await
-                .expect("the rows are counted");
-            counts.insert(table, rows[0].get(0).expect("a number"));
+pub fn counts(database: &Database) -> BTreeMap<String, i64> {
+    on_runtime(async {
+        match database.url.starts_with("sqlite:") {
+            true => sqlite(&database.url).await,
+            false => postgres(&database.url).await,
         }
-        counts
     })
+    .expect("the rows are counted")
+}
+
+macro_rules! count {
+    ($connection:ty, $url:expr, $tables:literal) => {{
+        let mut connection = <$connection>::connect($url).await?;
+        let mut counts = BTreeMap::new();
+        for table in sqlx::query($tables).fetch_all(&mut connection).await? {
+            let table: String = table.try_get(0)?;
+            let count = format!("SELECT COUNT(*) FROM \"{table}\"");
+            let row = sqlx::query(AssertSqlSafe(count))
+                .fetch_one(&mut connection)
+                .await?;
+            counts.insert(table, row.try_get(0)?);
+        }
+        connection.close().await?;
+        Ok(counts)
+    }};
+}
+
+async fn sqlite(url: &str) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    count!(
+        SqliteConnection,
+        url,
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    )
+}
+
+async fn postgres(url: &str) -> Result<BTreeMap<String, i64>, sqlx::Error> {
+    count!(
+        PgConnection,
+        url,
+        "SELECT CAST(table_name AS TEXT) FROM information_schema.tables
+         WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
+    )
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::build;
 use crate::client::{Client, text};
+use crate::database::Database;
 use crate::processes;
 
 /// The key that may create users.
@@ -76,6 +77,7 @@ impl Setup {
 /// A running server. Dropping it kills it and whatever is left of its jobs.
 pub struct TestServer {
     folder: TempDir,
+    database: Database,
     child: Option<Child>,
     setup: Setup,
     /// The address that this run of the server listens on.
@@ -107,6 +109,7 @@ impl TestServer {
             fs::write(tools.join(name), text).expect("a tool file");
         }
         let mut server = Self {
+            database: Database::for_server(&folder.path().join("data")),
             folder,
             child: None,
             setup,
@@ -130,6 +133,25 @@ impl TestServer {
 
     pub fn data_dir(&self) -> PathBuf {
         self.folder().join("data")
+    }
+
+    /// Its database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Another database, for the next start. The old one goes, if it is none in the data directory.
+    pub fn set_database(&mut self, database: Database) {
+        self.database = database;
+    }
+
+    /// `barycenter db …` on this server's database and data.
+    pub fn db(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(build::binary());
+        command.arg("db").args(arguments);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["--database-url", &self.database.url]);
+        clean(&mut command).output().expect("the program runs")
     }
 
     /// The ordinary user.
@@ -164,7 +186,9 @@ impl TestServer {
             name,
             "--data-dir",
         ]);
-        command.arg(folder);
+        command
+            .arg(folder)
+            .args(["--database-url", &self.database.url]);
         if admin {
             command.arg("--admin");
         }
@@ -190,6 +214,7 @@ impl TestServer {
             .arg(self.folder().join("plugins.toml"))
             .arg("--tool-dir")
             .arg(self.folder().join("tools"))
+            .args(["--database-url", &self.database.url])
             .current_dir(self.folder());
         command
     }
@@ -394,6 +419,35 @@ pub fn serve_on(listen: &str, data_dir: &Path) -> Command {
     clean(&mut command);
     command.env("BARYCENTER_BOOTSTRAP_ADMIN_API_KEY", BOOTSTRAP_KEY);
     command
+}
+
+/// What is wrong with a start that must fail.
+#[track_caller]
+pub fn refused(command: &mut Command, code: i32) -> String {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let end = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().expect("it can be waited for").is_none() {
+        if Instant::now() > end {
+            child.kill().expect("killed");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("the program ended");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {told}");
+    assert!(
+        output.stdout.is_empty(),
+        "it said that it listens: {output:?}"
+    );
+    assert!(
+        !told.trim().is_empty() && !told.contains("panicked"),
+        "{told}"
+    );
+    told
 }
 
 /// Takes away what the environment of whoever runs the tests would decide.

@@ -44,7 +44,7 @@ fn check_refusal(what: &str, answer: &Answer) -> String {
 fn faulty_workflows_are_refused_and_leave_no_row() {
     let server = TestServer::start();
     let ada = server.client();
-    let before = rows::counts(&server.data_dir());
+    let before = rows::counts(server.database());
     let loop_of_two = json!({
         "0": native_step(0, "tool", json!({"input": {"id": 1, "output_name": "out"}})),
         "1": native_step(1, "tool", json!({"input": {"id": 0, "output_name": "out"}})),
@@ -102,7 +102,7 @@ fn faulty_workflows_are_refused_and_leave_no_row() {
         assert_eq!(ada.get("/api/invocations").ok(), json!([]));
     } else {
         check_refusal("a cycle", &answer);
-        assert_eq!(rows::counts(&server.data_dir()), before);
+        assert_eq!(rows::counts(server.database()), before);
     }
 }
 
@@ -120,7 +120,7 @@ fn bomb() -> String {
 fn requests_to_import_that_make_no_sense_are_refused() {
     let server = TestServer::start();
     let ada = server.client();
-    let before = rows::counts(&server.data_dir());
+    let before = rows::counts(server.database());
     let truncated = json!({"workflow": native(json!({}))}).to_string();
     let truncated = &truncated[..truncated.len() / 2];
     let deep = format!(
@@ -162,7 +162,7 @@ fn requests_to_import_that_make_no_sense_are_refused() {
         assert_eq!(answer.status, 413, "{answer}");
     }
     assert_eq!(ada.get("/api/version").status, 200);
-    assert_eq!(rows::counts(&server.data_dir()), before);
+    assert_eq!(rows::counts(server.database()), before);
 }
 
 struct Invoking {
@@ -203,7 +203,7 @@ fn faulty_invocation_requests_are_refused_and_leave_no_row() {
         request[key] = value;
         request
     };
-    let before = rows::counts(&server.data_dir());
+    let before = rows::counts(server.database());
     let cases: Vec<(&str, Value)> = vec![
         ("no input", by_name(json!({}))),
         (
@@ -263,7 +263,7 @@ fn faulty_invocation_requests_are_refused_and_leave_no_row() {
             check_refusal(what, &answer);
         }
     }
-    assert_eq!(rows::counts(&server.data_dir()), before);
+    assert_eq!(rows::counts(server.database()), before);
     ada.post(
         &format!("/api/workflows/{workflow}/invocations"),
         &with("scheduler", json!("no-such")),
@@ -301,7 +301,7 @@ fn unknown_tools_and_modules_are_refused_at_invocation_by_name() {
         "/api/workflows",
         &json!({"workflow": native(json!({"0": step}))}),
     );
-    let before = rows::counts(&server.data_dir());
+    let before = rows::counts(server.database());
     let request = json!({"history_id": history, "inputs": {"0": {"src": "hda", "id": data}}});
     let answer = ada.post(&format!("/api/workflows/{unknown}/invocations"), &request);
     assert!(check_refusal("an unknown tool", &answer).contains("no_such_tool"));
@@ -312,7 +312,7 @@ fn unknown_tools_and_modules_are_refused_at_invocation_by_name() {
     } else {
         assert!(check_refusal("an unknown module", &module).contains("oracle"));
     }
-    assert_eq!(rows::counts(&server.data_dir()), before);
+    assert_eq!(rows::counts(server.database()), before);
 }
 
 #[test]
@@ -438,7 +438,7 @@ fn faulty_uploads_are_refused_and_leave_no_dataset() {
         history,
         ..
     } = invoking();
-    let before = rows::counts(&server.data_dir());
+    let before = rows::counts(server.database());
     let fetch = |targets: Value| {
         ada.post(
             "/api/tools/fetch",
@@ -482,5 +482,5 @@ fn faulty_uploads_are_refused_and_leave_no_dataset() {
     for (what, targets) in cases {
         check_refusal(what, &fetch(targets));
     }
-    assert_eq!(rows::counts(&server.data_dir()), before);
+    assert_eq!(rows::counts(server.database()), before);
 }

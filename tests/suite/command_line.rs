@@ -295,10 +295,12 @@ fn plugins_are_listed_and_checked() {
 fn users_and_keys_are_made_while_the_server_runs_and_while_it_does_not() {
     let mut server = TestServer::start();
     let folder = server.data_dir().display().to_string();
+    let database = server.database().url.clone();
     let admin = |arguments: &[&str]| {
         let mut all = vec!["admin"];
         all.extend(arguments);
         all.extend(["--data-dir", &folder]);
+        all.extend(["--database-url", &database]);
         barycenter(&all)
     };
     let output = admin(&["create-user", "grace@example.org", "--json"]);

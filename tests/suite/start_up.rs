@@ -3,40 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use barycenter_tests::server::{clean, serve, serve_on};
-use barycenter_tests::{Setup, TestServer, build};
-
-/// What is wrong with a start that must fail.
-#[track_caller]
-fn refused(command: &mut Command, code: i32) -> String {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program runs");
-    let end = Instant::now() + Duration::from_secs(20);
-    while child.try_wait().expect("it can be waited for").is_none() {
-        if Instant::now() > end {
-            child.kill().expect("killed");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().expect("the program ended");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {told}");
-    assert!(
-        output.stdout.is_empty(),
-        "it said that it listens: {output:?}"
-    );
-    assert!(
-        !told.trim().is_empty() && !told.contains("panicked"),
-        "{told}"
-    );
-    told
-}
+use barycenter_tests::server::{clean, refused, serve, serve_on};
+use barycenter_tests::{Setup, build};
 
 /// A start with this plugins.toml.
 #[track_caller]
@@ -229,20 +199,6 @@ fn a_port_in_use_and_a_wrong_address_are_told_and_leave_nothing() {
         let told = refused(&mut serve_on(wrong, &data), 1);
         assert!(told.contains("listen") || told.contains(wrong), "{told}");
     }
-}
-
-#[test]
-fn a_second_server_on_the_same_data_is_refused_and_the_first_goes_on() {
-    let mut server = TestServer::start();
-    let told = refused(&mut server.command(), 1);
-    assert!(
-        told.contains("in use") && told.contains(&server.pid().to_string()),
-        "{told}"
-    );
-    assert_eq!(server.anonymous().get("/healthz").status, 200);
-    server.stop();
-    server.restart();
-    assert_eq!(server.anonymous().get("/healthz").status, 200);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod galaxy;
 mod interrupt;
+mod postgres;
 mod progress;
 mod review;
 mod run_state;
@@ -33,6 +34,8 @@ enum Command {
     Bench(bench::Options),
     /// Build the plugins and run every test; say at the end what was left out
     Test(test_all::Options),
+    /// Start a throw-away PostgreSQL for tests that are started by hand
+    Postgres(postgres::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test_all::run(&options),
+        Command::Postgres(options) => postgres::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

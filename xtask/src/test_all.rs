@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, Result};
+use crate::postgres::{self, Postgres, Programs};
 use crate::{build, interrupt};
 
 #[derive(clap::Args)]
@@ -51,12 +52,15 @@ pub fn run(options: &Options) -> Result<()> {
 
     let notes =
         tempfile::NamedTempFile::new().map_err(Failure::during("create a temporary file"))?;
-    let outcome = test(options, notes.path());
+    let postgres = postgres();
+    interrupt::check()?;
+    let outcome = test(options, notes.path(), postgres.as_ref().ok());
+    let no_postgres = postgres.err();
     interrupt::check()?;
     let (totals, succeeded) = outcome?;
 
     println!("\nin all: {totals}");
-    let left_out = left_out(options, totals.ignored, notes.path())?;
+    let left_out = left_out(options, totals.ignored, notes.path(), no_postgres)?;
     if left_out.is_empty() {
         println!("nothing was left out");
     } else {
@@ -74,12 +78,31 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// A PostgreSQL for the tests, or what is left out without one, and the remedy.
+fn postgres() -> Result<Postgres, String> {
+    const LEFT_OUT: &str = "everything once more on PostgreSQL";
+    let Some(programs) = Programs::find() else {
+        return Err(format!(
+            "{LEFT_OUT}: its server programs are missing here; apt-get install postgresql"
+        ));
+    };
+    println!("starting a PostgreSQL of our own");
+    Postgres::start(&programs)
+        .map_err(|failure| format!("{LEFT_OUT}: it could not be started; {failure}"))
+}
+
 /// Runs the tests and repeats what they print; returns the sums and whether cargo was content.
-fn test(options: &Options, notes: &Path) -> Result<(Totals, bool)> {
+fn test(options: &Options, notes: &Path, postgres: Option<&Postgres>) -> Result<(Totals, bool)> {
     let mut command = build::cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast"])
-        .env(LEFT_OUT_VARIABLE, notes);
+        .env(LEFT_OUT_VARIABLE, notes)
+        .env_remove(postgres::VARIABLE);
+    if let Some(postgres) = postgres {
+        command
+            .args(["--features", "barycenter-tests/postgres"])
+            .env(postgres::VARIABLE, postgres.url());
+    }
     if !options.filter.is_empty() {
         command.arg("--").args(&options.filter);
     }
@@ -151,12 +174,18 @@ impl std::fmt::Display for Totals {
 }
 
 /// What could not be tested, each with its remedy.
-fn left_out(options: &Options, ignored: u64, notes: &Path) -> Result<Vec<String>> {
+fn left_out(
+    options: &Options,
+    ignored: u64,
+    notes: &Path,
+    no_postgres: Option<String>,
+) -> Result<Vec<String>> {
     let mut lines: Vec<String> = NEEDS
         .iter()
         .filter(|need| !(need.is_here)())
         .map(|need| format!("{}: missing here; {}", need.name, need.remedy))
         .collect();
+    lines.extend(no_postgres);
     if !options.filter.is_empty() {
         lines.push(format!(
             "tests that do not match {}",
@@ -235,7 +264,7 @@ mod tests {
         )
         .unwrap();
         let options = Options { filter: Vec::new() };
-        let lines = left_out(&options, 0, notes.path()).unwrap();
+        let lines = left_out(&options, 0, notes.path(), Some("PostgreSQL: get it".into())).unwrap();
         assert_eq!(
             lines
                 .iter()
@@ -243,6 +272,7 @@ mod tests {
                 .count(),
             1
         );
+        assert!(lines.contains(&"PostgreSQL: get it".to_owned()));
         assert!(!lines.iter().any(|line| line.contains("ignored")));
     }
 }

@@ -98,7 +98,7 @@ async fn open(common: &Common) -> Result<Store, String> {
         let path = config.data_dir.display();
         format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
     })?;
-    Store::open_sqlite(&config.database).await.map_err(told)
+    Store::open(&config.database).await.map_err(told)
 }
 
 fn told(error: StoreError) -> String {

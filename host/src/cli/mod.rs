@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `run` has more (see there).
 
 mod admin;
+mod db;
 mod options;
 mod out;
 mod plugin;
@@ -32,6 +33,9 @@ enum Command {
     /// Users and their keys, also while the server runs
     #[command(subcommand)]
     Admin(admin::Command),
+    /// The upkeep of the database: backups, copies, checks
+    #[command(subcommand)]
+    Db(db::Command),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -53,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::main(&arguments),
         Command::Plugin(command) => plugin::main(&command),
         Command::Admin(command) => admin::main(&command),
+        Command::Db(command) => db::main(&command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "barycenter", &mut script);

@@ -23,6 +23,12 @@ pub struct Arguments {
     /// Where to listen; port 0 picks a free one [BARYCENTER_LISTEN; default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// What this server does: some of `web`, `handler`, `runner` [BARYCENTER_ROLE; default: all]
+    #[arg(long, value_name = "ROLE,…")]
+    role: Option<String>,
+    /// This server's name among those that share a database [BARYCENTER_NAME; default: main, or the next that is free]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     #[command(flatten)]
     data: DataFlags,
     #[command(flatten)]
@@ -37,6 +43,8 @@ impl Arguments {
     fn flags(&self) -> Flags {
         let mut flags = Flags::default();
         flags.set("listen", self.listen.as_deref());
+        flags.set("role", self.role.as_deref());
+        flags.set("name", self.name.as_deref());
         flags.set(
             "bootstrap_admin_api_key",
             self.bootstrap_admin_api_key.as_deref(),

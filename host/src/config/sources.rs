@@ -1,6 +1,7 @@
 //! Where options come from, and reading one of them from whichever source wins.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -163,6 +164,12 @@ impl<'a> Options<'a> {
                     .filter(|v| !v.is_empty())
                     .map(str::to_owned)
                     .collect(),
+                "fetch_url_prefixes" | "fetch_url_allowlist" => value
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|v| !v.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
                 _ => vec![value.to_owned()],
             };
             return Some(Given {
@@ -227,16 +234,16 @@ impl<'a> Options<'a> {
     }
 
     /// A text that `check` understands; its error says what to do.
-    pub fn checked<T>(
+    pub fn checked<T, E: Display>(
         &mut self,
         key: &'static str,
-        check: impl FnOnce(&str) -> Result<T, &'static str>,
+        check: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let (text, given) = self.single(key, Sort::Text, "Give a text in quotes.")?;
         match check(&text) {
             Ok(value) => Some(value),
             Err(remedy) => {
-                self.wrong(&given.place, key, remedy);
+                self.wrong(&given.place, key, &remedy.to_string());
                 None
             }
         }
@@ -286,6 +293,27 @@ impl<'a> Options<'a> {
             .iter()
             .map(|text| given.folder.join(text))
             .collect()
+    }
+
+    /// A list of texts, each of which `read` understands.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Option<T>,
+        remedy: &str,
+    ) -> Vec<T> {
+        let Some(given) = self.given(key) else {
+            return Vec::new();
+        };
+        let is_list = matches!(given.sort, Sort::List | Sort::Any);
+        let values: Option<Vec<T>> = given.values.iter().map(|text| read(text)).collect();
+        match values.filter(|_| is_list) {
+            Some(values) => values,
+            None => {
+                self.wrong(&given.place, key, remedy);
+                Vec::new()
+            }
+        }
     }
 
     /// A path that was inside the value of `key`, taken relative to where that was written.

@@ -32,7 +32,10 @@ fn without_any_source_the_defaults_hold() {
     let data = Path::new("/home/somebody/.local/share/barycenter");
     assert_eq!(config.listen, "127.0.0.1:8080");
     assert_eq!(config.data_dir, data);
-    assert_eq!(config.database, data.join("barycenter.sqlite"));
+    assert_eq!(
+        config.database,
+        DatabaseUrl::Sqlite(data.join("barycenter.sqlite"))
+    );
     assert_eq!(config.plugins, PluginsFile::Default("plugins.toml".into()));
     assert_eq!(config.doors.bootstrap_admin_api_key, None);
     assert_eq!(config.engine.job_time_limit_seconds, None);
@@ -72,7 +75,10 @@ fn paths_are_relative_to_the_file_that_holds_them() {
         config.plugins,
         PluginsFile::Named("/etc/barycenter/p.toml".into())
     );
-    assert_eq!(config.database, Path::new("/etc/barycenter/db.sqlite"));
+    assert_eq!(
+        config.database,
+        DatabaseUrl::Sqlite("/etc/barycenter/db.sqlite".into())
+    );
     let tools = ["/etc/barycenter/tools", "/usr/share/tools"].map(PathBuf::from);
     assert_eq!(config.tool_dirs, tools);
 }
@@ -83,7 +89,10 @@ fn paths_of_flags_and_variables_are_relative_to_where_one_is() {
         Environment::from([("HOME", "/home/somebody"), ("BARYCENTER_TOOL_DIRS", "a::b")]);
     let config = read("", &environment, &flags(&[("data_dir", "here")])).expect("no faults");
     assert_eq!(config.data_dir, Path::new("here"));
-    assert_eq!(config.database, Path::new("here/barycenter.sqlite"));
+    assert_eq!(
+        config.database,
+        DatabaseUrl::Sqlite("here/barycenter.sqlite".into())
+    );
     assert_eq!(config.tool_dirs, ["a", "b"].map(PathBuf::from));
 }
 
@@ -190,19 +199,24 @@ fn broken_toml_is_one_fault_with_its_line() {
 }
 
 #[test]
-fn postgres_is_refused_with_a_sentence() {
-    let faults = faults_of("database_url = 'postgres://localhost/x'");
-    assert!(
-        faults[0].contains("PostgreSQL is not supported by this version"),
-        "{}",
-        faults[0]
+fn a_postgres_url_is_kept_and_never_shown_with_its_password() {
+    let config = from_file("database_url = 'postgres://ada:sesame@db.example.org:5433/galaxy'");
+    assert_eq!(
+        config.database.to_string(),
+        "postgres://ada:***@db.example.org:5433/galaxy"
     );
-    for url in ["sqlite://", "sqlite::memory:", "mysql://x", "plain"] {
-        assert_eq!(
-            faults_of(&format!("database_url = '{url}'")).len(),
-            1,
-            "{url}"
-        );
+    assert!(!format!("{config:?}").contains("sesame"));
+    for url in [
+        "sqlite://",
+        "sqlite::memory:",
+        "mysql://x",
+        "plain",
+        "postgres://ada:sesame@host:port/x",
+        "postgres://ada:sesame@host",
+    ] {
+        let faults = faults_of(&format!("database_url = '{url}'"));
+        assert_eq!(faults.len(), 1, "{url}");
+        assert!(!faults[0].contains("sesame"), "{}", faults[0]);
     }
 }
 
@@ -210,7 +224,7 @@ fn postgres_is_refused_with_a_sentence() {
 fn database_urls_are_read_with_and_without_slashes() {
     let check = |url: &str, path: &str| {
         let config = from_file(&format!("database_url = '{url}'"));
-        assert_eq!(config.database, Path::new(path), "{url}");
+        assert_eq!(config.database, DatabaseUrl::Sqlite(path.into()), "{url}");
     };
     check("sqlite:///var/db", "/var/db");
     check("sqlite:/var/db", "/var/db");

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::exports::Workshop;
 use super::seams::Seams;
 use crate::clock::Clock;
+use crate::fetch::{Fetcher, Rules};
 use crate::scheduling::signals::Signals;
 pub use crate::store::files::DataDir;
 use crate::store::{Store, StoreError};
@@ -30,6 +31,8 @@ pub struct Inner {
     pub data: DataDir,
     pub settings: Settings,
     pub keys: KeyCache,
+    /// Fetches by URL what the operator allows.
+    pub fetcher: Fetcher,
     pub workshop: Workshop,
     seams: OnceLock<Seams>,
 }
@@ -50,6 +53,8 @@ pub struct Settings {
     /// Users may define tools. Their commands run as the server does, without a container, so this is for servers whose
     /// users may do all that the server may.
     pub enable_user_defined_tools: bool,
+    /// What may be fetched by URL.
+    pub fetch: Rules,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
@@ -64,6 +69,7 @@ impl Default for Settings {
             upload_max_bytes: 100 << 30,
             public_url: None,
             enable_user_defined_tools: false,
+            fetch: Rules::default(),
             page_default: 500,
             page_max: 10_000,
         }
@@ -80,6 +86,7 @@ impl App {
         settings: Settings,
     ) -> Result<App, StoreError> {
         let codec = IdCodec::of_installation(&store).await?;
+        let fetcher = Fetcher::new(settings.fetch.clone(), Some(data.root().to_owned()));
         Ok(App {
             inner: Arc::new(Inner {
                 store,
@@ -89,6 +96,7 @@ impl App {
                 data,
                 settings,
                 keys: KeyCache::default(),
+                fetcher,
                 workshop: Workshop::default(),
                 seams: OnceLock::new(),
             }),

@@ -192,9 +192,9 @@ async fn create(
         (None, Some(source)) => format!("Copy of '{}'", source.name),
         (None, None) => "Unnamed history".to_owned(),
     };
-    let id = app.store.ids.history();
     let now_ms = app.now_ms();
     let mut tx = app.store.begin().await?;
+    let id = app.store.ids.history(&mut tx).await?;
     histories::create(&mut tx, id, user_id, &clip(&name), now_ms).await?;
     if let Some(source) = &source {
         copy_contents(

@@ -2,6 +2,7 @@
 
 mod alias;
 mod create;
+mod given;
 pub mod legacy;
 mod list;
 mod replay;

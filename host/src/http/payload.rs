@@ -1,7 +1,6 @@
 //! Bodies that may bring files: JSON, a URL-encoded form, or multipart whose files go straight to the disk.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use axum::extract::{FromRequest, FromRequestParts as _, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -12,6 +11,7 @@ use super::app::App;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::extract::{Params, parse_object, read_body_of};
+pub use crate::ingest::TempPath;
 
 /// The fields of a body, and the files that came with it.
 #[derive(Debug, Default)]
@@ -30,34 +30,10 @@ pub struct UploadedFile {
     pub bytes: u64,
 }
 
-/// A file that is removed when this is dropped.
-#[derive(Debug)]
-pub struct TempPath(PathBuf);
-
 impl TempPath {
     /// A new name in the data directory's `tmp/`.
     pub fn new(app: &App) -> TempPath {
-        TempPath(
-            app.data
-                .tmp()
-                .join(format!("upload-{}", uuid::Uuid::new_v4())),
-        )
-    }
-
-    /// Takes charge of a file that exists.
-    pub fn existing(path: PathBuf) -> TempPath {
-        TempPath(path)
-    }
-
-    pub fn as_path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for TempPath {
-    fn drop(&mut self) {
-        // Most often it was moved to its place, and there is nothing to remove.
-        let _ = std::fs::remove_file(&self.0);
+        TempPath::within(&app.data)
     }
 }
 

@@ -96,7 +96,12 @@ pub trait Handlers: Send + Sync {
 /// What persons may do to a step while its invocation runs (Galaxy: do_invocation_step_action).
 pub trait StepActions: Send + Sync {
     /// The value to store for an action, or one sentence why the step takes none such. May block.
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String>;
+    fn check(
+        &self,
+        invocation_step_id: i64,
+        step: &StepDescription,
+        action: &Value,
+    ) -> Result<Value, String>;
 }
 
 /// Orders to jobs. Each stores what it does and signals.
@@ -162,7 +167,7 @@ impl Handlers for Nothing {
 }
 
 impl StepActions for Nothing {
-    fn check(&self, step: &StepDescription, _: &Value) -> Result<Value, String> {
+    fn check(&self, _: i64, step: &StepDescription, _: &Value) -> Result<Value, String> {
         Err(format!(
             "A step of type {} takes no actions.",
             step.step_type

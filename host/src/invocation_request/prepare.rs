@@ -170,6 +170,13 @@ fn known_step_types(
                 step.order_index + 1
             )));
         }
+        if let Some(problem) = environment.step_types.problems(step).into_iter().next() {
+            return Err(RequestError::message(format!(
+                "Workflow cannot be run because step {} ({}) is not usable: {problem}",
+                step.order_index + 1,
+                step.step_type
+            )));
+        }
         if let Some(inner) = &step.subworkflow {
             known_step_types(inner, environment)?;
         }

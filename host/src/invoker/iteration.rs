@@ -14,7 +14,7 @@ use super::resolve::{self, Outputs, Use};
 use super::stop::{Stop, Wait};
 use super::subworkflow;
 use super::tool_run::{self, ToolRun};
-use super::writes::{NewIds, StepRow, Writes};
+use super::writes::{Held, Hold, NewIds, RuntimeState, StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, StepState};
 use crate::model::workflow::{PostJobAction, StepDescription};
@@ -63,6 +63,7 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
     };
     writes.messages.push((invocation_id, *message));
     writes.waits.clear();
+    writes.holds.clear();
     Outcome {
         writes,
         event: Some(event),
@@ -314,7 +315,7 @@ impl Iteration<'_> {
                     .outputs
                     .map(|outputs| Done::Inner { outputs, delayed })
             }
-            _ => self.module_step(progress, step, step_id),
+            _ => self.module_step(progress, step, step_id, writes),
         }
     }
 
@@ -428,12 +429,32 @@ impl Iteration<'_> {
         progress: &Progress,
         step: &StepDescription,
         step_id: i64,
+        writes: &mut Writes,
     ) -> Result<Done, Stop> {
         let call = progress.module_call(step, None);
         match self.modules.execute(&call) {
             Ok(ModuleOutcome::Scheduled(outputs)) => Ok(Done::Outputs(outputs)),
             Ok(ModuleOutcome::OutputsDelayed { wait }) => Ok(Done::OutputsDelayed(wait)),
-            Ok(ModuleOutcome::Delayed { why, wait }) => {
+            Ok(ModuleOutcome::Delayed { why, wait, state }) => {
+                if let Some(value) = state {
+                    writes.runtime_states.push(RuntimeState {
+                        invocation_id: progress.invocation_id,
+                        workflow_step_id: step_id,
+                        value,
+                    });
+                }
+                // Inner invocations are not shown by themselves.
+                if progress.supplied_by_request && !why.is_empty() {
+                    writes.holds.push(Hold {
+                        what: Held::Step(step.order_index),
+                        code: "module".to_owned(),
+                        text: why.clone(),
+                        wake_time: match wait {
+                            Wait::Until(at) => Some(at),
+                            _ => None,
+                        },
+                    });
+                }
                 let mut waits = vec![wait];
                 if wait == Wait::Step {
                     waits.extend(progress.upstream_waits(step));

@@ -39,6 +39,8 @@ pub enum ModuleOutcome {
     Delayed {
         why: String,
         wait: Wait,
+        /// What the module wants to find again at its next look.
+        state: Option<Value>,
     },
     Fail {
         reason: String,

@@ -153,7 +153,8 @@ impl Progress {
             .collect()
     }
 
-    pub(super) fn module_call<'s>(
+    /// What a module is asked about one of its steps.
+    pub fn module_call<'s>(
         &self,
         step: &'s StepDescription,
         action: Option<Value>,

@@ -177,6 +177,41 @@ pub struct Writes {
     pub messages: Vec<(i64, InvocationMessage)>,
     pub children: Vec<ChildMove>,
     pub waits: Vec<Wait>,
+    /// What is held or waits, for people.
+    pub holds: Vec<Hold>,
+    /// What modules want to find again at their next look.
+    pub runtime_states: Vec<RuntimeState>,
+}
+
+/// The runtime state of a step that is not scheduled yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeState {
+    pub invocation_id: i64,
+    pub workflow_step_id: i64,
+    pub value: serde_json::Value,
+}
+
+/// What of an invocation a scheduler holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// All of it.
+    Invocation,
+    /// A step, by its order_index.
+    Step(usize),
+    /// Jobs that wait for a runner.
+    Jobs,
+}
+
+/// Why a scheduler does not let something go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub what: Held,
+    /// A short word for machines, of the scheduler's choosing.
+    pub code: String,
+    /// A sentence for people.
+    pub text: String,
+    /// When the scheduler wants to look at it again.
+    pub wake_time: Option<i64>,
 }
 
 impl Writes {

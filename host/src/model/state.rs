@@ -52,9 +52,9 @@ states! {
         Cancelling => "cancelling",
         /// All its jobs are stopped. Final.
         Cancelled => "cancelled",
-        /// Scheduling met something it cannot get over; the message says what. Jobs already made go on.
+        /// Scheduling met something it cannot get over; the message says what. Jobs already made go on. Final.
         Failed => "failed",
-        /// Every step is complete, which is not to say successful.
+        /// Every step is complete, which is not to say successful. Final.
         Completed => "completed",
     }
 }
@@ -103,8 +103,11 @@ impl InvocationState {
             (S::RequiresMaterialization | S::New | S::Ready, E::Failed) => Ok(S::Failed),
             (S::Scheduled, E::EveryStepComplete) => Ok(S::Completed),
             (S::Cancelling, E::JobsStopped) => Ok(S::Cancelled),
-            // Galaxy lets a caller cancel even a finished invocation.
-            (from, E::CancelRequested) if !from.is_cancelled() => Ok(S::Cancelling),
+            // Galaxy lets a caller cancel even a finished invocation; for GA4GH what has ended is final, and that holds
+            // through every door.
+            (from, E::CancelRequested) if !from.is_cancelled() && !from.is_final() => {
+                Ok(S::Cancelling)
+            }
             (from, event) => Err(IllegalTransition { from, event }),
         }
     }
@@ -112,6 +115,11 @@ impl InvocationState {
     /// Cancelling or cancelled.
     pub fn is_cancelled(self) -> bool {
         matches!(self, Self::Cancelling | Self::Cancelled)
+    }
+
+    /// Cancelled, failed or completed: nothing follows.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Cancelled | Self::Failed | Self::Completed)
     }
 
     /// Galaxy's "non-terminal": the scheduler may still do something. Only these take a user action.
@@ -285,15 +293,17 @@ mod tests {
     use InvocationState as S;
 
     #[test]
-    fn a_cancelled_invocation_accepts_nothing() {
-        for event in E::ALL {
-            assert!(S::Cancelled.after(*event).is_err(), "{event:?}");
+    fn what_has_ended_accepts_nothing() {
+        for state in [S::Cancelled, S::Failed, S::Completed] {
+            for event in E::ALL {
+                assert!(state.after(*event).is_err(), "{state} {event:?}");
+            }
         }
     }
 
     #[test]
     fn every_other_state_can_be_cancelled_once() {
-        for state in S::ALL.iter().filter(|s| !s.is_cancelled()) {
+        for state in S::ALL.iter().filter(|s| !s.is_cancelled() && !s.is_final()) {
             assert_eq!(state.after(E::CancelRequested), Ok(S::Cancelling));
         }
         assert!(S::Cancelling.after(E::CancelRequested).is_err());

@@ -3,11 +3,13 @@
 use super::check::check_plan;
 use super::stats::{Counters, MethodStats};
 use barycenter_plugin_api::abi::{JobRunnerBox, SchedulerBox, WorkflowModuleBox};
+use barycenter_plugin_api::capability::SchedulerCapabilities;
 use barycenter_plugin_api::{
-    CancelResult, Diagnostic, ErrorCode, JobRef, JobReport, JobSpec, ModuleDescription, Plan,
-    PlanRequest, PluginError, RecoverRequest, RecoverResult, RunnerCapacity, StepContext,
-    StepOutcome, SubmitResult,
+    CancelResult, Diagnostic, ErrorCode, ExplainRequest, Explanation, JobRef, JobReport, JobSpec,
+    ModuleDescription, Plan, PlanRequest, PluginError, RecoverRequest, RecoverResult,
+    RunnerCapacity, Severity, StepContext, StepOutcome, SubmitResult,
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -162,6 +164,15 @@ macro_rules! identity_accessors {
     };
 }
 
+const SCHEDULER_METHODS: [&str; 6] = [
+    "plan",
+    "startup",
+    "shutdown",
+    "snapshot_state",
+    "restore_state",
+    "explain",
+];
+
 /// A scheduler. Cheap to clone; calls from several threads wait for each other.
 #[derive(Clone)]
 pub struct SchedulerInstance(Arc<SchedulerInner>);
@@ -170,6 +181,8 @@ struct SchedulerInner {
     identity: Identity,
     active: bool,
     fallback: Option<String>,
+    capabilities: SchedulerCapabilities,
+    cycles: AtomicU64,
     transport: Transport,
 }
 
@@ -184,6 +197,9 @@ enum Transport {
 
 type Job = Box<dyn FnOnce(&mut SchedulerBox) + Send>;
 
+/// The most that a scheduler's state may have, in bytes.
+const STATE_MAX: usize = 1 << 20;
+
 impl SchedulerInstance {
     identity_accessors!();
 
@@ -192,6 +208,7 @@ impl SchedulerInstance {
         active: bool,
         fallback: Option<String>,
         call_timeout: Option<Duration>,
+        capabilities: SchedulerCapabilities,
         object: SchedulerBox,
     ) -> std::io::Result<Self> {
         let transport = match call_timeout {
@@ -205,9 +222,11 @@ impl SchedulerInstance {
             }
         };
         Ok(Self(Arc::new(SchedulerInner {
-            identity: Identity::new(names.0, names.1, names.2, &["plan", "startup", "shutdown"]),
+            identity: Identity::new(names.0, names.1, names.2, &SCHEDULER_METHODS),
             active,
             fallback,
+            capabilities,
+            cycles: AtomicU64::new(0),
             transport,
         })))
     }
@@ -220,6 +239,19 @@ impl SchedulerInstance {
     /// The scheduler that plans when this one fails (`on_failure`).
     pub fn fallback(&self) -> Option<&str> {
         self.0.fallback.as_deref()
+    }
+
+    /// How long a call may take, if there is a limit.
+    pub fn limit(&self) -> Option<Duration> {
+        match &self.0.transport {
+            Transport::Direct(_) => None,
+            Transport::Thread { limit, .. } => Some(*limit),
+        }
+    }
+
+    /// The number of the next plan that is asked of it, from 1.
+    pub fn next_cycle(&self) -> u64 {
+        self.0.cycles.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
@@ -238,6 +270,49 @@ impl SchedulerInstance {
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
         self.call("shutdown", |object| object.shutdown().into_result())
+    }
+
+    /// What it can do besides, and what it offers that cannot be used.
+    pub fn capabilities(&self) -> &SchedulerCapabilities {
+        &self.0.capabilities
+    }
+
+    /// Its state, as JSON text. Refused without the capability.
+    pub fn snapshot_state(&self) -> Result<String, PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        let state: String = self
+            .call("snapshot_state", move |object| {
+                capabilities.snapshot_state(object)
+            })?
+            .into();
+        let fault = if state.len() > STATE_MAX {
+            Some(format!("its state has more than {STATE_MAX} bytes"))
+        } else {
+            let read = serde_json::from_str::<serde::de::IgnoredAny>(&state);
+            read.err()
+                .map(|error| format!("its state is not JSON: {error}"))
+        };
+        match fault {
+            None => Ok(state),
+            Some(fault) => Err(self.0.identity.invalid("snapshot_state", vec![fault])),
+        }
+    }
+
+    /// Gives an earlier state back. Refused without the capability.
+    pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        let state = state_json.to_owned();
+        self.call("restore_state", move |object| {
+            capabilities.restore_state(object, &state)
+        })
+    }
+
+    /// Why an invocation waits. Refused without the capability.
+    pub fn explain(&self, request: ExplainRequest) -> Result<Explanation, PluginCallError> {
+        let capabilities = self.0.capabilities.clone();
+        self.call("explain", move |object| {
+            capabilities.explain(object, &request)
+        })
     }
 
     fn call<T: Send + 'static>(
@@ -308,9 +383,14 @@ fn ask<T: Send + 'static>(
 #[derive(Clone)]
 pub struct ModuleInstance(Arc<ModuleInner>);
 
+/// Faults of one step's state that are told.
+const PROBLEMS_MAX: usize = 5;
+
 struct ModuleInner {
     identity: Identity,
     description: ModuleDescription,
+    /// Made of the description's schema.
+    state_validator: Option<jsonschema::Validator>,
     object: WorkflowModuleBox,
 }
 
@@ -340,9 +420,24 @@ impl ModuleInstance {
             let fault = format!("it describes the type `{}`", description.type_id);
             return Err(identity.invalid("describe", vec![fault]));
         }
+        let schema = description.state_schema.trim();
+        let validator = match schema {
+            "" => Ok(None),
+            schema => serde_json::from_str(schema)
+                .map_err(|error| error.to_string())
+                .and_then(|schema| {
+                    jsonschema::validator_for(&schema).map_err(|error| error.to_string())
+                })
+                .map(Some),
+        };
+        let state_validator = validator.map_err(|error| {
+            let fault = format!("its schema of a step's state is broken: {error}");
+            identity.invalid("describe", vec![fault])
+        })?;
         Ok(Self(Arc::new(ModuleInner {
             identity,
             description,
+            state_validator,
             object,
         })))
     }
@@ -350,6 +445,29 @@ impl ModuleInstance {
     /// What the step type is called and which terminals it has.
     pub fn description(&self) -> &ModuleDescription {
         &self.0.description
+    }
+
+    /// Everything that is wrong with a step's state: by the schema of the description, then by the module itself.
+    pub fn problems(&self, state: &serde_json::Value) -> Result<Vec<String>, PluginCallError> {
+        let mut problems = Vec::new();
+        if let Some(validator) = &self.0.state_validator {
+            for error in validator.iter_errors(state).take(PROBLEMS_MAX) {
+                let at = error.instance_path().as_str().trim_start_matches('/');
+                problems.push(match at {
+                    "" => error.to_string(),
+                    at => format!("{}: {error}", at.replace('/', ".")),
+                });
+            }
+        }
+        // What does not even fit the schema the module need not understand.
+        if problems.is_empty() {
+            let found = self.validate_state(&state.to_string())?;
+            let bad = found
+                .into_iter()
+                .filter(|one| one.severity != Severity::WARNING);
+            problems.extend(bad.take(PROBLEMS_MAX).map(|one| one.text.into_string()));
+        }
+        Ok(problems)
     }
 
     /// Checks a step's state at import.

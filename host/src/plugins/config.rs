@@ -59,6 +59,8 @@ pub struct Handlers {
     pub assign_with: Vec<String>,
     /// The most invocations taken at once.
     pub max_grab: Option<u32>,
+    /// The tag under which invocations wait that are not given to a process by name.
+    pub default: Option<String>,
 }
 
 const ASSIGN_METHODS: [&str; 5] = [
@@ -381,6 +383,7 @@ fn read_handlers(options: &mut Reader<'_, '_>) -> Handlers {
     Handlers {
         assign_with,
         max_grab: options.positive("max_grab"),
+        default: options.text("default"),
     }
 }
 

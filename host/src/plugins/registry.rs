@@ -7,6 +7,7 @@ use super::load::{Loaded, load};
 use super::locate::{find, search_path};
 use super::stats::MethodStats;
 use barycenter_plugin_api::abi::HostBox;
+use barycenter_plugin_api::capability::SchedulerCapabilities;
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,21 @@ impl Plugins {
     /// The schedulers, in the order of plugins.toml.
     pub fn schedulers(&self) -> &[SchedulerInstance] {
         &self.schedulers
+    }
+
+    /// Whether the scheduler with this id (None or empty: the default one) takes its invocations by itself.
+    pub fn is_passive(&self, id: Option<&str>) -> bool {
+        let id = id
+            .filter(|id| !id.is_empty())
+            .unwrap_or(&self.default_scheduler);
+        self.scheduler(id)
+            .is_some_and(|scheduler| !scheduler.is_active())
+    }
+
+    /// The schedulers that take their invocations by themselves.
+    pub fn passive_ids(&self) -> Vec<String> {
+        let passive = self.schedulers.iter().filter(|one| !one.is_active());
+        passive.map(|one| one.id().to_owned()).collect()
     }
 
     /// The scheduler of requests that name none.
@@ -257,8 +273,23 @@ impl Plugins {
                     .into_result()
                     .map_err(as_text)?;
                 let (active, fallback) = (loaded.info.active, entry.fallback.clone());
-                let instance =
-                    SchedulerInstance::new(names, active, fallback, entry.call_timeout, object);
+                let capabilities = SchedulerCapabilities::of(root);
+                for dropped in capabilities.dropped() {
+                    tracing::warn!(
+                        plugin = %entry.id,
+                        "its capability {} is not used: {}",
+                        dropped.id,
+                        dropped.reason
+                    );
+                }
+                let instance = SchedulerInstance::new(
+                    names,
+                    active,
+                    fallback,
+                    entry.call_timeout,
+                    capabilities,
+                    object,
+                );
                 self.schedulers.push(instance.map_err(as_text)?);
             }
             PluginKind::WorkflowModule => {

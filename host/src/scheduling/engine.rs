@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use barycenter_plugin_api::JobReport;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, Inbox, Queue};
+use super::membership::Membership;
 use super::monitor::Monitor;
+use super::questions::{self, Question};
 use super::signals::Signals;
+use super::states;
 use crate::clock::Clock;
-use crate::plugins::Plugins;
+use crate::plugins::{PluginCallError, Plugins};
 use crate::store::files::DataDir;
+use crate::store::scheduling::holds;
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -26,14 +31,14 @@ pub struct Services {
     pub plugins: Arc<Plugins>,
     pub clock: Clock,
     pub signals: Signals,
+    /// This process among those that share the database.
+    pub membership: Arc<Membership>,
     pub settings: EngineSettings,
 }
 
 /// What an operator decides about scheduling.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
-    /// This server's name: the invocations and jobs that carry it are its own.
-    pub handler: String,
     /// Seconds after which an invocation that is still being scheduled fails; 0 or less: never.
     pub maximum_workflow_invocation_duration: i64,
     /// Only the oldest active invocation of a history proceeds.
@@ -50,7 +55,6 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         EngineSettings {
-            handler: "main".into(),
             maximum_workflow_invocation_duration: 31 * 24 * 3600,
             history_local_serial_workflow_scheduling: false,
             job_time_limit_seconds: None,
@@ -61,47 +65,65 @@ impl Default for EngineSettings {
     }
 }
 
+/// What the loop for jobs reads, whichever incarnation of it.
+struct Mail {
+    queue: Queue,
+    inbox: Arc<Mutex<Inbox>>,
+}
+
 /// The running loops.
 pub struct Engine {
     services: Arc<Services>,
     stop: watch::Sender<bool>,
     running: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<()>>,
+    supervisor: JoinHandle<()>,
 }
+
+/// After a fault at a new start of the loops.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Finds again what an earlier server left, then starts the loops.
     pub async fn start(
         services: Arc<Services>,
         reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        questions: mpsc::Receiver<Question>,
     ) -> Result<Engine, StoreError> {
-        for scheduler in services.plugins.schedulers() {
-            if let Err(error) = scheduler.startup() {
+        let (queue, inbox) = Inbox::new(reports);
+        let mail = Mail {
+            // What nobody reads would only pile up.
+            queue: match services.membership.me().roles.runner {
+                true => queue,
+                false => Queue::nowhere(),
+            },
+            inbox: Arc::new(Mutex::new(inbox)),
+        };
+        let queue = mail.queue.clone();
+        // Before the schedulers start, as they may ask at once; until the last of them is gone.
+        tokio::spawn(questions::serve(services.clone(), queue, questions));
+        for scheduler in services.plugins.schedulers().to_vec() {
+            let instance = scheduler.clone();
+            if let Err(error) = blocking(move || instance.startup()).await {
                 tracing::error!(
                     plugin = scheduler.id(),
                     "a scheduler did not start: {error}"
                 );
             }
         }
-        let (stop, stopped) = watch::channel(false);
-        let mut dispatcher = Dispatcher::new(services.clone(), reports);
-        dispatcher.recover().await?;
-        let queue = dispatcher.queue();
-        let monitor = Monitor::new(services.clone(), queue);
+        states::restore(&services).await?;
         let running = Arc::new(AtomicBool::new(true));
-        let tasks = vec![
-            watched("jobs", running.clone(), dispatcher.run(stopped.clone())),
-            watched("invocations", running.clone(), monitor.run(stopped)),
-        ];
+        let loops = Loops::start(&services, &mail, &running).await?;
+        let (stop, stopped) = watch::channel(false);
+        let supervisor = supervise(services.clone(), loops, mail, running.clone(), stopped);
         Ok(Engine {
             services,
             stop,
             running,
-            tasks,
+            supervisor: tokio::spawn(supervisor),
         })
     }
 
-    /// Whether both loops are alive.
+    /// Whether the loops are alive.
     pub fn is_running(&self) -> bool {
         self.running.load(Ordering::Relaxed)
     }
@@ -111,21 +133,128 @@ impl Engine {
         self.running.clone()
     }
 
-    /// Lets the loops finish what they are storing. Jobs that run go on; the next server finds them again.
+    /// Lets the loops finish what they are storing, and leaves what this process holds to others. Jobs that run go on;
+    /// the next server finds them again.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
-        for task in self.tasks {
-            let _ = task.await;
-        }
+        let _ = self.supervisor.await;
         for runner in self.services.plugins.runners() {
             if let Err(error) = runner.shutdown() {
                 tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
             }
         }
-        for scheduler in self.services.plugins.schedulers() {
-            if let Err(error) = scheduler.shutdown() {
+        for scheduler in self.services.plugins.schedulers().to_vec() {
+            let instance = scheduler.clone();
+            if let Err(error) = blocking(move || instance.shutdown()).await {
                 tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
             }
+        }
+    }
+}
+
+/// Calls a plugin where it may block, and ask the server something meanwhile.
+async fn blocking(
+    call: impl FnOnce() -> Result<(), PluginCallError> + Send + 'static,
+) -> Result<(), String> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Keeps the lease while the loops run. When another process has taken this one's work, everything in memory is
+/// worth nothing any more: the loops end, the process enters anew, and the loops begin as after a start.
+async fn supervise(
+    services: Arc<Services>,
+    mut loops: Loops,
+    mail: Mail,
+    running: Arc<AtomicBool>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let membership = services.membership.clone();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            () = membership.keep(&services.signals) => {}
+            () = membership.hear(&services.signals) => {}
+        }
+        tracing::error!(
+            "the lease of {} was lost, another server has taken its work over; starting anew",
+            membership.name()
+        );
+        running.store(false, Ordering::Relaxed);
+        loops.halt().await;
+        loop {
+            let again = async {
+                membership
+                    .enter_again()
+                    .await
+                    .map_err(|error| crate::errors::chain(&error))?;
+                Loops::start(&services, &mail, &running)
+                    .await
+                    .map_err(|error| crate::errors::chain(&error))
+            };
+            match again.await {
+                Ok(started) => {
+                    loops = started;
+                    break;
+                }
+                Err(error) => tracing::error!("the loops could not be started anew: {error}"),
+            }
+            tokio::select! {
+                _ = stopped.changed() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+        running.store(true, Ordering::Relaxed);
+    }
+    loops.halt().await;
+    if let Err(error) = membership.leave().await {
+        tracing::warn!(
+            "this server could not leave in good order; others take its work over when its lease is over: {}",
+            crate::errors::chain(&error)
+        );
+    }
+}
+
+/// The loops of one incarnation.
+struct Loops {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Loops {
+    async fn start(
+        services: &Arc<Services>,
+        mail: &Mail,
+        running: &Arc<AtomicBool>,
+    ) -> Result<Loops, StoreError> {
+        let (stop, stopped) = watch::channel(false);
+        let roles = services.membership.me().roles;
+        holds::forget_jobs(&services.store, services.membership.name()).await?;
+        let mut tasks = Vec::new();
+        if roles.runner {
+            let inbox = mail.inbox.clone().lock_owned().await;
+            let mut dispatcher = Dispatcher::new(services.clone(), mail.queue.clone(), inbox);
+            dispatcher.recover().await?;
+            let body = dispatcher.run(stopped.clone());
+            tasks.push(watched("jobs", running.clone(), body));
+        }
+        if roles.handler {
+            let monitor = Monitor::new(services.clone(), mail.queue.clone());
+            let body = monitor.run(stopped.clone());
+            tasks.push(watched("invocations", running.clone(), body));
+        }
+        tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
+        services.signals.unclaimed();
+        Ok(Loops { stop, tasks })
+    }
+
+    /// Lets them finish what they are storing.
+    async fn halt(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let _ = task.await;
         }
     }
 }
@@ -140,7 +269,7 @@ fn watched(
     tokio::spawn(async move {
         if let Err(error) = task.await {
             tracing::error!("the loop for {name} broke: {error}");
+            running.store(false, Ordering::Relaxed);
         }
-        running.store(false, Ordering::Relaxed);
     })
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use barycenter_plugin_api::{
-    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, PlanRequest, StepOffer,
+    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, StepOffer,
 };
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
-use super::dispatch::Queue;
+use super::dispatch::{Capacity, Queue};
 use super::engine::Services;
 use super::modules::PluginModules;
 use super::monitor::release_next_in_history;
@@ -18,12 +18,14 @@ use crate::invoker::known::ElementObject;
 use crate::invoker::offers::offers;
 use crate::invoker::progress::Progress;
 use crate::invoker::stop::{Stop, Wait};
-use crate::invoker::writes::Writes;
+use crate::invoker::writes::{Held, Hold, Writes};
 use crate::model::message::{InvocationMessage, reason};
-use crate::model::state::{DatasetState, InvocationState};
+use crate::model::state::{DatasetState, InvocationEvent, InvocationState};
 use crate::model::workflow::StepDescription;
 use crate::plugins::Plugins;
+use crate::store::StoreError;
 use crate::store::scheduling::commit::{Stored, commit_iteration};
+use crate::store::scheduling::invocations::active_jobs;
 use crate::store::scheduling::progress::Head;
 use crate::tools::{Tool, Toolbox};
 
@@ -41,9 +43,17 @@ pub async fn advance(
     loaded: Vec<Loaded>,
 ) -> Vec<(i64, String)> {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
+    services.store.ids.before_jobs().await;
+    let circumstances = match circumstances(services, jobs, &ids).await {
+        Ok(circumstances) => circumstances,
+        Err(error) => {
+            let fault = crate::errors::chain(&error);
+            return ids.into_iter().map(|id| (id, fault.clone())).collect();
+        }
+    };
     let planned = {
         let services = services.clone();
-        tokio::task::spawn_blocking(move || plan(&services, loaded)).await
+        tokio::task::spawn_blocking(move || plan(&services, loaded, &circumstances)).await
     };
     let planned = match planned {
         Ok(planned) => planned,
@@ -67,15 +77,35 @@ pub async fn advance(
         .collect()
 }
 
+/// What schedulers are told beside the invocations themselves.
+struct Circumstances {
+    active_jobs: HashMap<i64, u64>,
+    capacity: Capacity,
+}
+
+async fn circumstances(
+    services: &Services,
+    jobs: &Queue,
+    ids: &[i64],
+) -> Result<Circumstances, StoreError> {
+    Ok(Circumstances {
+        active_jobs: active_jobs(&mut services.store.reader(), ids).await?,
+        capacity: jobs.capacity(),
+    })
+}
+
 async fn store(
     services: &Services,
     jobs: &Queue,
     head: &Head,
     outcome: Outcome,
 ) -> Result<(), String> {
-    let handler = &services.settings.handler;
+    let Services {
+        store, membership, ..
+    } = services;
+    let (handler, job_handler) = (membership.name(), membership.job_handler());
     let now = services.clock.now_ms();
-    let stored = commit_iteration(&services.store, head, handler, outcome, now).await;
+    let stored = commit_iteration(store, head, handler, job_handler, outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
         Stored::Yes {
             state,
@@ -101,7 +131,7 @@ async fn store(
 type Planned = Vec<(Head, Result<Outcome, String>)>;
 
 /// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated, small files read and written.
-fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
+fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances) -> Planned {
     let tools = StepTools {
         toolbox: services.toolbox.clone(),
     };
@@ -137,34 +167,49 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
             .push(one);
     }
     for (scheduler, group) in by_scheduler {
-        let offers = group.iter().map(|one| offer(one, now)).collect();
-        let request = PlanRequest {
-            now_ms: now,
-            seed: now as u64,
-            invocations: offers,
-            ..Default::default()
+        let offers = group.iter().map(|one| offer(one, circumstances, now));
+        // Who takes invocations by himself is not asked what to expand: everything becomes jobs, which he then takes.
+        let passive = services
+            .plugins
+            .scheduler(&scheduler)
+            .is_some_and(|instance| !instance.is_active());
+        let plan = match passive {
+            true => Ok(Plan {
+                invocations: offers.map(|o| InvocationDecision::expand_all(&o)).collect(),
+                ..Default::default()
+            }),
+            false => {
+                let request = PlanRequest {
+                    now_ms: now,
+                    seed: now as u64,
+                    invocations: offers.collect(),
+                    runners: circumstances.capacity.runners.clone(),
+                    load: circumstances.capacity.load.clone(),
+                    ..Default::default()
+                };
+                ask(&services.plugins, &scheduler, request)
+            }
         };
-        let decisions: HashMap<u64, InvocationDecision> =
-            match ask(&services.plugins, &scheduler, request) {
-                Ok(plan) => plan
-                    .invocations
-                    .into_iter()
-                    .map(|d| (d.invocation_id, d))
-                    .collect(),
-                Err(fault) => {
-                    planned.extend(group.into_iter().map(|one| (one.head, Err(fault.clone()))));
-                    continue;
-                }
-            };
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(fault) => {
+                planned.extend(group.into_iter().map(|one| (one.head, Err(fault.clone()))));
+                continue;
+            }
+        };
+        let decisions: HashMap<u64, InvocationDecision> = plan
+            .invocations
+            .into_iter()
+            .map(|decision| (decision.invocation_id, decision))
+            .collect();
+        let times = Times {
+            now,
+            plan_wake: plan.wake_at_ms,
+        };
         for mut one in group {
             let outcome = match decisions.get(&(one.head.id as u64)) {
-                Some(decision) => carry_out(&iteration, &mut one.progress, decision, now),
-                None => held(
-                    one.head.id,
-                    "The scheduler did not decide about this invocation.",
-                    0,
-                    now,
-                ),
+                Some(decision) => carry_out(&iteration, &mut one.progress, decision, times),
+                None => held(one.head.id, "", "", times.again(0), None),
             };
             let written = write_contents(services, &outcome.writes).map_err(|e| e.to_string());
             planned.push((one.head, written.map(|()| outcome)));
@@ -174,14 +219,15 @@ fn plan(services: &Services, loaded: Vec<Loaded>) -> Planned {
 }
 
 /// Asks a scheduler, and the one that stands in for it when it fails.
-pub fn ask(
-    plugins: &Plugins,
-    scheduler: &str,
-    request: PlanRequest,
-) -> Result<barycenter_plugin_api::Plan, String> {
+pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, String> {
     let instance = plugins
         .scheduler(scheduler)
         .ok_or_else(|| format!("the scheduler {scheduler} is not loaded"))?;
+    request.cycle = instance.next_cycle();
+    if let Some(limit) = instance.limit() {
+        let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+        request.deadline_ms = request.now_ms.saturating_add(limit);
+    }
     let request = Arc::new(request);
     let fault = match instance.plan(&request) {
         Ok(plan) => return Ok(plan),
@@ -202,7 +248,7 @@ pub fn ask(
     }
 }
 
-fn offer(one: &Loaded, now: i64) -> InvocationOffer {
+fn offer(one: &Loaded, circumstances: &Circumstances, now: i64) -> InvocationOffer {
     let (head, progress) = (&one.head, &one.progress);
     let steps = offers(progress).into_iter().map(|offer| {
         let step = &progress.revision.description.steps[offer.order_index];
@@ -229,9 +275,34 @@ fn offer(one: &Loaded, now: i64) -> InvocationOffer {
         state: head.state.code().into(),
         create_time_ms: head.create_time,
         age_ms: now - head.create_time,
+        active_jobs: circumstances
+            .active_jobs
+            .get(&head.id)
+            .copied()
+            .unwrap_or(0),
         steps: steps.collect(),
         parameters: parameters.collect(),
         ..Default::default()
+    }
+}
+
+/// When it is, and when the scheduler wants to be asked again about whatever names no time of its own.
+#[derive(Clone, Copy)]
+struct Times {
+    now: i64,
+    plan_wake: i64,
+}
+
+impl Times {
+    /// When to ask again about something that is held. Without an instant the scheduler is asked again after a while, so
+    /// that nothing is forgotten.
+    fn again(self, own_wake: i64) -> i64 {
+        const ASK_AGAIN_MS: i64 = 60_000;
+        match (own_wake, self.plan_wake) {
+            (own, _) if own > 0 => own,
+            (_, plan) if plan > 0 => plan,
+            _ => self.now + ASK_AGAIN_MS,
+        }
     }
 }
 
@@ -239,7 +310,7 @@ fn carry_out(
     iteration: &Iteration<'_>,
     progress: &mut Progress,
     decision: &InvocationDecision,
-    now: i64,
+    times: Times,
 ) -> Outcome {
     match decision.decision {
         InvocationVerdict::EXPAND => {
@@ -253,8 +324,12 @@ fn carry_out(
                 job_budget: usize::try_from(decision.job_budget).ok(),
             };
             let mut outcome = iteration.run(progress, &allowed);
-            if decision.wake_at_ms > 0 {
-                outcome.writes.waits.push(Wait::Until(decision.wake_at_ms));
+            let wakes = decision.wake_at_ms > 0 || !decision.holds.is_empty();
+            if wakes && outcome.event == Some(InvocationEvent::StepsRemain) {
+                let again = times.again(decision.wake_at_ms);
+                outcome.writes.waits.push(Wait::Until(again));
+                let holds = step_holds(progress, decision, again);
+                outcome.writes.holds.extend(holds);
             }
             outcome
         }
@@ -270,32 +345,50 @@ fn carry_out(
                 ..Default::default()
             }),
         ),
-        _ => held(
-            progress.invocation_id,
-            &decision.text,
-            decision.wake_at_ms,
-            now,
-        ),
+        _ => {
+            let again = times.again(decision.wake_at_ms);
+            let named = (decision.wake_at_ms > 0).then_some(again);
+            held(progress.invocation_id, "", &decision.text, again, named)
+        }
     }
 }
 
+/// Why the scheduler holds steps.
+fn step_holds(progress: &Progress, decision: &InvocationDecision, again: i64) -> Vec<Hold> {
+    let ids = &progress.revision.step_ids;
+    let holds = decision.holds.iter().filter_map(|hold| {
+        let order_index = ids.iter().position(|id| *id as u64 == hold.step_id)?;
+        Some(Hold {
+            what: Held::Step(order_index),
+            code: hold.code.to_string(),
+            text: hold.text.to_string(),
+            wake_time: (decision.wake_at_ms > 0).then_some(again),
+        })
+    });
+    holds.collect()
+}
+
 /// A pass in which the scheduler wants nothing done.
-fn held(invocation_id: i64, why: &str, wake_at_ms: i64, now: i64) -> Outcome {
-    // Without an instant of its own the scheduler is asked again after a while, so that nothing is forgotten.
-    const ASK_AGAIN_MS: i64 = 60_000;
-    let at = if wake_at_ms > 0 {
-        wake_at_ms
-    } else {
-        now + ASK_AGAIN_MS
+fn held(invocation_id: i64, code: &str, why: &str, again: i64, wake_time: Option<i64>) -> Outcome {
+    let why = match why {
+        "" => "The scheduler holds this invocation and does not say why.",
+        why => why,
     };
-    stopped(
+    let mut outcome = stopped(
         invocation_id,
         Writes::default(),
         Stop::Delayed {
             why: why.to_owned(),
-            waits: vec![Wait::Scheduler, Wait::Until(at)],
+            waits: vec![Wait::Scheduler, Wait::Until(again)],
         },
-    )
+    );
+    outcome.writes.holds.push(Hold {
+        what: Held::Invocation,
+        code: code.to_owned(),
+        text: why.to_owned(),
+        wake_time,
+    });
+    outcome
 }
 
 /// The toolbox, as the invoker asks for it.

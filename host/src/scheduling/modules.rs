@@ -23,8 +23,12 @@ pub struct PluginModules {
 
 impl Modules for PluginModules {
     fn execute(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
-        let context = context(call, self.clock.now_ms());
+        let mut context = context(call, self.clock.now_ms());
         let module = self.plugins.module(&call.step.step_type)?;
+        if !call.runtime_state.is_null() {
+            let stored = module.recover_runtime_state(&context.runtime_state_json);
+            context.runtime_state_json = stored.map_err(|e| e.to_string())?.into();
+        }
         outcome(module.execute(&context).map_err(|e| e.to_string())?, call)
     }
 
@@ -108,6 +112,7 @@ fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, 
         StepStatus::DELAYED => ModuleOutcome::Delayed {
             why: text,
             wait: wait(&answer, call),
+            state: runtime_state(&answer)?,
         },
         // A status of a later version: a failure, as the contract says.
         _ => {
@@ -117,6 +122,18 @@ fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, 
             ));
         }
     })
+}
+
+/// What the module wants to find again, if it changed.
+fn runtime_state(answer: &StepOutcome) -> Result<Option<Value>, String> {
+    let state = answer
+        .attrs
+        .iter()
+        .find(|a| a.name == StepOutcome::RUNTIME_STATE);
+    state
+        .map(|state| serde_json::from_str(&state.value))
+        .transpose()
+        .map_err(|_| "A workflow module wants a state to be kept that is not JSON.".to_owned())
 }
 
 /// What a delay waits for: an instant the plugin named, the step's own delayed input, or a person.

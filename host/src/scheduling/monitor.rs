@@ -13,6 +13,7 @@ use super::engine::Services;
 use super::iteration::{self, Loaded};
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
+use crate::store::handlers;
 use crate::store::scheduling::invocations;
 use crate::store::scheduling::progress::{self, Head};
 
@@ -32,6 +33,8 @@ pub struct Monitor {
     /// Invocations that are planned by themselves, since something broke when they were planned with others: one of
     /// them must not hold up the rest again and again.
     alone: HashSet<i64>,
+    /// Invocations may be there that no process holds.
+    unclaimed: bool,
 }
 
 impl Monitor {
@@ -41,6 +44,7 @@ impl Monitor {
             jobs,
             faulty: HashMap::new(),
             alone: HashSet::new(),
+            unclaimed: true,
         }
     }
 
@@ -65,7 +69,7 @@ impl Monitor {
             };
             tokio::select! {
                 () = self.services.signals.next_invocation_change() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause) => self.unclaimed = true,
                 _ = stop.changed() => {}
             }
         }
@@ -81,14 +85,16 @@ impl Monitor {
         } else {
             now
         };
-        let (_, next_wake) = invocations::wake_due(&services.store, due).await?;
+        let handlers = services.membership.wakes_for();
+        let (_, next_wake) = invocations::wake_due(&services.store, &handlers, due).await?;
+        self.grab().await?;
         self.faulty.retain(|_, until| *until > Instant::now());
         let mut found = Vec::new();
         let mut after = 0;
         while found.len() < BATCH {
             let mut reader = services.store.reader();
             let page =
-                invocations::signalled(&mut reader, &services.settings.handler, after, BATCH)
+                invocations::signalled(&mut reader, services.membership.name(), after, BATCH)
                     .await?;
             let Some(last) = page.last().copied() else {
                 break;
@@ -106,6 +112,24 @@ impl Monitor {
         }
         self.look_at(found).await;
         Ok(Idle::No)
+    }
+
+    /// Takes invocations that nobody holds. While that finds some, it is tried again with every round, so that a process
+    /// that has much to do takes no more than it comes to.
+    async fn grab(&mut self) -> Result<(), StoreError> {
+        self.unclaimed |= self.services.signals.take_unclaimed_invocations();
+        if !std::mem::take(&mut self.unclaimed) {
+            return Ok(());
+        }
+        let Services {
+            store, membership, ..
+        } = self.services.as_ref();
+        let nobodys = membership.view().nobodys;
+        let limit = membership.max_grab();
+        let grabbed = handlers::grab_invocations(store, membership.name(), &nobodys, limit).await;
+        // After a fault as well.
+        self.unclaimed = !matches!(grabbed, Ok(taken) if taken < limit);
+        grabbed.map(|_| ())
     }
 
     async fn look_at(&mut self, ids: Vec<i64>) {

@@ -4,19 +4,19 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
 use crate::invoker::known::{Known, StepValue};
-use crate::invoker::modules::{ModuleCall, is_host_type};
+use crate::invoker::modules::is_host_type;
+use crate::invoker::progress::Progress;
 use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::objects::{Owner, insert_objects};
-use crate::store::scheduling::{known, orders};
+use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
+use crate::store::scheduling::{known, orders, progress};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -86,6 +86,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         resume: None,
     };
     let ids = services.store.ids.clone();
+    ids.before_jobs().await;
     let planned =
         tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
     let Ran {
@@ -97,11 +98,12 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         user_id: request.user_id,
         history_id: request.history_id,
         scheduler: None,
-        handler: services.settings.handler.clone(),
+        handler: services.membership.job_handler().to_owned(),
     };
     let now = services.clock.now_ms();
     let mut tx = services.store.begin().await?;
-    insert_objects(&mut tx, &owner, &writes, now).await?;
+    let place = reserve(&mut tx, &owner, &writes, now).await?;
+    insert_objects(&mut tx, &owner, &writes, place, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
     services.signals.jobs_changed();
     Ok(Made {
@@ -141,6 +143,7 @@ pub async fn cancel_job(services: &Services, job_id: i64) -> Result<bool, StoreE
     orders::cancel_job(&services.store, job_id, services.clock.now_ms()).await?;
     services.signals.jobs_changed();
     services.signals.invocations_changed();
+    services.signals.fetches_changed();
     Ok(true)
 }
 
@@ -151,9 +154,11 @@ pub async fn resume_job(services: &Services, job_id: i64) -> Result<(), StoreErr
     Ok(())
 }
 
-/// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such.
+/// What a step's module makes of a person's action: the value to store, or a sentence why it takes none such. Blocks; not
+/// to be called where the runtime's own work is done.
 pub fn check_action(
     services: &Services,
+    invocation_step_id: i64,
     step: &StepDescription,
     action: &Value,
 ) -> Result<Value, String> {
@@ -164,13 +169,17 @@ pub fn check_action(
         ));
     }
     let module = services.plugins.module(&step.step_type)?;
-    let call = ModuleCall {
-        invocation_uuid: Uuid::nil(),
-        step,
-        runtime_state: Value::Null,
-        action: None,
-        inputs: Vec::new(),
-    };
+    let loaded = tokio::runtime::Handle::current().block_on(load(services, invocation_step_id));
+    let progress = loaded.map_err(|error| {
+        tracing::error!(
+            "an invocation could not be read for an action: {}",
+            crate::errors::chain(&error)
+        );
+        "The server could not read the invocation just now.".to_owned()
+    })?;
+    let progress = progress.ok_or("The invocation is gone.")?;
+    let stored = progress.steps.get(&step.order_index);
+    let call = progress.module_call(step, stored.and_then(|record| record.action.clone()));
     let context = context(&call, services.clock.now_ms());
     let stored = module
         .do_invocation_step_action(&context, &action.to_string())
@@ -181,4 +190,17 @@ pub fn check_action(
             step.step_type
         )
     })
+}
+
+async fn load(
+    services: &Services,
+    invocation_step_id: i64,
+) -> Result<Option<Progress>, StoreError> {
+    let mut reader = services.store.reader();
+    let step = crate::store::invocations::step_by_id(&mut reader, invocation_step_id).await?;
+    let Some(step) = step else { return Ok(None) };
+    match progress::head(&mut reader, step.workflow_invocation_id).await? {
+        Some(head) => progress::load(&mut reader, &services.revisions, &head).await,
+        None => Ok(None),
+    }
 }

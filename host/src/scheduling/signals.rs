@@ -16,7 +16,11 @@ pub struct Signals {
 struct Inner {
     invocations: Notify,
     jobs: Notify,
+    fetches: Notify,
     wake: AtomicBool,
+    unclaimed_invocations: AtomicBool,
+    unclaimed_jobs: AtomicBool,
+    backlog: AtomicBool,
     iterations: watch::Sender<u64>,
 }
 
@@ -31,6 +35,11 @@ impl Signals {
         self.inner.jobs.notify_one();
     }
 
+    /// There is something to fetch, or something that is fetched is not wanted any more (and that is committed).
+    pub fn fetches_changed(&self) {
+        self.inner.fetches.notify_one();
+    }
+
     /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.
     pub fn plugin_wakes(&self) {
         self.inner.wake.store(true, Ordering::SeqCst);
@@ -41,6 +50,39 @@ impl Signals {
     /// Whether a plugin wanted that since the last time this was asked.
     pub fn take_wake(&self) -> bool {
         self.inner.wake.swap(false, Ordering::SeqCst)
+    }
+
+    /// Something may be there that no process holds: a new invocation under a tag, the work of a process that is gone.
+    pub fn unclaimed(&self) {
+        self.inner
+            .unclaimed_invocations
+            .store(true, Ordering::SeqCst);
+        self.inner.unclaimed_jobs.store(true, Ordering::SeqCst);
+        self.invocations_changed();
+        self.jobs_changed();
+    }
+
+    /// Whether invocations may be there that nobody holds, since the last time this was asked.
+    pub fn take_unclaimed_invocations(&self) -> bool {
+        self.inner
+            .unclaimed_invocations
+            .swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether jobs may be there that nobody holds, since the last time this was asked.
+    pub fn take_unclaimed_jobs(&self) -> bool {
+        self.inner.unclaimed_jobs.swap(false, Ordering::SeqCst)
+    }
+
+    /// Another process has more ready jobs than its runners take.
+    pub fn backlog(&self) {
+        self.inner.backlog.store(true, Ordering::SeqCst);
+        self.jobs_changed();
+    }
+
+    /// Whether another process said so since the last time this was asked.
+    pub fn take_backlog(&self) -> bool {
+        self.inner.backlog.swap(false, Ordering::SeqCst)
     }
 
     /// An iteration was committed.
@@ -63,5 +105,10 @@ impl Signals {
     /// Waits for the next change of a job; returns at once if there was one since the last wait.
     pub async fn next_job_change(&self) {
         self.inner.jobs.notified().await;
+    }
+
+    /// Waits for the next change of what is to be fetched; returns at once if there was one since the last wait.
+    pub async fn next_fetch_change(&self) {
+        self.inner.fetches.notified().await;
     }
 }

@@ -1,14 +1,35 @@
-//! One server to a data directory.
+//! Who uses a data directory: one server, or several that share a database.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::store::DatabaseUrl;
+
 /// Held while this process uses a data directory; the system releases it however the process ends.
 #[derive(Debug)]
 pub struct DirLock {
     _file: File,
+}
+
+/// With whom a directory is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirSharing {
+    /// With nobody: the database is a file in it, or all of it is about to be changed.
+    Alone,
+    /// With other servers on the same PostgreSQL.
+    WithServers,
+}
+
+impl DirSharing {
+    /// What a server needs.
+    pub fn of(database: &DatabaseUrl) -> DirSharing {
+        match database {
+            DatabaseUrl::Sqlite(_) => DirSharing::Alone,
+            DatabaseUrl::Postgres(_) => DirSharing::WithServers,
+        }
+    }
 }
 
 /// Why a directory could not be locked.
@@ -37,10 +58,10 @@ impl DirLock {
     ///
     /// A server that was killed while it started a job leaves the lock with that job's process until it has become
     /// the job's program. By waiting for that, this also sees to it that such a job is found.
-    pub fn take(directory: &Path) -> Result<DirLock, LockError> {
+    pub fn take(directory: &Path, sharing: DirSharing) -> Result<DirLock, LockError> {
         let end = Instant::now() + HEIR_WAIT;
         loop {
-            match DirLock::try_take(directory) {
+            match DirLock::try_take(directory, sharing) {
                 Err(LockError::Held(Some(pid))) if !is_another(pid) && Instant::now() < end => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
@@ -49,7 +70,7 @@ impl DirLock {
         }
     }
 
-    fn try_take(directory: &Path) -> Result<DirLock, LockError> {
+    fn try_take(directory: &Path, sharing: DirSharing) -> Result<DirLock, LockError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -57,7 +78,11 @@ impl DirLock {
             .truncate(false)
             .open(directory.join(NAME))
             .map_err(LockError::Io)?;
-        match file.try_lock() {
+        let locked = match sharing {
+            DirSharing::Alone => file.try_lock(),
+            DirSharing::WithServers => file.try_lock_shared(),
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -84,25 +109,40 @@ mod tests {
     #[test]
     fn a_directory_is_locked_once_and_free_again_afterwards() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let first = DirLock::take(directory.path()).expect("free");
-        match DirLock::try_take(directory.path()) {
+        let first = DirLock::take(directory.path(), DirSharing::Alone).expect("free");
+        match DirLock::try_take(directory.path(), DirSharing::Alone) {
             Err(LockError::Held(Some(pid))) => assert_eq!(pid, std::process::id()),
             other => panic!("{other:?}"),
         }
         drop(first);
-        DirLock::take(directory.path()).expect("free again");
+        DirLock::take(directory.path(), DirSharing::Alone).expect("free again");
+    }
+
+    #[test]
+    fn servers_on_one_database_share_a_directory_with_each_other_only() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let take = |sharing| DirLock::try_take(directory.path(), sharing);
+        let first = take(DirSharing::WithServers).expect("free");
+        let second = take(DirSharing::WithServers).expect("shared");
+        assert!(matches!(take(DirSharing::Alone), Err(LockError::Held(_))));
+        drop((first, second));
+        let _alone = take(DirSharing::Alone).expect("free again");
+        assert!(matches!(
+            take(DirSharing::WithServers),
+            Err(LockError::Held(_))
+        ));
     }
 
     #[test]
     fn what_a_dead_server_left_to_a_child_is_waited_for() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let heir = DirLock::take(directory.path()).expect("free");
+        let heir = DirLock::take(directory.path(), DirSharing::Alone).expect("free");
         std::fs::write(directory.path().join(NAME), "4194399999\n").expect("a number of nobody");
         let letting_go = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
             drop(heir);
         });
-        DirLock::take(directory.path()).expect("free after a moment");
+        DirLock::take(directory.path(), DirSharing::Alone).expect("free after a moment");
         letting_go.join().expect("it let go");
     }
 
@@ -110,6 +150,9 @@ mod tests {
     fn a_directory_that_is_not_there_cannot_be_locked() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let missing = directory.path().join("missing");
-        assert!(matches!(DirLock::take(&missing), Err(LockError::Io(_))));
+        assert!(matches!(
+            DirLock::take(&missing, DirSharing::Alone),
+            Err(LockError::Io(_))
+        ));
     }
 }

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::lock::{DirLock, LockError};
+use super::lock::{DirLock, DirSharing, LockError};
+use super::pairing::{PairingError, pair};
 use super::seams::seams;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
-use crate::plugins::{Plugins, Wiring};
-use crate::scheduling::{Engine, Services, Signals};
+use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
+use crate::plugins::{Handlers, Plugins, Wiring};
+use crate::scheduling::fetching::Fetching;
+use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
 use crate::tools::Toolbox;
@@ -24,6 +27,7 @@ pub struct Machine {
     pub app: App,
     pub services: Arc<Services>,
     pub engine: Engine,
+    fetching: Fetching,
     // Last, so that the directory is free only when nothing uses it any more.
     _lock: DirLock,
 }
@@ -53,7 +57,11 @@ pub enum StartError {
     #[error("{0}")]
     Plugins(ConfigFaults),
     #[error(transparent)]
+    Enter(#[from] EnterError),
+    #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
 }
 
 /// Revisions kept in memory, counted in steps.
@@ -70,15 +78,19 @@ impl Machine {
             .plugins
             .read()
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
-        let (data, lock) = open_data_dir(&config.data_dir)?;
-        let store = Store::open_sqlite(&config.database).await?;
+        let (data, lock) = open_data_dir(&config.data_dir, DirSharing::of(&config.database))?;
+        let store = Store::open(&config.database).await?;
+        pair(&store, data.root()).await?;
+        let sharing = sharing(config, &plugins_config.handlers, store.is_shared());
+        let membership = Arc::new(Membership::enter(store.clone(), sharing).await?);
         let (clock, signals) = (Clock::system(), Signals::default());
         let (sender, reports) = mpsc::unbounded_channel();
         let wake = {
             let signals = signals.clone();
             move |_: &str| signals.plugin_wakes()
         };
-        let wiring = Wiring::new(sender, wake);
+        let (ask, questions) = questions::channel();
+        let wiring = Wiring::new(sender, wake).with_query(ask);
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
@@ -95,27 +107,31 @@ impl Machine {
         )
         .await?;
         let services = Arc::new(Services {
-            store,
+            store: membership.fenced_store(),
             revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
             toolbox,
             plugins: Arc::new(plugins),
             clock,
             signals,
+            membership,
             settings: config.engine.clone(),
         });
         app.wire(seams(&services, &config.workflows));
-        let engine = Engine::start(services.clone(), reports).await?;
+        let engine = Engine::start(services.clone(), reports, questions).await?;
+        let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,
             services,
             engine,
+            fetching,
             _lock: lock,
         })
     }
 
     /// Finishes what is being stored and closes everything. Jobs that run are left alone.
     pub async fn stop(self) {
+        self.fetching.stop().await;
         if tokio::time::timeout(ENGINE_STOP, self.engine.stop())
             .await
             .is_err()
@@ -129,14 +145,47 @@ impl Machine {
     }
 }
 
+/// How this process shares work: what the operator decided, and what holds for the database otherwise. With one that
+/// several processes share, an invocation is taken by whoever is free (Galaxy's default as well).
+fn sharing(config: &Config, handlers: &Handlers, is_shared: bool) -> Sharing {
+    let usual = Sharing::default();
+    let server = &config.process;
+    let tag = handlers.default.clone().unwrap_or(usual.tag);
+    let tags = match server.tags.is_empty() {
+        true => vec![DEFAULT_TAG.to_owned()],
+        false => server.tags.clone(),
+    };
+    let methods: Vec<AssignMethod> = handlers
+        .assign_with
+        .iter()
+        .filter_map(|method| AssignMethod::parse(method))
+        .collect();
+    Sharing {
+        me: Peer {
+            name: server.name.clone().unwrap_or(usual.me.name),
+            roles: server.roles,
+            tags,
+        },
+        any_name: server.name.is_none(),
+        methods: match (methods.is_empty(), is_shared) {
+            (false, _) => methods,
+            (true, true) => vec![AssignMethod::DbSkipLocked],
+            (true, false) => usual.methods,
+        },
+        tag,
+        max_grab: handlers.max_grab.map_or(usual.max_grab, |n| n as usize),
+        lease: server.lease,
+    }
+}
+
 /// Makes the directory where it is missing, and locks it.
-fn open_data_dir(path: &Path) -> Result<(DataDir, DirLock), StartError> {
+fn open_data_dir(path: &Path, sharing: DirSharing) -> Result<(DataDir, DirLock), StartError> {
     let unusable = |source| StartError::DataDir {
         path: path.to_owned(),
         source,
     };
     make_private(path).map_err(unusable)?;
-    let lock = DirLock::take(path).map_err(|error| match error {
+    let lock = DirLock::take(path, sharing).map_err(|error| match error {
         LockError::Held(holder) => StartError::InUse {
             path: path.to_owned(),
             holder,

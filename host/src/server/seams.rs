@@ -71,6 +71,19 @@ impl StepTypes for Behind {
         is_own(step_type) || self.0.plugins.module(step_type).is_ok()
     }
 
+    fn problems(&self, step: &StepDescription) -> Vec<String> {
+        if is_own(&step.step_type) {
+            return Vec::new();
+        }
+        // A type that nobody supplies is told of elsewhere.
+        let Ok(module) = self.0.plugins.module(&step.step_type) else {
+            return Vec::new();
+        };
+        module
+            .problems(&step.tool_inputs)
+            .unwrap_or_else(|error| vec![error.to_string()])
+    }
+
     fn runtime_state(
         &self,
         step: &StepDescription,
@@ -96,15 +109,19 @@ impl Schedulers for Behind {
 }
 
 impl Handlers for Behind {
-    /// This server is its own only handler.
-    fn assign(&self, _: i64) -> Option<String> {
-        Some(self.0.settings.handler.clone())
+    fn assign(&self, history_id: i64) -> Option<String> {
+        Some(self.0.membership.assign(history_id))
     }
 }
 
 impl StepActions for Behind {
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String> {
-        requests::check_action(&self.0, step, action)
+    fn check(
+        &self,
+        invocation_step_id: i64,
+        step: &StepDescription,
+        action: &Value,
+    ) -> Result<Value, String> {
+        requests::check_action(&self.0, invocation_step_id, step, action)
     }
 }
 

@@ -52,7 +52,7 @@ pub async fn create(
     new: &NewDynamicTool<'_>,
     now_ms: i64,
 ) -> Result<i64, StoreError> {
-    let id = ids.dynamic_tool();
+    let id = ids.dynamic_tool(tx).await?;
     tx.run(
         "INSERT INTO dynamic_tool (id, uuid, user_id, tool_id, tool_version, hidden, public, value, create_time, update_time)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",

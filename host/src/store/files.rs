@@ -26,6 +26,11 @@ impl DataDir {
         Ok(DataDir { root: root.into() })
     }
 
+    /// One that is only looked at: nothing is made or removed.
+    pub fn at(root: &Path) -> DataDir {
+        DataDir { root: root.into() }
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }

@@ -1,7 +1,7 @@
 //! Filters and orders of lists, as clients write them (`q=name-contains&qv=abc`, `order=hid-asc`), turned into SQL.
 //! Columns and operators come from tables in the code; what the client sent is only ever an argument.
 
-use super::db::Val;
+use super::db::{Val, containing, like, pattern};
 
 /// What a list may be filtered and ordered by.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,10 @@ impl Filter {
         match (field.kind, operator) {
             (Kind::Tags, "eq" | "contains" | "like") => {
                 let needle = serde_json::Value::from(value).to_string();
-                self.and(&format!("instr({column}, ?) > 0"), vec![Val::from(needle)]);
+                self.and(
+                    &format!("replace({column}, ?, '') <> {column}"),
+                    vec![Val::from(needle)],
+                );
             }
             (_, "eq") => {
                 self.and(&format!("{column} = ?"), vec![read(value)?]);
@@ -110,13 +113,10 @@ impl Filter {
                 self.and(&format!("{column} IN ({marks})"), values);
             }
             (Kind::Text, "contains") => {
-                self.and(
-                    &format!("instr(lower({column}), lower(?)) > 0"),
-                    vec![Val::from(value)],
-                );
+                self.and(&like(column, "?"), vec![Val::from(containing(value))]);
             }
             (Kind::Text, "like") => {
-                self.and(&format!("{column} LIKE ?"), vec![Val::from(value)]);
+                self.and(&like(column, "?"), vec![Val::from(pattern(value))]);
             }
             (Kind::Number | Kind::Time, "ge" | "le" | "gt" | "lt") => {
                 let sign = match operator {
@@ -231,8 +231,8 @@ mod tests {
         assert_eq!(
             check("name-contains", nasty),
             Ok((
-                " AND instr(lower(c.name), lower($1)) > 0".into(),
-                vec![Val::from(nasty)]
+                " AND lower(c.name) LIKE $1 ESCAPE '\\'".into(),
+                vec![Val::from("%x' or 1=1 --%")]
             ))
         );
         assert_eq!(
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(
             check("tag", "a\"b"),
             Ok((
-                " AND instr(c.tags, $1) > 0".into(),
+                " AND replace(c.tags, $1, '') <> c.tags".into(),
                 vec![Val::from("\"a\\\"b\"")]
             ))
         );

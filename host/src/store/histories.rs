@@ -214,6 +214,9 @@ pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreErro
     )
     .await?;
     if h.deleted {
+        const SCHEDULED: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 \
+             AND state IN ('new', 'requires_materialization', 'ready')";
+        super::scheduling::invocations::lock_found(tx, SCHEDULED, args![h.id]).await?;
         tx.run(
             "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 \
              AND state IN ('new', 'requires_materialization', 'ready')",
@@ -313,7 +316,7 @@ pub async fn census(
         let rows = query
             .all(
                 format!(
-                    "SELECT s.history_id, SUM(s.bytes) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
+                    "SELECT s.history_id, CAST(SUM(s.bytes) AS BIGINT) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
                      COALESCE(d.total_size, d.file_size, 0) AS bytes FROM history_dataset_association a \
                      JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.purged) s \
                      GROUP BY s.history_id"

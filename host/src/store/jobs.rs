@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::args;
 use crate::model::state::JobState;
-use crate::store::db::{Query, Row, StoreError, Val, blocks, placeholders};
+use crate::store::db::{
+    Query, Row, StoreError, Val, blocks, containing, like, pattern, placeholders,
+};
 
 /// A job's own row.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,15 +173,13 @@ fn condition(query: &ListQuery) -> (String, Vec<Val>) {
         let tools = query.tool_ids.iter().map(Val::from).collect();
         with("j.tool_id IN (?)", tools);
     }
-    for pattern in &query.tool_ids_like {
-        with("j.tool_id LIKE ?", vec![Val::from(pattern)]);
+    for text in &query.tool_ids_like {
+        with(&like("j.tool_id", "?"), vec![Val::from(pattern(text))]);
     }
     for word in query.search.as_deref().unwrap_or("").split_whitespace() {
-        with(
-            "INSTR(LOWER(j.tool_id || ' ' || j.state || ' ' || COALESCE(j.handler, '') || ' ' || COALESCE(j.job_runner_name, '')
-                || ' ' || COALESCE(j.job_runner_external_id, '')), LOWER(?)) > 0",
-            vec![Val::from(word)],
-        );
+        let names = "j.tool_id || ' ' || j.state || ' ' || COALESCE(j.handler, '') || ' ' || COALESCE(j.job_runner_name, '')
+                || ' ' || COALESCE(j.job_runner_external_id, '')";
+        with(&like(names, "?"), vec![Val::from(containing(word))]);
     }
     (conditions.join(" AND "), args)
 }

@@ -7,6 +7,7 @@ pub mod db;
 pub mod dynamic_tools;
 pub mod files;
 pub mod filter;
+pub mod handlers;
 pub mod histories;
 pub mod ids;
 pub mod installation;
@@ -18,16 +19,16 @@ pub mod sharing;
 pub mod short_term_storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upkeep;
 pub mod uploads;
 pub mod users;
 pub mod wes;
 pub mod workflows;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-pub use db::{Db, Durability, Query, Reader, Row, StoreError, Tx};
+pub use db::{DatabaseUrl, Db, Durability, Fence, Limits, Query, Reader, Row, StoreError, Tx};
 pub use ids::Ids;
 
 /// The opened store: the database and the ids it will give out. Cheap to clone.
@@ -35,14 +36,29 @@ pub use ids::Ids;
 pub struct Store {
     pub db: Db,
     pub ids: Arc<Ids>,
+    fence: Option<Arc<Fence>>,
 }
 
 impl Store {
+    /// Opens and migrates a database, with the usual limits; a file is created.
+    pub async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
+        Store::open_with(url, &Limits::usual(url)).await
+    }
+
     /// Opens, creates and migrates the database in a file.
     pub async fn open_sqlite(path: &Path) -> Result<Store, StoreError> {
-        let db = Db::open_sqlite(path).await?;
+        Store::open(&DatabaseUrl::Sqlite(path.to_owned())).await
+    }
+
+    /// Opens and migrates a database.
+    pub async fn open_with(url: &DatabaseUrl, limits: &Limits) -> Result<Store, StoreError> {
+        let db = Db::open(url, limits).await?;
         let ids = Arc::new(Ids::load(&db).await?);
-        Ok(Store { db, ids })
+        Ok(Store {
+            db,
+            ids,
+            fence: None,
+        })
     }
 
     /// See [`Db::reader`].
@@ -50,13 +66,36 @@ impl Store {
         self.db.reader()
     }
 
-    /// Whether the database answers.
-    pub async fn is_reachable(&self) -> bool {
-        self.reader().maybe("SELECT 1", Vec::new()).await.is_ok()
+    /// Whether other processes may use this database at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.db.is_shared()
+    }
+
+    /// Now, in milliseconds since 1970, by a clock that all who share the database have in common.
+    pub async fn shared_now_ms(&self) -> Result<i64, StoreError> {
+        self.db.shared_now_ms().await
+    }
+
+    /// The same store behind a fence: its transactions fail once another process has taken over.
+    pub fn fenced(&self, fence: Arc<Fence>) -> Store {
+        Store {
+            fence: Some(fence),
+            ..self.clone()
+        }
+    }
+
+    /// Tells the others that `name` has more ready jobs than its runners take.
+    pub async fn tell_backlog(&self, name: &str) -> Result<(), StoreError> {
+        self.db.tell(&format!("backlog {name}")).await
+    }
+
+    /// Returns if the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.reader().maybe("SELECT 1", Vec::new()).await.map(drop)
     }
 
     /// See [`Db::begin`].
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        self.db.begin().await
+        self.db.begin_behind(self.fence.as_deref()).await
     }
 }

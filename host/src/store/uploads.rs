@@ -6,7 +6,7 @@ use super::db::{StoreError, Tx};
 use super::ids::Ids;
 use crate::args;
 
-/// A finished upload. Its datasets are in the same transaction.
+/// An upload. Its datasets are in the same transaction.
 #[derive(Debug, Clone)]
 pub struct Upload {
     pub user_id: i64,
@@ -20,7 +20,18 @@ pub struct Upload {
     /// (name, HDCA, collection).
     pub collections: Vec<(String, i64, i64)>,
     pub begun_ms: i64,
-    pub ended_ms: i64,
+    /// None: something of it is still to be fetched.
+    pub ended_ms: Option<i64>,
+}
+
+impl Upload {
+    /// Where its job stands.
+    pub fn state(&self) -> &'static str {
+        match self.ended_ms {
+            Some(_) => "ok",
+            None => "queued",
+        }
+    }
 }
 
 /// Adds the job and gives its id.
@@ -29,7 +40,7 @@ pub async fn record(tx: &mut Tx, ids: &Ids, upload: &Upload) -> Result<i64, Stor
     tx.run(
         "INSERT INTO job (id, uuid, user_id, history_id, tool_id, tool_version, galaxy_version, state, exit_code, \
          tool_stdout, tool_stderr, start_time, end_time, create_time, update_time) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'ok', 0, '', '', $8, $9, $8, $9)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', '', $10, $11, $12, $13)",
         args![
             id,
             uuid::Uuid::new_v4(),
@@ -38,12 +49,19 @@ pub async fn record(tx: &mut Tx, ids: &Ids, upload: &Upload) -> Result<i64, Stor
             upload.tool_id,
             upload.tool_version,
             upload.galaxy_version,
+            upload.state(),
+            upload.ended_ms.map(|_| 0i64),
+            upload.ended_ms.map(|_| upload.begun_ms),
+            upload.ended_ms,
             upload.begun_ms,
-            upload.ended_ms
+            upload.ended_ms.unwrap_or(upload.begun_ms)
         ],
     )
     .await?;
-    let states = [("running", upload.begun_ms), ("ok", upload.ended_ms)];
+    let states = match upload.ended_ms {
+        Some(ended_ms) => vec![("running", upload.begun_ms), ("ok", ended_ms)],
+        None => vec![("queued", upload.begun_ms)],
+    };
     tx.insert_many(
         "INSERT INTO job_state_history (job_id, state, create_time) VALUES",
         3,

@@ -1,6 +1,8 @@
 //! Users and their keys.
 
-use super::db::{Query, Row, StoreError, Tx};
+use std::collections::HashMap;
+
+use super::db::{Query, Row, StoreError, Tx, Val, blocks, containing, like, placeholders};
 use crate::args;
 
 /// A user.
@@ -77,17 +79,20 @@ pub struct UserFilter {
 pub async fn list(query: &mut impl Query, filter: &UserFilter) -> Result<Vec<User>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM galaxy_user u WHERE u.deleted = $1 AND ($2 IS NULL OR u.id = $2) \
-         AND ($3 IS NULL OR instr(lower(u.email), lower($3)) > 0) \
-         AND ($4 IS NULL OR instr(lower(u.username), lower($4)) > 0) \
-         AND ($5 IS NULL OR instr(lower(u.email), lower($5)) > 0 OR instr(lower(u.username), lower($5)) > 0) \
-         ORDER BY u.id LIMIT $6 OFFSET $7"
+         AND ($3 IS NULL OR {}) AND ($4 IS NULL OR {}) AND ($5 IS NULL OR {} OR {}) \
+         ORDER BY u.id LIMIT $6 OFFSET $7",
+        like("u.email", "$3"),
+        like("u.username", "$4"),
+        like("u.email", "$5"),
+        like("u.username", "$5"),
     );
+    let part = |text: &Option<String>| text.as_deref().map(containing);
     let args = args![
         filter.deleted,
         filter.id,
-        &filter.email,
-        &filter.name,
-        &filter.any,
+        part(&filter.email),
+        part(&filter.name),
+        part(&filter.any),
         filter.limit,
         filter.offset
     ];
@@ -232,11 +237,37 @@ pub async fn api_key(
 pub async fn disk_usage(query: &mut impl Query, user_id: i64) -> Result<i64, StoreError> {
     let row = query
         .maybe(
-            "SELECT COALESCE(SUM(COALESCE(d.total_size, d.file_size, 0)), 0) FROM dataset d WHERE d.id IN \
+            "SELECT CAST(COALESCE(SUM(COALESCE(d.total_size, d.file_size, 0)), 0) AS BIGINT) FROM dataset d WHERE d.id IN \
              (SELECT a.dataset_id FROM history h JOIN history_dataset_association a ON a.history_id = h.id \
              WHERE h.user_id = $1 AND NOT a.purged)",
             args![user_id],
         )
         .await?;
     Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
+}
+/// What a user is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    pub username: String,
+    pub email: String,
+}
+
+/// What these users are called.
+pub async fn names(q: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, Names>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(ids) {
+        let sql = format!(
+            "SELECT id, username, email FROM galaxy_user WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            let names = Names {
+                username: row.get::<Option<String>>(1)?.unwrap_or_default(),
+                email: row.get::<Option<String>>(2)?.unwrap_or_default(),
+            };
+            found.insert(row.get(0)?, names);
+        }
+    }
+    Ok(found)
 }

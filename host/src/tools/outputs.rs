@@ -116,6 +116,38 @@ pub fn collect(
     Ok(collected)
 }
 
+/// A file that somebody says is an output, or an element of one: named relative to the working directory, and inside it.
+pub fn named(
+    tool: &Tool,
+    working_dir: &Path,
+    output_name: &str,
+    file: &str,
+    state: &Value,
+    data: &DataViews,
+) -> Result<CollectedDataset, CollectError> {
+    let missing = || CollectError::Missing {
+        output: output_name.to_owned(),
+        path: file.to_owned(),
+    };
+    let output = tool.output(output_name).ok_or_else(missing)?;
+    let root = real_directory(working_dir).map_err(CollectError::WorkingDirectory)?;
+    let wanted = root.join(file);
+    wanted.symlink_metadata().map_err(|_| missing())?;
+    let (path, size) = inside(&root, output, &wanted)?;
+    let ext = output_extension(tool, output, state, data);
+    Ok(CollectedDataset {
+        output_name: output_name.to_owned(),
+        ext: settled_ext(&ext, None, &path, output)?,
+        path,
+        size,
+        name: None,
+        designation: None,
+        dbkey: None,
+        visible: !output.hidden,
+        extra: false,
+    })
+}
+
 /// The working directory by its real name. A link in its place, or in its parent's, was put there by the command and may
 /// lead anywhere; everything found there would count as inside.
 fn real_directory(working_dir: &Path) -> io::Result<PathBuf> {

@@ -10,7 +10,7 @@ use crate::cli::{options, out};
 use crate::clock::Clock;
 use crate::config::Flags;
 use crate::http::codec::IdCodec;
-use crate::server::lock::DirLock;
+use crate::server::lock::{DirLock, DirSharing};
 use crate::server::machine::make_private;
 use crate::store::wes::seed::{self, Seeded};
 use crate::store::{Store, users};
@@ -55,10 +55,10 @@ pub async fn seed_runs(wanted: &SeedRuns) -> Result<(), String> {
             "the data directory {shown} cannot be used; choose another with --data-dir: {error}"
         )
     })?;
-    let _lock = DirLock::take(&config.data_dir).map_err(|error| {
+    let _lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
         format!("the data directory {shown} is {error}; stop the server that uses it first")
     })?;
-    let store = Store::open_sqlite(&config.database).await.map_err(told)?;
+    let store = Store::open(&config.database).await.map_err(told)?;
     let found = users::by_login(&mut store.reader(), &wanted.user).await;
     let Some((user, _)) = found.map_err(told)? else {
         return Err(format!(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::http::upload::local::{Local, LocalElement, LocalFile};
+use crate::http::upload::local::{self, Local, LocalElement, LocalFile};
 use crate::model::parameter_input;
 use crate::model::workflow::{StepDescription, WorkflowDescription};
 use crate::plugins::did_you_mean;
@@ -406,10 +406,11 @@ fn file(path: &Path, extension: Option<String>) -> Result<LocalFile, String> {
         Ok(found) if found.is_dir() => Err(format!("{shown} is a folder, not a file.")),
         Ok(_) => match std::fs::File::open(path) {
             Ok(_) => Ok(LocalFile {
-                path: PathBuf::from(path),
+                from: local::From::Path(PathBuf::from(path)),
                 name: None,
                 extension,
                 dbkey: None,
+                hashes: Vec::new(),
             }),
             Err(error) => Err(format!("{shown} cannot be read: {error}.")),
         },

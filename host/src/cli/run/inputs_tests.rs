@@ -78,7 +78,7 @@ fn flags_give_files_lists_and_typed_values() {
     let inputs = folder.given("", &flags).expect("all fits");
     match &inputs[&index("Reads")] {
         Input::Files(Local::Dataset(file)) => {
-            assert_eq!(file.path, Path::new(&folder.path("r.fq")))
+            assert_eq!(file.from, local::From::Path(folder.path("r.fq").into()))
         }
         other => panic!("{other:?}"),
     }
@@ -143,7 +143,7 @@ Mode: fast
         panic!("no file");
     };
     assert_eq!(file.extension.as_deref(), Some("fastqsanger"));
-    assert_eq!(file.path, Path::new(&folder.path("one.txt")));
+    assert_eq!(file.from, local::From::Path(folder.path("one.txt").into()));
     assert_eq!(inputs[&index("Mode")], Input::Value(json!("fast")));
 }
 

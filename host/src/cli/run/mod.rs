@@ -68,6 +68,9 @@ pub struct Arguments {
     /// Work in this directory and keep it, instead of in a temporary one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The database, which belongs to that directory [default: sqlite://DIR/barycenter.sqlite]
+    #[arg(long, value_name = "URL", requires = "data_dir")]
+    database_url: Option<String>,
     /// Configuration file [BARYCENTER_CONFIG; default: barycenter.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -266,8 +269,9 @@ fn read_inputs(arguments: &Arguments, workflow: &WorkflowDescription) -> Result<
 fn configuration(arguments: &Arguments, home: &Path) -> Result<Config, NotRun> {
     let mut flags = Flags::default();
     options::set_path(&mut flags, "data_dir", Some(home));
-    let database = format!("sqlite://{}", home.join("barycenter.sqlite").display());
-    flags.set("database_url", Some(&database));
+    let own = format!("sqlite://{}", home.join("barycenter.sqlite").display());
+    let database = arguments.database_url.as_ref().unwrap_or(&own);
+    flags.set("database_url", Some(database));
     arguments.load.add_to(&mut flags);
     let environment = Environment::of_process();
     if arguments.load.log_level.is_none() && environment.option("log_level").is_none() {

@@ -198,7 +198,8 @@ pub async fn decide(
     let step = step.ok_or("the step is not part of its workflow")?;
     let actions = app.seams().step_actions.clone();
     let action: Value = json!(approve);
-    let checked = tokio::task::spawn_blocking(move || actions.check(&step, &action)).await;
+    let id = undecided.invocation_step_id;
+    let checked = tokio::task::spawn_blocking(move || actions.check(id, &step, &action)).await;
     let stored = checked.map_err(|error| error.to_string())??;
     let mut tx = app.store.begin().await.map_err(told)?;
     let outcome =

@@ -56,8 +56,8 @@ pub async fn start(app: &App, asked: Asked<'_>) -> Result<Started, String> {
     .await
     .map_err(refused)?;
 
-    let history_id = app.store.ids.history();
     let mut tx = app.store.begin().await.map_err(stored)?;
+    let history_id = app.store.ids.history(&mut tx).await.map_err(stored)?;
     histories::create(&mut tx, history_id, user.id, &name, app.now_ms())
         .await
         .map_err(stored)?;

@@ -1,6 +1,6 @@
 //! Invoking a workflow: what [`crate::invocation_request`] decides, with the database around it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::target::{self, Known};
-use super::{collection_view, shape};
+use super::{collection_view, given, shape};
 use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
@@ -19,6 +19,7 @@ use crate::http::workflows::find::{self, Which};
 use crate::invocation_request::{
     Asked, Environment, HistoryChoice, Payload, Person, Reference, build, prepare,
 };
+use crate::model::revision::Revision;
 use crate::store::Durability;
 use crate::store::histories;
 use crate::store::invocations;
@@ -75,7 +76,7 @@ pub async fn invoke_recorded(
     payload: &Payload,
     record: Option<&wes::Record>,
 ) -> Result<Vec<i64>, ApiError> {
-    let user_id = caller.user_id()?;
+    caller.user_id()?;
     let mut q = app.store.reader();
     let which = Which {
         instance: payload.instance,
@@ -84,16 +85,68 @@ pub async fn invoke_recorded(
     let found = find::workflow(app, &mut q, caller, workflow_id, which, Wish::Read).await?;
     let revision = find::revision(app, &mut q, found.revision_id).await?;
     let tools = UserTools::of(app, &mut q, caller, &revision).await?;
-    let seams = app.seams();
-    let decode = |text: &str| app.decode(text).ok();
-    let environment = Environment {
-        step_types: seams.step_types.as_ref(),
-        schedulers: seams.schedulers.as_ref(),
-        tools: &tools,
-        resource_values: &seams.workflows.resource_values,
-        decode: &decode,
+    let workflow = Wanted {
+        found,
+        revision,
+        tools,
     };
-    let prepared = prepare(payload, &revision, environment)?;
+    let Some(outline) = given::outline(app, payload)? else {
+        return store(app, caller, &workflow, payload, record).await;
+    };
+    // What can be refused without having made anything comes first.
+    prepare(
+        &outline,
+        &workflow.revision,
+        workflow.environment(app, &|text| app.decode(text).ok()),
+    )?;
+    let name = &workflow.found.stored.name;
+    let taken_in = given::take_in(app, caller, payload, name).await?;
+    let stored = store(app, caller, &workflow, &taken_in.payload, record).await;
+    if stored.is_err() {
+        taken_in.undo(app).await;
+    }
+    stored
+}
+
+/// A workflow to be invoked, and the tools of its steps.
+struct Wanted {
+    found: find::Found,
+    revision: Arc<Revision>,
+    tools: UserTools,
+}
+
+impl Wanted {
+    fn environment<'a>(
+        &'a self,
+        app: &'a App,
+        decode: &'a (dyn Fn(&str) -> Option<i64> + Sync),
+    ) -> Environment<'a> {
+        let seams = app.seams();
+        Environment {
+            step_types: seams.step_types.as_ref(),
+            schedulers: seams.schedulers.as_ref(),
+            tools: &self.tools,
+            resource_values: &seams.workflows.resource_values,
+            decode,
+        }
+    }
+}
+
+async fn store(
+    app: &App,
+    caller: &Caller,
+    workflow: &Wanted,
+    payload: &Payload,
+    record: Option<&wes::Record>,
+) -> Result<Vec<i64>, ApiError> {
+    let user_id = caller.user_id()?;
+    let Wanted {
+        found, revision, ..
+    } = workflow;
+    let mut q = app.store.reader();
+    let decode = |text: &str| app.decode(text).ok();
+    let environment = workflow.environment(app, &decode);
+    let prepared = prepare(payload, revision, environment)?;
     let existing = match &payload.history {
         HistoryChoice::Existing(id) => {
             let history = access::history(app, &mut q, caller, id, Wish::Change).await?;
@@ -107,7 +160,7 @@ pub async fn invoke_recorded(
     let asked = Asked {
         payload,
         prepared: &prepared,
-        revision: &revision,
+        revision,
         environment,
     };
     let now_ms = app.now_ms();
@@ -117,7 +170,7 @@ pub async fn invoke_recorded(
         let history_id = match existing {
             Some(id) => id,
             None => {
-                let id = app.store.ids.history();
+                let id = app.store.ids.history(&mut tx).await?;
                 let name = target::history_name(payload, &found.stored.name, &known, run);
                 histories::create(&mut tx, id, user_id, &name, now_ms).await?;
                 id
@@ -133,7 +186,7 @@ pub async fn invoke_recorded(
         let person = Person {
             user_id,
             history_id,
-            handler: seams.handlers.assign(history_id),
+            handler: app.seams().handlers.assign(history_id),
         };
         let mut new = build(asked, run, &person, &inputs, &others, &mut uuid_v1)?;
         if !payload.no_add_to_history {

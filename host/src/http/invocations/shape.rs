@@ -6,10 +6,13 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::jobs::summary as job_summary;
 use crate::http::time::iso;
+use crate::invoker::writes::Held;
 use crate::store::db::Query;
 use crate::store::invocations::{
     self, Details, Invocation, JobSource, JobsSummary, MessageRow, OutputRow, Step, StepDetails,
 };
+
+use crate::store::scheduling::holds::StoredHold;
 
 /// `collection` view: the invocation's own fields.
 pub fn collection_view(app: &App, invocation: &Invocation) -> Value {
@@ -95,7 +98,27 @@ pub fn element_view(
     shape["output_collections"] = outputs(app, &details.output_collections, "hdca");
     shape["output_values"] = Value::Object(values);
     shape["messages"] = details.messages.iter().map(|m| message(app, m)).collect();
+    shape["holds"] = details.holds.iter().map(hold).collect();
     shape
+}
+
+/// What its scheduler holds, and why (ours).
+pub fn hold(stored: &StoredHold) -> Value {
+    let (what, order_index) = match stored.hold.what {
+        Held::Invocation => ("invocation", None),
+        Held::Step(order_index) => ("step", Some(order_index)),
+        Held::Jobs => ("jobs", None),
+    };
+    json!({
+        "what": what,
+        // As in messages: the step's place in the workflow.
+        "workflow_step_id": order_index,
+        "scheduler": (!stored.scheduler.is_empty()).then_some(&stored.scheduler),
+        "code": stored.hold.code,
+        "text": stored.hold.text,
+        "since": iso(stored.since),
+        "until": stored.hold.wake_time.map(iso),
+    })
 }
 
 fn repeated(app: &App, shape: &Value, details: &StepDetails) -> Vec<Value> {

@@ -90,7 +90,7 @@ pub async fn act(
         return Err(ApiError::internal("The step is not part of its workflow."));
     };
     let actions = app.seams().step_actions.clone();
-    let checked = tokio::task::spawn_blocking(move || actions.check(&described, &action));
+    let checked = tokio::task::spawn_blocking(move || actions.check(step.id, &described, &action));
     let checked = checked.await.map_err(ApiError::broken)?;
     let stored = checked.map_err(ApiError::invalid)?;
     let mut tx = app.store.begin().await?;

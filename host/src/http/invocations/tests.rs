@@ -32,7 +32,7 @@ impl StepTypes for Pauses {
 }
 
 impl StepActions for Pauses {
-    fn check(&self, step: &StepDescription, action: &Value) -> Result<Value, String> {
+    fn check(&self, _: i64, step: &StepDescription, action: &Value) -> Result<Value, String> {
         match step.step_type.as_str() {
             "pause" => Ok(json!(action == &json!(true))),
             other => Err(format!("A step of type {other} takes no actions.")),
@@ -509,3 +509,12 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
         json!([])
     );
 }
+
+crate::store::testing::on_postgres_too!(
+    an_invocation_is_stored_copied_into_its_history_and_shown,
+    bad_requests_leave_nothing_behind,
+    a_batch_is_stored_together_each_run_in_a_history_of_its_own,
+    a_review_is_stored_once_the_step_is_there_and_a_cancelled_run_takes_none,
+    the_old_form_answers_with_outputs_and_history,
+    jobs_are_their_owners_and_bad_filters_are_refused,
+);

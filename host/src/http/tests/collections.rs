@@ -232,3 +232,11 @@ async fn a_collection_is_downloaded_as_a_zip_of_what_is_there() {
         .expect("text");
     assert_eq!(text, "text 0\n");
 }
+
+crate::store::testing::on_postgres_too!(
+    a_nested_collection_is_made_and_shown,
+    copied_elements_are_hidden_copies_of_ones_own,
+    what_is_no_collection_is_refused_and_leaves_nothing,
+    a_collection_is_changed_and_deleted_with_its_elements_if_asked,
+    a_collection_is_downloaded_as_a_zip_of_what_is_there,
+);

@@ -266,3 +266,12 @@ async fn datasets_of_all_histories_are_listed_newest_first() {
         Some(1)
     );
 }
+
+crate::store::testing::on_postgres_too!(
+    bytes_come_whole_in_part_and_as_a_download,
+    html_is_shown_as_text,
+    a_dataset_has_the_keys_that_clients_read,
+    a_dataset_is_changed_deleted_and_purged,
+    somebody_elses_dataset_stays_closed,
+    datasets_of_all_histories_are_listed_newest_first,
+);

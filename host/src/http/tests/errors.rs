@@ -220,3 +220,13 @@ async fn what_breaks_inside_says_nothing_of_the_inside() {
     let text = String::from_utf8_lossy(&answer.body).to_lowercase();
     assert!(!text.contains("select") && !text.contains("pool"), "{text}");
 }
+
+crate::store::testing::on_postgres_too!(
+    every_kind_of_bad_input_has_galaxys_code,
+    nobody_and_the_bootstrap_key_are_told_apart,
+    a_body_that_is_too_long_is_413,
+    nobodys_long_body_is_not_read_to_its_end,
+    a_body_needs_no_content_type,
+    the_openapi_document_names_what_is_served,
+    what_breaks_inside_says_nothing_of_the_inside,
+);

@@ -257,3 +257,13 @@ async fn purging_removes_a_file_when_nothing_else_shows_it() {
         .await
         .refused(409, 409_001);
 }
+
+crate::store::testing::on_postgres_too!(
+    a_history_is_made_changed_deleted_and_found_again,
+    the_state_of_a_history_follows_its_datasets,
+    somebody_elses_history_is_not_accessible_and_an_unknown_one_not_found,
+    lists_are_paged_by_the_database_and_cost_the_same_for_many_as_for_few,
+    contents_are_filtered_by_what_clients_write,
+    a_copied_history_shows_the_same_data_under_its_own_ids,
+    purging_removes_a_file_when_nothing_else_shows_it,
+);

@@ -17,8 +17,10 @@ use tower::ServiceExt as _;
 use super::{App, DataDir, Settings, router};
 use crate::clock::Clock;
 use crate::scheduling::signals::Signals;
+use crate::store::testing::TestStore;
+use crate::store::testing::databases::TestDatabase;
 use crate::store::users::KeyKind;
-use crate::store::{Durability, Store, users as user_store};
+use crate::store::{Durability, users as user_store};
 
 const ADMIN_KEY: &str = "the bootstrap key";
 
@@ -28,7 +30,7 @@ pub struct Server {
     pub router: Router,
     pub ada: String,
     pub bob: String,
-    pub _directory: tempfile::TempDir,
+    pub _directory: TestDatabase,
 }
 
 /// An answer.
@@ -74,10 +76,7 @@ impl Server {
     }
 
     pub async fn with(settings: Settings) -> Server {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let store = Store::open_sqlite(&directory.path().join("db.sqlite"))
-            .await
-            .expect("a database");
+        let (store, directory) = TestStore::open().await;
         let data = DataDir::open(&directory.path().join("data")).expect("a data directory");
         let settings = Settings {
             bootstrap_admin_api_key: Some(ADMIN_KEY.to_owned()),

@@ -175,7 +175,8 @@ async fn a_collection_can_be_uploaded_whole() {
         .post("/api/tools/fetch", body(json!([pair("a"), paste("b")])))
         .await
         .refused(400, 400_008);
-    let by_url = json!([{"name": "a", "src": "url", "url": "http://127.0.0.1/"}]);
+    let by_url = json!([{"name": "a", "elements": [
+        {"name": "forward", "src": "url", "url": "http://127.0.0.1/"}, paste("reverse")]}]);
     server
         .post("/api/tools/fetch", body(by_url))
         .await
@@ -319,3 +320,11 @@ async fn the_old_upload_tool_takes_bioblends_paste() {
         .await;
     assert_eq!(bytes.body, b"line 1\nline 2\nline 3\nline 4\n");
 }
+
+crate::store::testing::on_postgres_too!(
+    planemos_form_becomes_a_dataset_and_a_job_that_is_over,
+    hostile_forms_are_refused_and_leave_nothing,
+    a_collection_can_be_uploaded_whole,
+    bioblends_resumable_upload_can_be_interrupted,
+    the_old_upload_tool_takes_bioblends_paste,
+);

@@ -197,3 +197,12 @@ async fn only_administrators_act_as_others() {
     as_bob(&server.ada, id).await.refused(403, 400_001);
     as_bob(ADMIN_KEY, "nonsense").await.refused(400, 400_002);
 }
+
+crate::store::testing::on_postgres_too!(
+    a_key_may_come_in_three_ways,
+    a_new_key_expires_the_old_one_at_once,
+    an_administrator_makes_users_and_their_keys_and_deletes_them,
+    somebody_elses_account_answers_as_if_it_were_not_there,
+    a_password_gives_a_session_key_beside_the_api_key,
+    only_administrators_act_as_others,
+);

@@ -248,3 +248,11 @@ async fn users_define_no_tools_unless_the_operator_lets_them() {
         .await
         .refused(404, 404_001);
 }
+
+crate::store::testing::on_postgres_too!(
+    tools_are_listed_shown_and_built,
+    a_tool_is_handed_over_with_its_inputs_in_one_form,
+    a_users_own_tool_is_theirs_alone,
+    a_tool_that_comes_with_a_workflow_is_stored_with_it,
+    users_define_no_tools_unless_the_operator_lets_them,
+);

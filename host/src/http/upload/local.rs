@@ -1,25 +1,38 @@
-//! Files of this machine, taken in as uploads are, for a person at the keyboard who runs a workflow without a server.
+//! Files that are not part of an upload request, taken in as uploads are: of this machine, for a person at the keyboard who
+//! runs a workflow without a server, and those that another request names or brings.
 
 use std::path::PathBuf;
 
 use super::plan::{Item, Node, Source, Target};
 use super::{Files, Tool, blocking, take_in};
+use crate::fetch::Hash;
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::http::payload::{TempPath, UploadedFile};
+use crate::ingest::How;
 use crate::store::histories::History;
 use serde_json::json;
 
 /// A file to be copied in. It is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFile {
-    pub path: PathBuf,
+    pub from: From,
     /// What it is called; None: as the file.
     pub name: Option<String>,
     /// None: look at the content.
     pub extension: Option<String>,
     /// The genome build; None: unknown.
     pub dbkey: Option<String>,
+    /// What its digests are to be.
+    pub hashes: Vec<Hash>,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    Path(PathBuf),
+    Url(String),
+    Content(Vec<u8>),
 }
 
 /// One or more files, as a workflow's input takes them.
@@ -102,16 +115,26 @@ fn nodes(elements: Vec<(String, LocalElement)>, paths: &mut Vec<PathBuf>) -> Vec
 }
 
 fn item(file: LocalFile, paths: &mut Vec<PathBuf>) -> Item {
-    paths.push(file.path);
+    let source = match file.from {
+        From::Path(path) => {
+            paths.push(path);
+            Source::File(paths.len() - 1)
+        }
+        From::Url(url) => Source::Url(url),
+        From::Content(bytes) => Source::Content(bytes),
+    };
     Item {
         name: file.name,
-        source: Source::File(paths.len() - 1),
-        extension: file.extension.map(|ext| ext.to_ascii_lowercase()),
-        dbkey: file.dbkey.unwrap_or_else(|| "?".to_owned()),
-        to_posix_lines: false,
-        space_to_tab: false,
+        source,
+        how: How {
+            extension: file.extension.map(|ext| ext.to_ascii_lowercase()),
+            dbkey: file.dbkey.unwrap_or_else(|| "?".to_owned()),
+            to_posix_lines: false,
+            space_to_tab: false,
+        },
         tags: json!([]),
         info: None,
+        hashes: file.hashes,
     }
 }
 

@@ -1,10 +1,13 @@
-//! Uploads. They are finished inside the request: the file is forced to the disk and moved to its place, then one
-//! durable transaction adds dataset, HDA and a job that is over, which clients that poll find done.
+//! Uploads. What comes with the request is finished inside it: the file is forced to the disk and moved to its place, then
+//! one durable transaction adds dataset, HDA and a job that is over, which clients that poll find done. What was given by
+//! URL is only noted in that transaction, and its job is over when it has been fetched (`scheduling::fetching`).
 
-mod ingest;
+pub mod fetched;
+pub mod given;
 pub mod local;
 mod plan;
 mod tus;
+pub mod urls;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -15,7 +18,6 @@ use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::ingest::{Ingested, Raw, Work};
 use self::plan::{Item, Node, Source, Target};
 use super::access::{self, Wish};
 use super::app::{App, blocking};
@@ -24,9 +26,12 @@ use super::config::VERSION_MAJOR;
 use super::error::ApiError;
 use super::payload::{Payload, TempPath, UploadedFile};
 use super::{collection_rules, shapes, time};
+use crate::fetch::Hash;
+use crate::ingest::{How, Ingested, Raw, Work};
 use crate::store::collections::{self, NewCollection, NewElement, NewHdca, NewObject};
 use crate::store::datasets::{self, NewDataset};
 use crate::store::histories::{self, History};
+use crate::store::scheduling::fetches::{self, Fetch};
 use crate::store::uploads::{self, Upload};
 use crate::store::{Durability, Tx};
 
@@ -93,7 +98,19 @@ struct Arrival {
     tags: Value,
     info: Option<String>,
     basename: Option<String>,
-    done: Ingested,
+    bytes: Bytes,
+}
+
+/// What became of the bytes.
+enum Bytes {
+    /// They are in their place.
+    Here(Ingested),
+    /// They are at a URL that may be fetched.
+    At {
+        url: String,
+        how: How,
+        hashes: Vec<Hash>,
+    },
 }
 
 async fn perform(
@@ -137,6 +154,7 @@ async fn take_in(
     let mut tx = app.store.begin().await?;
     let now_ms = app.now_ms();
     let written = write(app, &mut tx, history, &arrivals, layouts, now_ms).await?;
+    let waits = arrivals.iter().any(|a| matches!(a.bytes, Bytes::At { .. }));
     let upload = Upload {
         // Somebody else's history, written to by an administrator, stays its owner's.
         user_id: history.user_id,
@@ -151,14 +169,39 @@ async fn take_in(
             .map(|(name, (hdca, collection))| (name, hdca, collection))
             .collect(),
         begun_ms,
-        ended_ms: now_ms,
+        ended_ms: (!waits).then_some(now_ms),
     };
     let job_id = uploads::record(&mut tx, &app.store.ids, &upload).await?;
+    let to_fetch = to_fetch(&arrivals, job_id, history.user_id);
+    fetches::insert(&mut tx, &to_fetch, now_ms).await?;
     let committed = tx.commit(Durability::Acknowledged, "upload").await;
     // Whether a commit that failed half-way counts is not known, so its files stay.
     placed.keep();
     committed?;
+    if waits {
+        app.signals.fetches_changed();
+    }
     Ok((upload, job_id, written))
+}
+
+fn to_fetch(arrivals: &[Arrival], job_id: i64, user_id: i64) -> Vec<Fetch> {
+    let noted = arrivals.iter().filter_map(|arrival| match &arrival.bytes {
+        Bytes::Here(_) => None,
+        Bytes::At { url, how, hashes } => Some(Fetch {
+            dataset_id: arrival.dataset_id,
+            hda_id: arrival.hda_id,
+            job_id,
+            user_id,
+            url: url.clone(),
+            extension: how.extension.clone(),
+            dbkey: how.dbkey.clone(),
+            to_posix_lines: how.to_posix_lines,
+            space_to_tab: how.space_to_tab,
+            hashes: Hash::to_json(hashes),
+            attempts: 0,
+        }),
+    });
+    noted.collect()
 }
 
 fn named<T>(things: impl Iterator<Item = T>) -> Vec<(String, T)> {
@@ -288,35 +331,76 @@ fn tree_of(collection_type: String, nodes: Vec<Node>, items: &mut Vec<Item>) -> 
 
 async fn ingest_one(
     app: &App,
-    mut item: Item,
+    item: Item,
     files: &mut Files,
     placed: &mut Placed,
 ) -> Result<Arrival, ApiError> {
-    let (raw, sent_name) = match &mut item.source {
-        Source::Pasted(text) => (Raw::Text(std::mem::take(text)), None),
-        Source::File(n) => {
-            let file = files.take(*n)?;
-            (Raw::File(file.path), file.name)
-        }
-    };
+    let Item {
+        name,
+        source,
+        how,
+        tags,
+        info,
+        hashes,
+    } = item;
     let dataset_id = app.store.ids.dataset();
-    let name = item
-        .name
-        .clone()
+    let (raw, sent_name) = match source {
+        Source::Content(bytes) => (Ok(Raw::File(written(app, bytes).await?)), None),
+        Source::Pasted(text) => (Ok(Raw::Text(text)), None),
+        Source::File(n) => {
+            let file = files.take(n)?;
+            (Ok(Raw::File(file.path)), file.name)
+        }
+        Source::Url(url) => match urls::read(&url)? {
+            urls::Url::Content(bytes) => (Ok(Raw::File(written(app, bytes).await?)), None),
+            urls::Url::Fetch(_) | urls::Url::No => {
+                urls::check(app, &url)?;
+                let name = urls::file_name(&url);
+                (Err(url), name)
+            }
+        },
+    };
+    let bytes = match raw {
+        Ok(raw) => {
+            placed.dataset_ids.push(dataset_id);
+            let work = Work::new(&app.data, dataset_id, raw, how);
+            Bytes::Here(check_and_run(work, hashes).await?)
+        }
+        Err(url) => Bytes::At { url, how, hashes },
+    };
+    let shown = name
         .or_else(|| sent_name.clone())
         .unwrap_or_else(|| "Pasted Entry".to_owned());
-    let (tags, info) = (item.tags.clone(), item.info.clone());
-    placed.dataset_ids.push(dataset_id);
-    let work = Work::new(app, dataset_id, raw, item);
-    let done = blocking(move || work.run()).await?;
     Ok(Arrival {
         dataset_id,
         hda_id: app.store.ids.hda(),
-        name: presentable(&name),
+        name: presentable(&shown),
         tags,
         info,
         basename: sent_name.as_deref().map(presentable),
-        done,
+        bytes,
+    })
+}
+
+async fn written(app: &App, bytes: Vec<u8>) -> Result<TempPath, ApiError> {
+    let file = TempPath::new(app);
+    let target = file.as_path().to_owned();
+    blocking(move || std::fs::write(target, bytes)).await?;
+    Ok(file)
+}
+
+/// Puts a file in its place, if its digests are what they are said to be.
+async fn check_and_run(work: Work, hashes: Vec<Hash>) -> Result<Ingested, ApiError> {
+    let done = blocking(move || {
+        for hash in &hashes {
+            if let Some(sentence) = work.check(hash)? {
+                return Ok(Err(sentence));
+            }
+        }
+        work.run().map(Ok)
+    });
+    done.await?.map_err(|sentence| {
+        ApiError::invalid(format!("A file is not what it is said to be. {sentence}"))
     })
 }
 
@@ -392,28 +476,41 @@ async fn write(
 }
 
 fn new_dataset(arrival: &Arrival, history_id: i64, hid: i64, visible: bool) -> NewDataset {
-    let done = &arrival.done;
-    NewDataset {
+    let new = NewDataset {
         dataset_id: arrival.dataset_id,
         hda_id: arrival.hda_id,
         history_id,
         hid,
         name: arrival.name.clone(),
-        extension: done.extension.clone(),
-        state: "ok",
-        info: Some(
-            arrival
-                .info
-                .clone()
-                .unwrap_or_else(|| format!("uploaded {} file", done.extension)),
-        ),
-        blurb: done.blurb.clone(),
-        peek: done.peek.clone(),
-        metadata: done.metadata.clone(),
+        extension: "data".to_owned(),
+        state: "queued",
+        info: arrival.info.clone(),
+        blurb: None,
+        peek: None,
+        metadata: json!({}),
         visible,
         tags: arrival.tags.clone(),
-        file_size: done.bytes as i64,
+        file_size: 0,
         created_from_basename: arrival.basename.clone(),
+    };
+    match &arrival.bytes {
+        Bytes::Here(done) => NewDataset {
+            extension: done.extension.clone(),
+            state: "ok",
+            info: new
+                .info
+                .or_else(|| Some(format!("uploaded {} file", done.extension))),
+            blurb: done.blurb.clone(),
+            peek: done.peek.clone(),
+            metadata: done.metadata.clone(),
+            file_size: done.bytes as i64,
+            ..new
+        },
+        Bytes::At { how, .. } => NewDataset {
+            extension: how.extension.clone().unwrap_or(new.extension),
+            metadata: json!({"dbkey": how.dbkey}),
+            ..new
+        },
     }
 }
 
@@ -448,10 +545,10 @@ async fn answer(
         "jobs": [{
             "model_class": "Job",
             "id": app.encode(job_id),
-            "state": "ok",
-            "exit_code": 0,
+            "state": upload.state(),
+            "exit_code": upload.ended_ms.map(|_| 0),
             "create_time": time::iso(upload.begun_ms),
-            "update_time": time::iso(upload.ended_ms),
+            "update_time": time::iso(upload.ended_ms.unwrap_or(upload.begun_ms)),
             "galaxy_version": upload.galaxy_version,
             "tool_id": upload.tool_id,
             "tool_version": upload.tool_version,

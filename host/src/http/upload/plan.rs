@@ -4,21 +4,23 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::given::hashes;
+use super::urls;
+use crate::fetch::Hash;
 use crate::http::collection_rules;
 use crate::http::error::ApiError;
+use crate::ingest::How;
 
 /// One new dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     pub name: Option<String>,
     pub source: Source,
-    /// Lower case; `None`: look at the content.
-    pub extension: Option<String>,
-    pub dbkey: String,
-    pub to_posix_lines: bool,
-    pub space_to_tab: bool,
+    pub how: How,
     pub tags: Value,
     pub info: Option<String>,
+    /// What its digests are to be.
+    pub hashes: Vec<Hash>,
 }
 
 /// Where its bytes come from.
@@ -27,6 +29,9 @@ pub enum Source {
     Pasted(String),
     /// The `n`th file that came with the request.
     File(usize),
+    /// Whatever a URL stands for.
+    Url(String),
+    Content(Vec<u8>),
 }
 
 /// Where the datasets go.
@@ -162,11 +167,11 @@ impl Reader {
                 Source::File(self.files - 1)
             }
             "" => return Err(ApiError::missing("An element needs a src.")),
-            "url" => {
-                return Err(ApiError::disabled(
-                    "This server does not fetch data by URL; send the file or its text.",
-                ));
-            }
+            "url" => Source::Url(
+                text(map, "url")
+                    .ok_or_else(|| ApiError::missing("An element with src url needs a url."))?
+                    .to_owned(),
+            ),
             "path" | "server_dir" | "ftp_import" => {
                 return Err(ApiError::disabled(
                     "This server does not read files from places of its own; send the file or its text.",
@@ -177,17 +182,20 @@ impl Reader {
                     "Composite file types are not supported.",
                 ));
             }
-            _ => return Err(ApiError::invalid("src is one of pasted and files.")),
+            _ => return Err(ApiError::invalid("src is one of pasted, files and url.")),
         };
         Ok(Item {
             name: text(map, "name").map(str::to_owned),
             source,
-            extension: extension(text(map, "ext"))?,
-            dbkey: text(map, "dbkey").unwrap_or("?").to_owned(),
-            to_posix_lines: flag(map, "to_posix_lines"),
-            space_to_tab: flag(map, "space_to_tab"),
+            how: How {
+                extension: extension(text(map, "ext"))?,
+                dbkey: text(map, "dbkey").unwrap_or("?").to_owned(),
+                to_posix_lines: flag(map, "to_posix_lines"),
+                space_to_tab: flag(map, "space_to_tab"),
+            },
             tags: tags(map),
             info: text(map, "info").map(str::to_owned),
+            hashes: hashes(map)?,
         })
     }
 }
@@ -224,17 +232,8 @@ pub fn parse_upload1(
             }
             None => break,
         };
-        if let Source::Pasted(text) = &source
-            && is_url_list(text)
-        {
-            return Err(ApiError::disabled(
-                "This server does not fetch data by URL; send the file or its text.",
-            ));
-        }
         let is_on = |key: &str| find(n, key).map(truthy);
-        items.push(Item {
-            name: text_of(n, "NAME").map(str::to_owned),
-            source,
+        let how = How {
             extension: extension(
                 text_of(n, "ext")
                     .or_else(|| text(inputs, "file_type"))
@@ -247,9 +246,27 @@ pub fn parse_upload1(
             // The upload tool makes lines end in \n unless told otherwise.
             to_posix_lines: is_on("to_posix_lines").unwrap_or(true),
             space_to_tab: is_on("space_to_tab").unwrap_or(false),
-            tags: json!([]),
-            info: None,
-        });
+        };
+        let sources = match &source {
+            // A dataset for each address, as Galaxy's upload tool does it.
+            Source::Pasted(text) => urls::listed(text).map(|list| list.map(Source::Url).collect()),
+            _ => None,
+        };
+        for source in sources.unwrap_or_else(|| vec![source]) {
+            items.push(Item {
+                name: text_of(n, "NAME").map(str::to_owned),
+                source,
+                how: how.clone(),
+                tags: json!([]),
+                info: None,
+                hashes: Vec::new(),
+            });
+        }
+        if items.len() > ITEMS_MAX {
+            return Err(ApiError::invalid(format!(
+                "More than {ITEMS_MAX} datasets in one request."
+            )));
+        }
     }
     if items.is_empty() {
         return Err(ApiError::missing(
@@ -257,22 +274,6 @@ pub fn parse_upload1(
         ));
     }
     Ok(items)
-}
-
-/// What Galaxy's upload tool would fetch: every line an address.
-fn is_url_list(text: &str) -> bool {
-    let mut lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .peekable();
-    lines.peek().is_some()
-        && lines.all(|l| {
-            ["http://", "https://", "ftp://", "file://"]
-                .iter()
-                .any(|s| l.starts_with(s))
-                && !l.contains(char::is_whitespace)
-        })
 }
 
 fn check_depth(depth: usize) -> Result<(), ApiError> {
@@ -361,8 +362,8 @@ mod tests {
             panic!("{parsed:?}");
         };
         assert_eq!(items[0].source, Source::File(0));
-        assert_eq!(items[0].extension, None);
-        assert!(items[0].to_posix_lines && !items[0].space_to_tab);
+        assert_eq!(items[0].how.extension, None);
+        assert!(items[0].how.to_posix_lines && !items[0].how.space_to_tab);
         assert_eq!(items[0].name.as_deref(), Some("../../etc/passwd"));
     }
 
@@ -379,9 +380,12 @@ mod tests {
         );
         assert_eq!(refused(with(json!({}))), 400_007);
         assert_eq!(refused(with(json!({"src": "pasted"}))), 400_007);
+        assert_eq!(refused(with(json!({"src": "url"}))), 400_007);
         assert_eq!(
-            refused(with(json!({"src": "url", "url": "http://localhost/"}))),
-            403_004
+            refused(with(
+                json!({"src": "url", "url": "http://x/", "hashes": [{"hash_function": "CRC"}]})
+            )),
+            400_008
         );
         assert_eq!(refused(with(json!({"src": "server_dir"}))), 403_004);
         assert_eq!(
@@ -406,10 +410,16 @@ mod tests {
         )
         .expect("understood");
         assert_eq!(items[0].source, Source::Pasted("a b".to_owned()));
-        assert!(items[0].to_posix_lines && items[0].space_to_tab);
-        let url = json!({"files_0|url_paste": "http://169.254.169.254/latest"});
-        let refused = parse_upload1(&Map::new(), url.as_object().expect("an object"), 0);
-        assert_eq!(refused.expect_err("refused").code(), 403_004);
+        assert!(items[0].how.to_posix_lines && items[0].how.space_to_tab);
+        let urls = json!({"files_0|url_paste": " http://a/b\n\nhttps://c/d \n"});
+        let items = parse_upload1(&Map::new(), urls.as_object().expect("an object"), 0);
+        let sources: Vec<Source> = items
+            .expect("understood")
+            .into_iter()
+            .map(|i| i.source)
+            .collect();
+        let url = |text: &str| Source::Url(text.to_owned());
+        assert_eq!(sources, [url("http://a/b"), url("https://c/d")]);
         assert_eq!(
             parse_upload1(&Map::new(), &Map::new(), 0)
                 .expect_err("nothing")

@@ -13,8 +13,10 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::Params;
 use crate::http::time;
+use crate::invoker::writes::Held;
 use crate::model::message::reason;
 use crate::store::db::Query;
+use crate::store::scheduling::holds::{self, StoredHold};
 use crate::store::wes::{self, Run, RunQuery, Told};
 use crate::store::{Durability, invocations};
 
@@ -148,6 +150,7 @@ pub async fn show(
     let mut q = app.store.reader();
     let run = find(&app, &mut q, &caller, &id, Wish::Read).await?;
     let messages = wes::messages(&mut q, run.id).await?;
+    let held = holds::of(&mut q, &[run.id]).await?.remove(&run.id);
     let outputs = wes::outputs(&mut q, run.id).await?;
     let request = match &run.request {
         Some(request) => request.clone(),
@@ -157,7 +160,7 @@ pub async fn show(
         "name": run.workflow_name,
         "cmd": [],
         "start_time": instant(run.create_time),
-        "system_logs": system_logs(&messages, &request),
+        "system_logs": system_logs(&messages, &held.unwrap_or_default(), &request),
     });
     if let Some(end) = run.end_time {
         log["end_time"] = instant(end).into();
@@ -174,7 +177,11 @@ pub async fn show(
     })))
 }
 
-fn system_logs(messages: &[(String, Option<String>)], request: &Value) -> Vec<String> {
+fn system_logs(
+    messages: &[(String, Option<String>)],
+    held: &[StoredHold],
+    request: &Value,
+) -> Vec<String> {
     let mut lines: Vec<String> = super::submission::ignored(request)
         .map(|name| format!("The engine parameter {name} is not known here and was ignored."))
         .collect();
@@ -182,6 +189,25 @@ fn system_logs(messages: &[(String, Option<String>)], request: &Value) -> Vec<St
         Some(details) => format!("{why}: {details}"),
         None if why == reason::USER_REQUEST => "Cancelled by a user.".to_owned(),
         None => why.clone(),
+    }));
+    lines.extend(held.iter().map(|stored| {
+        let since = instant(stored.since);
+        let what = match stored.hold.what {
+            Held::Invocation => "The run".to_owned(),
+            Held::Step(order_index) => format!("Step {}", order_index + 1),
+            Held::Jobs => "The jobs".to_owned(),
+        };
+        {
+            let (verb, text) = (
+                if stored.hold.what == Held::Jobs {
+                    "wait"
+                } else {
+                    "waits"
+                },
+                &stored.hold.text,
+            );
+            format!("{what} {verb} since {since}: {text}")
+        }
     }));
     lines
 }

@@ -49,6 +49,9 @@ pub async fn service_info(State(app): State<App>, base: Base) -> Result<Json<Val
         .iter()
         .map(|(name, kind, default)| json!({"name": name, "type": kind, "default_value": default}))
         .collect();
+    // What the server holds or is sent, and what it may fetch.
+    let mut protocols = vec!["gxworkflow", "base64", "data"];
+    protocols.extend(app.fetcher.rules().schemes());
     let reversed: Vec<&str> = base.host().rsplit('.').collect();
     let url = base.url();
     Ok(Json(json!({
@@ -61,8 +64,7 @@ pub async fn service_info(State(app): State<App>, base: Base) -> Result<Json<Val
         "version": env!("CARGO_PKG_VERSION"),
         "workflow_type_versions": types,
         "supported_wes_versions": ["1.0.0", "1.1.0"],
-        // By reference only what the server holds or is sent; it fetches nothing.
-        "supported_filesystem_protocols": ["gxworkflow", "base64", "data"],
+        "supported_filesystem_protocols": protocols,
         "workflow_engine_versions": engines,
         "default_workflow_engine_parameters": parameters,
         "system_state_counts": counts,

@@ -1,12 +1,9 @@
-//! Where a submission's workflow is, and what URLs stand for. Nothing is fetched: a URL names what came along, what
-//! is stored here, or holds its content itself.
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+//! Where a submission's workflow is: it came along, is stored here, is in the URL itself, or is to be fetched.
 
 use super::attachments::{Attachment, Attachments};
 use crate::http::error::ApiError;
 use crate::http::extract::Params;
+use crate::http::upload::urls::{self, Url, shown};
 
 /// Where a workflow is.
 #[derive(Debug)]
@@ -18,6 +15,8 @@ pub enum Source<'a> {
     },
     Attached(&'a Attachment),
     Sent(Vec<u8>),
+    /// To be fetched, if the operator allows it.
+    At(String),
 }
 
 /// Finds the workflow. Without a URL, the only attachment is it. 400 for everything else.
@@ -46,47 +45,14 @@ pub fn workflow<'a>(
             instance: Params::parse(query).is("instance")?,
         });
     }
-    match content(url)? {
-        Some(bytes) => Ok(Source::Sent(bytes)),
-        None => Err(ApiError::invalid(format!(
-            "workflow_url {:?} is neither the name of an attachment nor a gxworkflow://, base64:// or data: URL.",
+    match urls::read(url)? {
+        Url::Content(bytes) => Ok(Source::Sent(bytes)),
+        Url::Fetch(url) => Ok(Source::At(url)),
+        Url::No => Err(ApiError::invalid(format!(
+            "workflow_url {:?} is neither the name of an attachment nor a URL.",
             shown(url)
         ))),
     }
-}
-
-/// The content that a `base64://` or `data:` URL holds; None for a text that is no URL. 400 for one that would have to
-/// be fetched.
-pub fn content(url: &str) -> Result<Option<Vec<u8>>, ApiError> {
-    let broken = || ApiError::invalid(format!("The data in {:?} cannot be decoded.", shown(url)));
-    if let Some(text) = url.strip_prefix("base64://") {
-        let bytes = STANDARD.decode(text.trim()).map_err(|_| broken())?;
-        return Ok(Some(bytes));
-    }
-    if let Some(rest) = url.strip_prefix("data:") {
-        let (kind, data) = rest.split_once(',').ok_or_else(broken)?;
-        return match kind.ends_with(";base64") {
-            true => STANDARD.decode(data.trim()).map(Some).map_err(|_| broken()),
-            false => Ok(Some(percent_encoding::percent_decode_str(data).collect())),
-        };
-    }
-    match url.split_once("://") {
-        Some((scheme, _)) if is_scheme(scheme) => Err(ApiError::invalid(format!(
-            "This server does not fetch {scheme}:// URLs; attach the file, or send it as a base64:// URL."
-        ))),
-        _ => Ok(None),
-    }
-}
-
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-}
-
-fn shown(url: &str) -> String {
-    url.chars().take(100).collect()
 }
 
 #[cfg(test)]
@@ -115,15 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fetched() {
+    fn what_is_elsewhere_is_told_from_what_is_nowhere() {
+        let none = Attachments::default();
         for url in [
-            "http://169.254.169.254/latest",
             "https://example.org/w.ga",
             "file:///etc/passwd",
             "ftp://x/y",
-            "trs://x",
         ] {
-            assert!(refused(Some(url)).contains("does not fetch"), "{url}");
+            let found = workflow(Some(url), &none).expect("a URL");
+            assert!(matches!(found, Source::At(at) if at == url), "{url}");
         }
         refused(None);
         refused(Some("w.ga"));

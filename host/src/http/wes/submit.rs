@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::attachments::Attachments;
 use super::form::Form;
-use super::params::{self, Content, Element, File, Given};
+use super::params::{self, Given};
 use super::source::{self, Source};
 use super::submission::{HISTORY_NAME, Submission, WorkflowType};
 use crate::formats;
@@ -17,8 +17,8 @@ use crate::http::access::{self, Wish};
 use crate::http::app::{App, blocking};
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::http::payload::TempPath;
-use crate::http::upload::local::{self, Added, Local, LocalElement, LocalFile};
+use crate::http::upload::fetched;
+use crate::http::upload::local::{self, Added};
 use crate::http::workflows::find::{self, Which};
 use crate::http::{invocations, workflows};
 use crate::invocation_request::{HistoryChoice, Payload};
@@ -155,9 +155,13 @@ async fn perform(
             (None, false, import(bytes, submission.workflow_type).await?)
         }
         Source::Sent(bytes) => (None, false, import(bytes, submission.workflow_type).await?),
+        Source::At(url) => {
+            let bytes = fetched::document(app, &url).await?;
+            (None, false, import(bytes, submission.workflow_type).await?)
+        }
     };
     // Everything that can be refused without having made anything comes first.
-    let given = params::read(&submission.workflow_params, &description, attachments)?;
+    let given = params::read(app, &submission.workflow_params, &description, attachments)?;
     let mut body = engine_parameters(submission)?;
     let history = history(app, caller, &body).await?;
     let id = match stored_id {
@@ -245,32 +249,21 @@ async fn history(
 async fn inputs(
     app: &App,
     caller: &Caller,
-    given: Vec<(String, Given<'_>)>,
+    given: Vec<(String, Given)>,
     history: Option<History>,
     body: &mut Map<String, Value>,
     made: &mut Made,
 ) -> Result<Map<String, Value>, ApiError> {
     let mut inputs = Map::new();
     let (mut names, mut things) = (Vec::new(), Vec::new());
-    let mut sent = Vec::new();
     for (name, given) in given {
-        let thing = match given {
-            Given::Plain(value) => {
-                inputs.insert(name, value);
-                continue;
+        match given {
+            Given::Plain(value) => drop(inputs.insert(name, value)),
+            Given::Data(thing) => {
+                names.push(name);
+                things.push(thing);
             }
-            Given::File(file) => Local::Dataset(local_file(app, file, &mut sent).await?),
-            Given::Collection {
-                collection_type,
-                elements,
-            } => Local::Collection {
-                name: name.clone(),
-                collection_type,
-                elements: Box::pin(local_elements(app, elements, &mut sent)).await?,
-            },
-        };
-        names.push(name);
-        things.push(thing);
+        }
     }
     if things.is_empty() {
         return Ok(inputs);
@@ -301,59 +294,13 @@ async fn inputs(
 }
 
 async fn new_history(app: &App, caller: &Caller, name: &str) -> Result<History, ApiError> {
-    let id = app.store.ids.history();
     let mut tx = app.store.begin().await?;
+    let id = app.store.ids.history(&mut tx).await?;
     histories::create(&mut tx, id, caller.user_id()?, name, app.now_ms()).await?;
     let history = histories::by_id(&mut tx, id).await?;
     tx.commit(Durability::Acknowledged, "history.create")
         .await?;
     history.ok_or_else(|| ApiError::internal("The history was not made."))
-}
-
-async fn local_elements(
-    app: &App,
-    elements: Vec<(String, Element<'_>)>,
-    sent: &mut Vec<TempPath>,
-) -> Result<Vec<(String, LocalElement)>, ApiError> {
-    let mut made = Vec::with_capacity(elements.len());
-    for (identifier, element) in elements {
-        let element = match element {
-            Element::File(file) => LocalElement::File(local_file(app, file, sent).await?),
-            Element::Inner(inner) => {
-                LocalElement::Inner(Box::pin(local_elements(app, inner, sent)).await?)
-            }
-        };
-        made.push((identifier, element));
-    }
-    Ok(made)
-}
-
-/// A file to be copied in. What came inside the request is written to `sent` first.
-async fn local_file(
-    app: &App,
-    file: File<'_>,
-    sent: &mut Vec<TempPath>,
-) -> Result<LocalFile, ApiError> {
-    let (path, own_name) = match file.content {
-        Content::Attached(attachment) => {
-            let name = attachment.name.rsplit('/').next();
-            (attachment.path().to_owned(), name.map(str::to_owned))
-        }
-        Content::Sent(bytes) => {
-            let temp = TempPath::new(app);
-            let path = temp.as_path().to_owned();
-            sent.push(temp);
-            let target = path.clone();
-            blocking(move || std::fs::write(target, bytes)).await?;
-            (path, Some("Pasted Entry".to_owned()))
-        }
-    };
-    Ok(LocalFile {
-        path,
-        name: file.name.or(own_name),
-        extension: file.extension,
-        dbkey: file.dbkey,
-    })
 }
 
 const KEY_MAX: usize = 255;

@@ -814,3 +814,22 @@ async fn step_id(server: &Server, invocation_id: i64, order_index: i64) -> i64 {
         .unwrap();
     row.expect("there").get("id").unwrap()
 }
+
+crate::store::testing::on_postgres_too!(
+    the_service_tells_what_it_is_to_anybody,
+    a_submission_is_a_run_at_once_and_echoed,
+    an_invocation_of_the_other_door_has_the_request_it_would_have_had,
+    attachments_are_the_workflow_and_its_data,
+    a_stored_workflow_is_run_where_it_is,
+    a_key_makes_a_repeated_submission_one_run,
+    refused_submissions_are_400_and_leave_nothing_visible,
+    runs_are_listed_newest_first_filtered_and_paged,
+    a_step_with_a_single_job_is_one_task,
+    each_job_of_a_mapped_step_is_a_task,
+    a_step_without_a_job_is_a_task_and_a_subworkflow_names_its_run,
+    ids_that_name_no_task_of_the_run_are_404,
+    a_large_run_costs_what_its_pages_show,
+    page_tokens_of_tasks_are_for_one_run_and_cannot_be_made_up,
+    others_runs_are_403_and_nobodys_requests_401,
+    a_run_is_cancelled_once_and_a_finished_one_stays_as_it_is,
+);

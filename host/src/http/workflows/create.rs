@@ -253,6 +253,11 @@ fn adopt(
             description.has_errors |= inner.has_errors;
         }
         if step.step_type != "tool" {
+            let problems = app.seams().step_types.problems(step);
+            if !problems.is_empty() {
+                step.tool_errors = Some(json!(problems.join("; ")));
+                description.has_errors = true;
+            }
             continue;
         }
         if let Some(representation) = &step.tool_representation {

@@ -112,7 +112,7 @@ fn gather(services: &Services, held: &Held) -> Result<Collected, String> {
 }
 
 /// Moves every result into place. A result named by two outputs is copied for the second.
-fn place(
+pub(super) fn place(
     services: &Services,
     held: &Held,
     gathered: Collected,
@@ -414,7 +414,7 @@ fn read_log(path: &Path) -> io::Result<String> {
 }
 
 /// Logs may hold anything; what is no text is replaced, and null bytes, which no database takes as text.
-fn text(bytes: Vec<u8>) -> String {
+pub(super) fn text(bytes: Vec<u8>) -> String {
     let text = String::from_utf8(bytes)
         .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
     if text.contains('\0') {

@@ -2,12 +2,16 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod job_holds;
 mod leftovers;
 mod outcome;
+pub mod passive;
 mod prepare;
 mod queue;
 mod recover;
 mod runners;
+mod sharing;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -15,22 +19,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
-pub use queue::Queue;
+pub use queue::{Capacity, Queue};
 
+use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
 use self::prepare::Prepared;
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
+use self::sharing::Sharing;
+use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
 use crate::store::StoreError;
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
-use crate::store::scheduling::settle;
+use crate::store::scheduling::{holds, settle};
 
 /// Reports taken from the channel at once: their ends are one transaction.
 const REPORTS: usize = 512;
@@ -41,12 +48,38 @@ const BROKEN: &str = "The server failed to handle this job.";
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
+/// What reaches the loop. It outlives the loop, which begins anew after a lost lease.
+pub struct Inbox {
+    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
+}
+
+impl Inbox {
+    /// What runners report, and what is put into the queue that is made with it.
+    pub fn new(reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>) -> (Queue, Inbox) {
+        let (queue, arriving) = Queue::new();
+        (queue, Inbox { reports, arriving })
+    }
+
+    /// Waits for something to come.
+    async fn next(
+        &mut self,
+        reports: &mut Vec<(String, Vec<JobReport>)>,
+        arrived: &mut Vec<Vec<ReadyJob>>,
+    ) {
+        tokio::select! {
+            biased;
+            _ = self.reports.recv_many(reports, REPORTS) => {}
+            _ = self.arriving.recv_many(arrived, REPORTS) => {}
+        }
+    }
+}
+
 /// The loop's state.
 pub struct Dispatcher {
     services: Arc<Services>,
-    reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+    inbox: OwnedMutexGuard<Inbox>,
     ready: ReadyQueue,
-    arriving: mpsc::UnboundedReceiver<Vec<ReadyJob>>,
     handle: Queue,
     runners: Runners,
     /// Jobs whose runner was told to stop them.
@@ -54,7 +87,11 @@ pub struct Dispatcher {
     /// Jobs of the last server that never started and found no room at their runner yet.
     unplaced: Vec<i64>,
     leftovers: Leftovers,
-    cycle: u64,
+    /// When this loop was made, milliseconds since 1970.
+    started_ms: i64,
+    users: Users,
+    job_holds: JobHolds,
+    sharing: Sharing,
     /// A scheduler wants to be asked again at this instant, in milliseconds.
     wake_at_ms: Option<i64>,
     /// Nothing is handed over: an administrator set the job lock.
@@ -62,31 +99,30 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// The loop that reads `inbox`, which is `handle`'s.
     pub fn new(
         services: Arc<Services>,
-        reports: mpsc::UnboundedReceiver<(String, Vec<JobReport>)>,
+        handle: Queue,
+        inbox: OwnedMutexGuard<Inbox>,
     ) -> Dispatcher {
-        let (handle, arriving) = Queue::new();
         let runners = Runners::new(&services.plugins);
+        let started_ms = services.clock.now_ms();
         Dispatcher {
             services,
-            reports,
+            inbox,
             ready: ReadyQueue::new(READY_KEPT),
-            arriving,
             handle,
             runners,
             stopping: HashSet::new(),
             unplaced: Vec::new(),
             leftovers: Leftovers::default(),
-            cycle: 0,
+            started_ms,
+            users: Users::default(),
+            job_holds: JobHolds::default(),
+            sharing: Sharing::default(),
             wake_at_ms: None,
             is_locked: false,
         }
-    }
-
-    /// Where newly ready jobs are put.
-    pub fn queue(&self) -> Queue {
-        self.handle.clone()
     }
 
     /// Runs until `stop` turns true, on a thread of its own: nearly all it does is to wait for the disk, the database
@@ -140,11 +176,13 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
-                _ = self.reports.recv_many(&mut reports, REPORTS) => {}
-                _ = self.arriving.recv_many(&mut arrived, REPORTS) => {}
+                () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
-                () = tokio::time::sleep(pause) => look = true,
+                () = tokio::time::sleep(pause) => {
+                    look = true;
+                    self.sharing.expect_unclaimed();
+                }
             }
         }
         leftovers::remove(&self.leftovers.take());
@@ -163,7 +201,7 @@ impl Dispatcher {
         }
         self.take_reports(news).await?;
         for jobs in arrived.drain(..) {
-            self.ready.push(jobs);
+            self.take_in(jobs);
         }
         if !self.unplaced.is_empty() {
             let back = std::mem::take(&mut self.unplaced);
@@ -172,18 +210,46 @@ impl Dispatcher {
         if look {
             let mut reader = self.services.store.reader();
             self.is_locked = installation::jobs_are_locked(&mut reader).await?;
+            self.take_over().await?;
             self.stop_jobs().await?;
             self.refill().await?;
         } else if self.ready.wants_more() {
             self.refill().await?;
         }
-        self.hand_over().await
+        self.hand_over().await?;
+        self.share().await?;
+        let changes = self.job_holds.take();
+        if !changes.is_empty() {
+            holds::jobs(&self.services.store, changes, self.services.clock.now_ms()).await?;
+        }
+        let capacity = self.capacity();
+        self.handle.set_capacity(capacity);
+        Ok(())
+    }
+
+    fn capacity(&self) -> Capacity {
+        let now = self.services.clock.now_ms();
+        Capacity {
+            runners: self.runners.offers(),
+            load: self.runners.load(&self.ready, &self.users, now),
+        }
+    }
+
+    /// Keeps the jobs that a scheduler is to be asked about. Those of passive schedulers stay in the database until
+    /// they are taken.
+    fn take_in(&mut self, mut jobs: Vec<ReadyJob>) {
+        let plugins = &self.services.plugins;
+        jobs.retain(|job| !plugins.is_passive(job.scheduler.as_deref()));
+        self.ready.push(jobs);
     }
 
     /// Reads ready jobs from the database: those somebody else made, and those that found no room in memory.
     async fn refill(&mut self) -> Result<(), StoreError> {
         let mut reader = self.services.store.reader();
-        let found = jobs::ready(&mut reader, &self.services.settings.handler, READY_KEPT).await?;
+        let passive = self.services.plugins.passive_ids();
+        let default = self.services.plugins.default_scheduler_id();
+        let handler = self.services.membership.name();
+        let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
         self.ready.refill(found, |id| self.runners.has(id));
         Ok(())
     }
@@ -214,6 +280,7 @@ impl Dispatcher {
                     && let Some(held) = self.runners.get_mut(id)
                 {
                     held.external_id = Some(report.external_id.to_string());
+                    held.since_ms = held.since_ms.max(report.started_ms);
                     started.push(Started {
                         job_id: id,
                         external_id: report.external_id.to_string(),
@@ -221,7 +288,10 @@ impl Dispatcher {
                         dataset_ids: held.prepared.dataset_ids(),
                     });
                 }
-            } else if let Some(held) = self.runners.remove(id) {
+            } else if let Some(held) =
+                self.runners
+                    .finish(id, &report, self.services.clock.now_ms())
+            {
                 self.stopping.remove(&id);
                 ended.push((held, report));
             }
@@ -279,7 +349,7 @@ impl Dispatcher {
                 }
             }
         };
-        self.ready.push(settled.ready);
+        self.take_in(settled.ready);
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
@@ -291,7 +361,7 @@ impl Dispatcher {
         let mut reader = self.services.store.reader();
         let wanted = jobs::active(
             &mut reader,
-            &self.services.settings.handler,
+            self.services.membership.name(),
             "'deleting', 'stop'",
         )
         .await?;
@@ -331,6 +401,9 @@ impl Dispatcher {
             if accepts == 0 || self.ready.is_empty() || self.is_locked {
                 return Ok(());
             }
+            let known = self.runners.users().chain(self.ready.users());
+            let known: Vec<i64> = known.collect();
+            self.users.load(&self.services, &known).await?;
             let chosen = self.choose(accepts);
             if chosen.is_empty() {
                 return Ok(());
@@ -350,14 +423,13 @@ impl Dispatcher {
         );
         let mut chosen = Vec::new();
         for (scheduler, jobs) in offered {
-            self.cycle += 1;
+            let Capacity { runners, load } = self.capacity();
             let request = PlanRequest {
-                cycle: self.cycle,
                 now_ms: now,
-                seed: self.cycle,
+                seed: now as u64,
                 jobs: jobs.iter().map(queue::offer).collect(),
-                runners: self.runners.offers(),
-                load: self.runners.load(&self.ready),
+                runners,
+                load,
                 ..Default::default()
             };
             let plan = match ask(&services.plugins, &scheduler, request) {
@@ -377,6 +449,7 @@ impl Dispatcher {
                             continue;
                         };
                         self.ready.remove(&job);
+                        self.job_holds.goes_on(job.invocation_id);
                         chosen.push((job, Ok(decision.runner_id.to_string())));
                     }
                     JobVerdict::REJECT => {
@@ -389,6 +462,7 @@ impl Dispatcher {
                     _ => {
                         if let Some(job) = by_id.get(&decision.job_id) {
                             self.ready.hold(job, decision.wake_at_ms);
+                            self.job_holds.held(job.invocation_id, &decision);
                         }
                         if decision.wake_at_ms > now {
                             self.wake(decision.wake_at_ms);
@@ -427,10 +501,15 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(&services.store, &hand_overs, now)
-            .await?
-            .into_iter()
-            .collect();
+        let taken: HashSet<i64> = jobs::hand_over(
+            &services.store,
+            services.membership.name(),
+            &hand_overs,
+            now,
+        )
+        .await?
+        .into_iter()
+        .collect();
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {
@@ -440,7 +519,8 @@ impl Dispatcher {
         }
         let (mut ends, mut back) = (broken, Vec::new());
         for (runner, jobs) in by_runner {
-            let (mut refused, mut later) = self.runners.submit(&runner, jobs, &services.settings);
+            let (mut refused, mut later) =
+                self.runners.submit(&runner, jobs, &services.settings, now);
             for (job, message) in refused.drain(..) {
                 ends.push(failed(&job, &message, now));
             }

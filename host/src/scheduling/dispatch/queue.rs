@@ -1,7 +1,9 @@
 //! Ready jobs in memory: per scheduler and user, oldest first. A bounded window on the database.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use barycenter_plugin_api::{List, RunnerOffer, UserLoad};
 use tokio::sync::mpsc;
 
 use crate::store::scheduling::jobs::ReadyJob;
@@ -10,12 +12,43 @@ use crate::store::scheduling::jobs::ReadyJob;
 #[derive(Clone, Debug)]
 pub struct Queue {
     sender: mpsc::UnboundedSender<Vec<ReadyJob>>,
+    capacity: Arc<Mutex<Capacity>>,
+}
+
+/// What the runners had and what each user had when the loop for jobs last looked.
+#[derive(Clone, Debug, Default)]
+pub struct Capacity {
+    pub runners: List<RunnerOffer>,
+    pub load: List<UserLoad>,
 }
 
 impl Queue {
     pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Vec<ReadyJob>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Queue { sender }, receiver)
+        let capacity = Arc::default();
+        (Queue { sender, capacity }, receiver)
+    }
+
+    /// The runners and the users' load, a moment old.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A ready job as a scheduler sees it.
+    pub fn offer(job: &ReadyJob) -> barycenter_plugin_api::ReadyJob {
+        offer(job)
+    }
+
+    pub(super) fn set_capacity(&self, now: Capacity) {
+        *self.capacity.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// For a process that runs no jobs: others find them in the database.
+    pub fn nowhere() -> Queue {
+        Queue::new().0
     }
 
     /// These jobs are stored as ready.
@@ -51,6 +84,10 @@ impl ReadyQueue {
             kept,
             overflow: false,
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ids.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -145,6 +182,11 @@ impl ReadyQueue {
                 (scheduler.to_owned(), jobs)
             })
             .collect()
+    }
+
+    /// The users who have jobs here.
+    pub fn users(&self) -> impl Iterator<Item = i64> + '_ {
+        self.lanes.values().flat_map(|users| users.keys().copied())
     }
 
     /// How many are waiting, by user.

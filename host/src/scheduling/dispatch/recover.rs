@@ -13,18 +13,22 @@ use crate::model::state::JobState;
 use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
+use crate::store::scheduling::leases::is_passive_runner;
 
 impl Dispatcher {
-    /// Asks every runner about the jobs it had.
+    /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
+    /// was taken over.
     pub async fn recover(&mut self) -> Result<(), StoreError> {
         let services = self.services.clone();
         let mut reader = services.store.reader();
-        let active = jobs::active(
+        let mut active = jobs::active(
             &mut reader,
-            &services.settings.handler,
+            services.membership.name(),
             "'queued', 'running', 'deleting', 'stop'",
         )
         .await?;
+        // What passive schedulers have they keep, under their leases.
+        active.retain(|job| !self.runners.has(job.id) && !is_passive_runner(job.runner.as_deref()));
         if active.is_empty() {
             return Ok(());
         }
@@ -116,6 +120,7 @@ impl Dispatcher {
                 token: job.token,
                 user_id: job.user_id,
                 cores: job.cores.max(1) as u64,
+                since_ms: job.started_ms.unwrap_or(0).max(self.started_ms),
                 external_id: job.external_id.clone(),
                 prepared,
             };
@@ -128,12 +133,12 @@ impl Dispatcher {
                 reports.push(report);
             }
         }
-        let (refused, later) = self
-            .runners
-            .submit(runner, again, &self.services.settings.clone());
+        let now = self.services.clock.now_ms();
+        let (refused, later) =
+            self.runners
+                .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
-        let now = self.services.clock.now_ms();
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
         refused.collect()
     }

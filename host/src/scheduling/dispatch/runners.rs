@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use barycenter_plugin_api::{JobRef, JobReport, List, RunnerOffer, UserLoad};
+use barycenter_plugin_api::{Attr, JobRef, JobReport, List, RunnerOffer, UserLoad};
 use uuid::Uuid;
 
 use super::prepare::Prepared;
 use super::queue::ReadyQueue;
+use super::users::Users;
 use crate::plugins::{Plugins, RunnerInstance};
 use crate::scheduling::engine::EngineSettings;
 use crate::store::scheduling::jobs::{Dispatch, ReadyJob};
+use crate::store::users::Names;
 
 /// A job that a runner has.
 pub(super) struct Held {
@@ -17,6 +19,8 @@ pub(super) struct Held {
     pub token: Uuid,
     pub user_id: i64,
     pub cores: u64,
+    /// Since when it counts as its user's, milliseconds since 1970.
+    pub since_ms: i64,
     pub external_id: Option<String>,
     pub prepared: Prepared,
 }
@@ -50,6 +54,24 @@ fn reference(held: &Held) -> JobRef {
     }
 }
 
+/// Slots times milliseconds.
+fn slot_ms(slots: u64, begun: i64, ended: i64) -> u64 {
+    slots * u64::try_from(ended - begun).unwrap_or(0)
+}
+
+/// What 1.1 tells about a user besides the numbers of jobs.
+fn attrs(names: Option<&Names>, slots: u64, used_slot_ms: u64) -> List<Attr> {
+    let mut attrs = vec![
+        Attr::json("running_slots", &slots.into()),
+        Attr::json("used_slot_ms", &used_slot_ms.into()),
+    ];
+    if let Some(names) = names {
+        attrs.push(Attr::json("username", &names.username.as_str().into()));
+        attrs.push(Attr::json("email", &names.email.as_str().into()));
+    }
+    attrs.into()
+}
+
 /// What became of asking for a job to be stopped.
 pub(super) enum Told {
     /// Its runner stops it, and will report its end.
@@ -65,6 +87,8 @@ pub(super) struct Runners {
     runners: BTreeMap<String, Runner>,
     /// Which runner has a job.
     of_job: HashMap<i64, String>,
+    /// What the jobs that ended have used since the server started, by user: slots times milliseconds.
+    used_slot_ms: BTreeMap<i64, u64>,
 }
 
 impl Runners {
@@ -128,6 +152,26 @@ impl Runners {
         Some(held)
     }
 
+    /// The job has ended; what it used is counted for its user.
+    pub fn finish(&mut self, job_id: i64, report: &JobReport, now: i64) -> Option<Held> {
+        let held = self.remove(job_id)?;
+        let ended = if report.ended_ms > 0 {
+            report.ended_ms
+        } else {
+            now
+        };
+        let begun = report.started_ms.max(held.since_ms);
+        *self.used_slot_ms.entry(held.user_id).or_default() += slot_ms(held.cores, begun, ended);
+        Some(held)
+    }
+
+    /// The users whose jobs the runners have.
+    pub fn users(&self) -> impl Iterator<Item = i64> + '_ {
+        self.runners
+            .values()
+            .flat_map(|r| r.jobs.values().map(|held| held.user_id))
+    }
+
     /// Jobs that all runners together take now.
     pub fn accepts(&self) -> usize {
         self.runners.values().map(|r| r.accepts() as usize).sum()
@@ -145,10 +189,14 @@ impl Runners {
     }
 
     /// What each user has at the runners and waiting.
-    pub fn load(&self, ready: &ReadyQueue) -> List<UserLoad> {
+    pub fn load(&self, ready: &ReadyQueue, users: &Users, now: i64) -> List<UserLoad> {
         let mut running: BTreeMap<i64, u64> = BTreeMap::new();
+        let mut slots: BTreeMap<i64, u64> = BTreeMap::new();
+        let mut used = self.used_slot_ms.clone();
         for held in self.runners.values().flat_map(|r| r.jobs.values()) {
             *running.entry(held.user_id).or_default() += 1;
+            *slots.entry(held.user_id).or_default() += held.cores;
+            *used.entry(held.user_id).or_default() += slot_ms(held.cores, held.since_ms, now);
         }
         let mut waiting = ready.waiting();
         for user in running.keys() {
@@ -158,7 +206,11 @@ impl Runners {
             user_id: user as u64,
             running: running.get(&user).copied().unwrap_or(0),
             queued: queued as u64,
-            ..Default::default()
+            attrs: attrs(
+                users.get(user),
+                slots.get(&user).copied().unwrap_or(0),
+                used.get(&user).copied().unwrap_or(0),
+            ),
         });
         loads.collect()
     }
@@ -169,6 +221,7 @@ impl Runners {
         runner: &str,
         jobs: Vec<(ReadyJob, Prepared)>,
         settings: &EngineSettings,
+        now: i64,
     ) -> (Vec<(Dispatch, String)>, Vec<i64>) {
         let Some(instance) = self.instance(runner).cloned() else {
             let gone = format!("There is no job runner {runner}.");
@@ -204,6 +257,7 @@ impl Runners {
                         token: ready.token,
                         user_id: ready.user_id,
                         cores: ready.cores.max(1) as u64,
+                        since_ms: now,
                         external_id,
                         prepared,
                     };

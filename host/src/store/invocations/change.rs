@@ -13,6 +13,7 @@ pub async fn request_cancel(
     invocation_id: i64,
     now_ms: i64,
 ) -> Result<bool, StoreError> {
+    lock_with_root(tx, invocation_id).await?;
     let Some(state) = state_of(tx, invocation_id).await? else {
         return Ok(false);
     };
@@ -58,6 +59,7 @@ pub async fn put_action(
         return Ok(ActionOutcome::NoSuchStep);
     };
     let invocation_id: i64 = row.get("id")?;
+    lock_with_root(tx, invocation_id).await?;
     match state_of(tx, invocation_id).await? {
         Some(state) if state.is_active() => {}
         Some(state) => return Ok(ActionOutcome::NotActive(state)),
@@ -89,6 +91,27 @@ pub async fn signal_root(tx: &mut Tx, invocation_id: i64) -> Result<(), StoreErr
     )
     .await?;
     Ok(())
+}
+
+/// Locks an invocation and the one that drives it, which is the older one.
+async fn lock_with_root(tx: &mut Tx, invocation_id: i64) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let rows = tx
+        .all(
+            "WITH RECURSIVE up (id, parent) AS (
+                SELECT id, parent_invocation_id FROM workflow_invocation WHERE id = $1
+                UNION SELECT i.id, i.parent_invocation_id FROM workflow_invocation i JOIN up ON i.id = up.parent)
+             SELECT id FROM up WHERE parent IS NULL OR id = $1",
+            args![invocation_id],
+        )
+        .await?;
+    let ids: Vec<i64> = rows
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    tx.lock("workflow_invocation", &ids).await
 }
 
 async fn state_of(tx: &mut Tx, invocation_id: i64) -> Result<Option<InvocationState>, StoreError> {

@@ -15,12 +15,14 @@ pub async fn create(
     now_ms: i64,
 ) -> Result<i64, StoreError> {
     let mut rows = Rows::default();
-    let root = ids.invocation();
+    let mut given = ids.invocations(tx, family_size(new)).await?.into_iter();
+    let mut next_id = || given.next().unwrap_or_default();
+    let root = next_id();
     rows.add(root, None, new, now_ms);
     let mut waiting = vec![(root, new)];
     while let Some((parent, of)) = waiting.pop() {
         for (step_id, child) in &of.children {
-            let id = ids.invocation();
+            let id = next_id();
             rows.add(id, Some(parent), child, now_ms);
             rows.associations.push(args![parent, *step_id, id]);
             waiting.push((id, child));
@@ -28,6 +30,15 @@ pub async fn create(
     }
     rows.write(tx).await?;
     Ok(root)
+}
+
+/// The invocation and all inside it.
+fn family_size(new: &NewInvocation) -> usize {
+    1 + new
+        .children
+        .iter()
+        .map(|(_, child)| family_size(child))
+        .sum::<usize>()
 }
 
 #[derive(Default)]

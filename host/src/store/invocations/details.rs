@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::step::{Step, steps};
 use crate::store::db::{Query, Row, StoreError, Val, blocks, placeholders};
+use crate::store::scheduling::holds::{self, StoredHold};
 
 /// Everything below one invocation that its element view shows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +18,7 @@ pub struct Details {
     pub output_collections: Vec<OutputRow>,
     pub output_values: Vec<OutputValueRow>,
     pub messages: Vec<MessageRow>,
+    pub holds: Vec<StoredHold>,
 }
 
 /// A dataset (`hda`) or collection (`hdca`) given to an input step.
@@ -84,6 +86,11 @@ pub async fn details(
         for step in steps(q, block).await? {
             if let Some(details) = found.get_mut(&step.workflow_invocation_id) {
                 details.steps.push(step);
+            }
+        }
+        for (id, holds) in holds::of(q, block).await? {
+            if let Some(details) = found.get_mut(&id) {
+                details.holds = holds;
             }
         }
         for (sql, add) in PARTS {

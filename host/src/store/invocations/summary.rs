@@ -37,7 +37,7 @@ pub(super) const STEP_STATES: &str = "SELECT s.order_index, s.job_id, s.implicit
          JOIN implicit_collection_jobs i ON i.id = s.implicit_collection_jobs_id
          LEFT JOIN implicit_collection_jobs_job_association a ON a.implicit_collection_jobs_id = i.id
          LEFT JOIN job j ON j.id = a.job_id
-         WHERE s.workflow_invocation_id = $1 GROUP BY s.id, j.state
+         WHERE s.workflow_invocation_id = $1 GROUP BY s.id, i.id, j.state
      ORDER BY 1";
 
 /// One summary for each step that has a job or is mapped, in order; subworkflows are invocations of their own.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::jobs::ReadyJob;
-use super::objects::{Owner, insert_objects};
+use super::objects::{Owner, insert_objects, reserve};
 use super::progress::Head;
 use crate::args;
 use crate::invoker::iteration::Outcome;
@@ -13,7 +13,7 @@ use crate::invoker::writes::{StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, InvocationState};
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, Val};
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, repeated};
 
 /// What storing came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,18 +29,31 @@ pub enum Stored {
     Stale,
 }
 
-/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded.
+/// Stores an iteration's outcome, provided that the invocation is still as it was when it was loaded, and still
+/// `handler`'s. Its jobs go to `job_handler`.
 pub async fn commit_iteration(
     store: &Store,
     head: &Head,
     handler: &str,
+    job_handler: &str,
     outcome: Outcome,
+    now: i64,
+) -> Result<Stored, StoreError> {
+    repeated(|| commit_once(store, head, handler, job_handler, &outcome, now)).await
+}
+
+async fn commit_once(
+    store: &Store,
+    head: &Head,
+    handler: &str,
+    job_handler: &str,
+    outcome: &Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
     let Outcome { writes, event } = outcome;
     let next = match event {
         None => head.state,
-        Some(event) => match head.state.after(event) {
+        Some(event) => match head.state.after(*event) {
             Ok(next) => next,
             Err(_) => return Ok(Stored::Stale),
         },
@@ -65,11 +78,21 @@ pub async fn commit_iteration(
     let wake = wake.min().filter(|_| waiting);
     let blocked_on = blocked_on(&writes.waits).filter(|_| waiting);
     let mut tx = store.begin().await?;
+    if waiting {
+        lock_waited_for(&mut tx, &writes.waits).await?;
+    }
+    let owner = Owner {
+        user_id: head.user_id,
+        history_id: head.history_id,
+        scheduler: head.scheduler.clone(),
+        handler: job_handler.to_owned(),
+    };
+    let place = reserve(&mut tx, &owner, writes, now).await?;
     let touched = tx
         .run(
             "UPDATE workflow_invocation SET state = $1, signal_seen = $2, signal_count = signal_count + $3,
                     wake_time = $4, blocked_on = $5, update_time = $6
-             WHERE id = $7 AND state = $8 AND handler = $9",
+             WHERE id = $7 AND state = $8 AND handler = $9 AND signal_seen < $2",
             args![
                 next.code(),
                 head.signal_count,
@@ -91,19 +114,29 @@ pub async fn commit_iteration(
         args![head.id],
     )
     .await?;
-    let owner = Owner {
-        user_id: head.user_id,
-        history_id: head.history_id,
-        scheduler: head.scheduler.clone(),
-        handler: handler.to_owned(),
-    };
-    let ready = insert_objects(&mut tx, &owner, &writes, now).await?;
+    let ready = insert_objects(&mut tx, &owner, writes, place, now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;
-    insert_inputs(&mut tx, &writes).await?;
-    insert_outputs(&mut tx, &writes).await?;
-    move_children(&mut tx, head, handler, &writes, now).await?;
+    for state in &writes.runtime_states {
+        tx.run(
+            "INSERT INTO workflow_request_step_states (workflow_invocation_id, workflow_step_id, value) VALUES ($1, $2, $3)
+             ON CONFLICT (workflow_invocation_id, workflow_step_id) DO UPDATE SET value = excluded.value",
+            args![state.invocation_id, state.workflow_step_id, &state.value],
+        )
+        .await?;
+    }
+    insert_inputs(&mut tx, writes).await?;
+    insert_outputs(&mut tx, writes).await?;
+    move_children(&mut tx, head, handler, writes, now).await?;
     for (invocation_id, message) in &writes.messages {
         insert_message(&mut tx, *invocation_id, message, now).await?;
+    }
+    if head.has_holds || !writes.holds.is_empty() {
+        let holds = if waiting {
+            writes.holds.as_slice()
+        } else {
+            &[]
+        };
+        super::holds::replace(&mut tx, head.id, holds, now).await?;
     }
     if waiting {
         insert_waits(&mut tx, head.id, &writes.waits).await?;
@@ -116,6 +149,34 @@ pub async fn commit_iteration(
     })
 }
 
+/// Waits kept of an iteration. Few are enough: each that happens leads to another look, which finds the next.
+const WAITS_KEPT: usize = 64;
+
+/// What is kept of the waits: kind and id.
+fn kept(waits: &[Wait]) -> impl Iterator<Item = (&'static str, i64)> {
+    waits
+        .iter()
+        .filter_map(|wait| match wait {
+            Wait::Dataset(id) => Some(("dataset", *id)),
+            Wait::Job(id) => Some(("job", *id)),
+            _ => None,
+        })
+        .take(WAITS_KEPT)
+}
+
+/// Locks the jobs and datasets that are waited for: they end before this transaction, and are seen to have, or after it,
+/// and then tell.
+async fn lock_waited_for(tx: &mut Tx, waits: &[Wait]) -> Result<(), StoreError> {
+    let of = |wanted: &str| -> Vec<i64> {
+        kept(waits)
+            .filter(|(kind, _)| *kind == wanted)
+            .map(|(_, id)| id)
+            .collect()
+    };
+    tx.lock_shared("job", &of("job")).await?;
+    tx.lock_shared("dataset", &of("dataset")).await
+}
+
 /// 'review' where nothing but a person's decision is waited for.
 fn blocked_on(waits: &[Wait]) -> Option<&'static str> {
     let review = waits.contains(&Wait::Review);
@@ -126,20 +187,10 @@ fn blocked_on(waits: &[Wait]) -> Option<&'static str> {
 }
 
 async fn insert_waits(tx: &mut Tx, invocation_id: i64, waits: &[Wait]) -> Result<(), StoreError> {
-    // Few are enough: each that happens leads to another look, which finds the next.
-    const KEPT: usize = 64;
-    let mut rows = Vec::new();
     let mut ended = false;
-    for wait in waits {
-        let (kind, id) = match wait {
-            Wait::Dataset(id) => ("dataset", *id),
-            Wait::Job(id) => ("job", *id),
-            _ => continue,
-        };
-        if rows.len() < KEPT {
-            rows.push(args![kind, id, invocation_id]);
-        }
-    }
+    let rows: Vec<Vec<Val>> = kept(waits)
+        .map(|(kind, id)| args![kind, id, invocation_id])
+        .collect();
     // What happened since it was loaded will not tell again.
     for row in &rows {
         let sql = match &row[0] {

@@ -44,6 +44,7 @@ pub(super) async fn pause_dependants(
             }
         }
         let jobs: Vec<i64> = jobs.into_iter().collect();
+        lock_with_outputs(tx, &jobs).await?;
         level = pause(tx, &jobs, readiness::paused_info(), now, batch).await?;
         batch.failed.extend(&level);
     }
@@ -102,12 +103,52 @@ pub(super) async fn pause(
     Ok(datasets)
 }
 
+/// Locks the jobs that wait for some datasets: whether one waits for anything else is decided by one transaction at a time.
+async fn lock_waiting(tx: &mut Tx, datasets: &[i64]) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let mut waiting: BTreeSet<i64> = BTreeSet::new();
+    for block in blocks(datasets) {
+        let sql = format!(
+            "SELECT DISTINCT job_id FROM job_wait WHERE dataset_id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            waiting.insert(row.get(0)?);
+        }
+    }
+    let waiting: Vec<i64> = waiting.into_iter().collect();
+    tx.lock("job", &waiting).await
+}
+
+/// Locks jobs, then their output datasets.
+pub(super) async fn lock_with_outputs(tx: &mut Tx, jobs: &[i64]) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    tx.lock("job", jobs).await?;
+    let mut outputs = Vec::new();
+    for block in blocks(jobs) {
+        let sql = format!(
+            "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
+             WHERE o.job_id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            outputs.push(row.get(0)?);
+        }
+    }
+    tx.lock("dataset", &outputs).await
+}
+
 /// Takes usable datasets off everybody's list; the jobs whose list is empty now.
 pub async fn release_dependants(
     tx: &mut Tx,
     usable: &[i64],
     now: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
+    lock_waiting(tx, usable).await?;
     let mut candidates: BTreeSet<i64> = BTreeSet::new();
     for block in blocks(usable) {
         let sql = format!(
@@ -126,6 +167,7 @@ pub async fn release_dependants(
 pub(super) async fn signal_invocations(tx: &mut Tx, batch: &Batch) -> Result<bool, StoreError> {
     let mut signalled = 0;
     let datasets: Vec<i64> = batch.usable.iter().chain(&batch.failed).copied().collect();
+    lock_invocations(tx, batch, &datasets).await?;
     let waited_for = |kind: &str, from: usize, count: usize| {
         format!(
             "SELECT workflow_invocation_id FROM workflow_invocation_wait WHERE kind = '{kind}' AND item_id IN ({})",
@@ -165,6 +207,28 @@ pub(super) async fn signal_invocations(tx: &mut Tx, batch: &Batch) -> Result<boo
         signalled += tx.run(sql, ids(block)).await?;
     }
     Ok(signalled > 0)
+}
+
+/// Locks the invocations that are to be signalled. Of the transactions that end an invocation's last jobs, the last one to
+/// come here sees that no job is left.
+async fn lock_invocations(tx: &mut Tx, batch: &Batch, datasets: &[i64]) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let mut found = batch.invocations.clone();
+    for (kind, items) in [("dataset", datasets), ("job", &batch.jobs)] {
+        for block in blocks(items) {
+            let sql = format!(
+                "SELECT workflow_invocation_id FROM workflow_invocation_wait WHERE kind = '{kind}' AND item_id IN ({})",
+                placeholders(1, block.len())
+            );
+            for row in tx.all(sql, ids(block)).await? {
+                found.insert(row.get(0)?);
+            }
+        }
+    }
+    let found: Vec<i64> = found.into_iter().collect();
+    tx.lock("workflow_invocation", &found).await
 }
 
 /// Marks the outputs of jobs that were stopped.

@@ -1,5 +1,7 @@
 //! Which invocations a handler has to look at, their completion and their cancellation.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::commit::insert_message;
@@ -8,7 +10,7 @@ use crate::args;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::InvocationState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx};
+use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placeholders, repeated};
 
 /// Job states in which an invocation is still at work.
 pub const UNFINISHED: &str =
@@ -30,34 +32,60 @@ pub async fn signalled(
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// Raises the signal of those whose time has come; the next time after `now`, if there is one.
-pub async fn wake_due(store: &Store, now: i64) -> Result<(bool, Option<i64>), StoreError> {
+/// Raises the signal of those of `handlers` whose time has come; the next time after `now`, if there is one.
+pub async fn wake_due(
+    store: &Store,
+    handlers: &[String],
+    now: i64,
+) -> Result<(bool, Option<i64>), StoreError> {
     let mut reader = store.reader();
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    let next: Option<i64> = row.map(|r| r.get(0)).transpose()?.flatten();
-    match next {
+    match next_wake(&mut reader, handlers).await? {
         Some(at) if at <= now => {}
         next => return Ok((false, next)),
     }
+    let sql = format!(
+        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL
+         WHERE wake_time <= $1 AND handler IN ({})",
+        placeholders(2, handlers.len())
+    );
+    let due = format!(
+        "SELECT id FROM workflow_invocation WHERE wake_time <= $1 AND handler IN ({})",
+        placeholders(2, handlers.len())
+    );
+    let mut arguments = args![now];
+    arguments.extend(handlers.iter().map(Val::from));
     let mut tx = store.begin().await?;
-    tx.run(
-        "UPDATE workflow_invocation SET signal_count = signal_count + 1, wake_time = NULL WHERE wake_time <= $1",
-        args![now],
-    )
-    .await?;
+    lock_found(&mut tx, due, arguments.clone()).await?;
+    tx.run(sql, arguments).await?;
     tx.commit(Durability::Progress, "invocation.wake").await?;
-    let row = reader
-        .maybe(
-            "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL",
-            vec![],
-        )
-        .await?;
-    Ok((true, row.map(|r| r.get(0)).transpose()?.flatten()))
+    Ok((true, next_wake(&mut reader, handlers).await?))
+}
+
+async fn next_wake(q: &mut impl Query, handlers: &[String]) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "SELECT MIN(wake_time) FROM workflow_invocation WHERE wake_time IS NOT NULL AND handler IN ({})",
+        placeholders(1, handlers.len())
+    );
+    let arguments = handlers.iter().map(Val::from).collect();
+    let row = q.maybe(sql, arguments).await?;
+    Ok(row.map(|r| r.get(0)).transpose()?.flatten())
+}
+
+/// Locks the invocations that a statement finds, in order.
+pub(in crate::store) async fn lock_found(
+    tx: &mut Tx,
+    sql: impl Into<String> + Send,
+    args: Vec<Val>,
+) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let found = tx.all(sql, args).await?;
+    let found: Vec<i64> = found
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    tx.lock("workflow_invocation", &found).await
 }
 
 /// Whether an older invocation of the same history is still being scheduled.
@@ -75,6 +103,8 @@ pub async fn has_older_active(q: &mut impl Query, head: &Head) -> Result<bool, S
 /// Signals the younger invocations of the same history that are still being scheduled.
 pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    const YOUNGER: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 AND id > $2 AND state IN ('new', 'ready')";
+    lock_found(&mut tx, YOUNGER, args![head.history_id, head.id]).await?;
     tx.run(
         "UPDATE workflow_invocation SET signal_count = signal_count + 1
          WHERE history_id = $1 AND id > $2 AND parent_invocation_id IS NULL AND state IN ('new', 'ready')",
@@ -86,7 +116,17 @@ pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(),
 
 /// Marks a scheduled invocation completed if all its jobs and children are. True if it is now.
 pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    repeated(|| complete_once(store, head, now)).await
+}
+
+async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
+    let family: Vec<i64> = head
+        .parent_invocation_id
+        .into_iter()
+        .chain([head.id])
+        .collect();
+    tx.lock("workflow_invocation", &family).await?;
     let sql = format!(
         "UPDATE workflow_invocation SET state = 'completed', signal_seen = $1, update_time = $2, wake_time = NULL, blocked_on = NULL
          WHERE id = $3 AND state = 'scheduled'
@@ -110,6 +150,7 @@ pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, Stor
         args![head.id, now, &summary],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     if let Some(parent) = head.parent_invocation_id {
         signal(&mut tx, parent).await?;
     }
@@ -136,6 +177,26 @@ async fn job_state_summary(tx: &mut Tx, id: i64) -> Result<Value, StoreError> {
     Ok(Value::Object(summary))
 }
 
+/// How many jobs of these invocations have not ended, those of inner invocations included.
+pub async fn active_jobs(q: &mut impl Query, ids: &[i64]) -> Result<HashMap<i64, u64>, StoreError> {
+    let mut found = HashMap::new();
+    for block in blocks(ids) {
+        let sql = format!(
+            "WITH RECURSIVE family (root, id) AS (
+                SELECT id, id FROM workflow_invocation WHERE id IN ({}) UNION ALL
+                SELECT f.root, i.id FROM workflow_invocation i JOIN family f ON i.parent_invocation_id = f.id)
+             SELECT f.root, COUNT(*) FROM job j JOIN family f ON j.workflow_invocation_id = f.id
+             WHERE j.state IN ({UNFINISHED}) GROUP BY f.root",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            found.insert(row.get(0)?, row.get::<i64>(1)?.max(0) as u64);
+        }
+    }
+    Ok(found)
+}
+
 /// Adds one to an invocation's signal.
 pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
     tx.run(
@@ -149,6 +210,14 @@ pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
 /// Finishes a cancellation: waiting jobs end here, running ones are marked for their runner, and so with every
 /// invocation below. True where a runner has to stop something.
 pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+    repeated(|| finish_cancellation_once(store, head, now)).await
+}
+
+async fn finish_cancellation_once(
+    store: &Store,
+    head: &Head,
+    now: i64,
+) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
     let family: Vec<i64> = tx
         .all(
@@ -163,8 +232,12 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
     let mut stops = false;
+    lock_unfinished_jobs(&mut tx, &family).await?;
+    for id in &family {
+        stops |= cancel_jobs_of(&mut tx, *id, now).await?;
+    }
+    tx.lock("workflow_invocation", &family).await?;
     for id in family {
-        stops |= cancel_jobs_of(&mut tx, id, now).await?;
         let touched = tx
             .run(
                 "UPDATE workflow_invocation SET state = $1, signal_seen = signal_count, wake_time = NULL, blocked_on = NULL, update_time = $2
@@ -177,6 +250,7 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
             args![id],
         )
         .await?;
+        super::holds::clear(&mut tx, id).await?;
         if id != head.id && touched == 1 {
             let message = InvocationMessage {
                 reason: reason::USER_REQUEST,
@@ -188,6 +262,24 @@ pub async fn finish_cancellation(store: &Store, head: &Head, now: i64) -> Result
     tx.commit(Durability::Progress, "invocation.cancelled")
         .await?;
     Ok(stops)
+}
+
+/// Locks the jobs that are to be stopped, and their outputs: none moves on from one state to the other in between.
+async fn lock_unfinished_jobs(tx: &mut Tx, invocations: &[i64]) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let mut jobs = Vec::new();
+    for block in blocks(invocations) {
+        let sql = format!(
+            "SELECT id FROM job WHERE workflow_invocation_id IN ({}) AND state IN ({UNFINISHED}, 'paused')",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, super::known::ids(block)).await? {
+            jobs.push(row.get(0)?);
+        }
+    }
+    super::dependants::lock_with_outputs(tx, &jobs).await
 }
 
 async fn cancel_jobs_of(tx: &mut Tx, invocation_id: i64, now: i64) -> Result<bool, StoreError> {
@@ -231,5 +323,6 @@ pub async fn fail_for_age(store: &Store, head: &Head, now: i64) -> Result<(), St
         args![head.id],
     )
     .await?;
+    super::holds::clear(&mut tx, head.id).await?;
     tx.commit(Durability::Progress, "invocation.age").await
 }

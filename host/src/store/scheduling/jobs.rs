@@ -13,7 +13,7 @@ use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, blocks, placeholders};
+use crate::store::db::{Durability, Query, Row, StoreError, Val, blocks, placeholders};
 
 /// A job whose inputs are there.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,11 +35,14 @@ pub struct ReadyJob {
     pub attempt: i64,
 }
 
-/// The columns of [`ReadyJob`], in order.
-const READY: &str = "id, uuid, user_id, COALESCE(history_id, 0), workflow_invocation_id, scheduler, tool_id, cores, memory_mb,
-    ready_time, create_time, attempt";
+/// The columns of [`ReadyJob`].
+pub(super) const READY: &str = ReadyJob::COLUMNS;
 
 impl ReadyJob {
+    /// What [`ReadyJob::read`] reads, in order.
+    pub const COLUMNS: &str = "id, uuid, user_id, COALESCE(history_id, 0), workflow_invocation_id, scheduler, tool_id, cores, memory_mb,
+    ready_time, create_time, attempt";
+
     /// A job that is being stored by this transaction.
     pub fn of_new(job: &NewJob, owner: &Owner, now: i64) -> ReadyJob {
         ReadyJob {
@@ -58,7 +61,7 @@ impl ReadyJob {
         }
     }
 
-    pub(super) fn read(row: &Row) -> Result<ReadyJob, StoreError> {
+    pub fn read(row: &Row) -> Result<ReadyJob, StoreError> {
         Ok(ReadyJob {
             id: row.get(0)?,
             token: Uuid::parse_str(&row.get::<String>(1)?).unwrap_or_default(),
@@ -76,17 +79,32 @@ impl ReadyJob {
     }
 }
 
-/// The oldest ready jobs of a handler.
+/// The oldest ready jobs of a handler, without those of `passive` schedulers. Jobs that name no scheduler are the
+/// default one's.
 pub async fn ready(
     q: &mut impl Query,
     handler: &str,
+    default_scheduler: &str,
+    passive: &[String],
     limit: usize,
 ) -> Result<Vec<ReadyJob>, StoreError> {
+    let mut arguments = args![handler, limit];
+    let without = match passive {
+        [] => String::new(),
+        passive => {
+            arguments.push(Val::from(default_scheduler));
+            arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
+            format!(
+                "AND COALESCE(NULLIF(scheduler, ''), $3) NOT IN ({})",
+                placeholders(4, passive.len())
+            )
+        }
+    };
     let sql = format!(
-        "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL
+        "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL {without}
          ORDER BY ready_time, id LIMIT $2"
     );
-    q.all(sql, args![handler, limit])
+    q.all(sql, arguments)
         .await?
         .iter()
         .map(ReadyJob::read)
@@ -271,8 +289,13 @@ pub struct HandOver {
 }
 
 /// Records the hand-over before it happens, so that a job the runner has is always known to be there. Returns the
-/// jobs that were still to be started: others were cancelled meanwhile.
-pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec<i64>, StoreError> {
+/// jobs that were still to be started by `handler`: others were cancelled meanwhile, or taken by another process.
+pub async fn hand_over(
+    store: &Store,
+    handler: &str,
+    jobs: &[HandOver],
+    now: i64,
+) -> Result<Vec<i64>, StoreError> {
     let mut tx = store.begin().await?;
     let rows = jobs
         .iter()
@@ -281,16 +304,17 @@ pub async fn hand_over(store: &Store, jobs: &[HandOver], now: i64) -> Result<Vec
                 job.job_id,
                 job.runner.as_str(),
                 job.command_line.as_str(),
-                now
+                now,
+                handler
             ]
         })
         .collect();
     let taken: HashSet<i64> = tx
         .change_many(
-            &["id", "runner", "command_line", "now"],
+            &["id", "runner", "command_line", "now", "handler"],
             "UPDATE job SET state = 'queued', job_runner_name = given.runner, command_line = given.command_line,
                     attempt = attempt + 1, update_time = given.now
-             FROM given WHERE job.id = given.id AND job.state = 'new' RETURNING id",
+             FROM given WHERE job.id = given.id AND job.state = 'new' AND job.handler = given.handler RETURNING job.id",
             rows,
         )
         .await?
@@ -373,7 +397,7 @@ pub async fn started(store: &Store, jobs: &[Started], now: i64) -> Result<(), St
             &["id", "external_id", "started", "now"],
             "UPDATE job SET state = 'running', job_runner_external_id = given.external_id, start_time = given.started,
                     update_time = given.now
-             FROM given WHERE job.id = given.id AND job.state = 'queued' RETURNING id",
+             FROM given WHERE job.id = given.id AND job.state = 'queued' RETURNING job.id",
             rows,
         )
         .await?

@@ -39,7 +39,7 @@ pub async fn load(
 }
 
 /// The arguments of an `IN` made by [`placeholders`].
-pub(super) fn ids(block: &[i64]) -> Vec<Val> {
+pub(in crate::store) fn ids(block: &[i64]) -> Vec<Val> {
     block.iter().copied().map(Val::from).collect()
 }
 

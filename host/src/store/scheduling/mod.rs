@@ -4,11 +4,15 @@
 pub mod commit;
 mod dependants;
 pub mod ends;
+pub mod fetches;
+pub mod holds;
 pub mod invocations;
 pub mod jobs;
 pub mod known;
+pub mod leases;
 pub mod objects;
 pub mod orders;
 pub mod progress;
 pub mod readiness;
+pub mod scheduler_state;
 pub mod settle;

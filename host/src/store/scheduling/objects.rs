@@ -22,21 +22,69 @@ pub struct Owner {
     pub handler: String,
 }
 
-/// Inserts datasets, collections and jobs. Returns the jobs that can start at once.
-pub async fn insert_objects(
+/// The place of new objects in their history. Whoever has it has locked the history and what the new jobs read.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    first_hid: i64,
+}
+
+/// Locks the datasets that new jobs read, as far as they are not finished, and takes numbers in the history. None where
+/// nothing is to be made.
+pub async fn reserve(
     tx: &mut Tx,
     owner: &Owner,
     writes: &Writes,
     now: i64,
-) -> Result<Vec<ReadyJob>, StoreError> {
+) -> Result<Option<Place>, StoreError> {
     if writes.hids == 0
         && writes.jobs.is_empty()
         && writes.populated.is_empty()
         && writes.implicit_collection_jobs.is_empty()
     {
-        return Ok(Vec::new());
+        return Ok(None);
+    }
+    if tx.has_rivals() {
+        let new: HashSet<i64> = writes.hdas.iter().map(|hda| hda.id).collect();
+        let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
+        let older: HashSet<i64> = inputs
+            .map(|i| i.hda_id)
+            .filter(|id| !new.contains(id))
+            .collect();
+        let older: Vec<i64> = older.into_iter().collect();
+        lock_unfinished(tx, &older).await?;
     }
     let first_hid = next_hids(tx, owner.history_id, writes.hids as i64, now).await?;
+    Ok(Some(Place { first_hid }))
+}
+
+/// Locks the datasets of HDAs that may still become usable, so that whoever finishes them comes before this transaction
+/// or after it.
+pub(super) async fn lock_unfinished(tx: &mut Tx, hdas: &[i64]) -> Result<(), StoreError> {
+    let mut datasets = Vec::new();
+    for block in blocks(hdas) {
+        let sql = format!(
+            "SELECT d.id FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id WHERE a.id IN ({})
+               AND d.state IN ('new', 'upload', 'queued', 'running', 'setting_metadata', 'paused')",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            datasets.push(row.get(0)?);
+        }
+    }
+    tx.lock_shared("dataset", &datasets).await
+}
+
+/// Inserts datasets, collections and jobs. Returns the jobs that can start at once.
+pub async fn insert_objects(
+    tx: &mut Tx,
+    owner: &Owner,
+    writes: &Writes,
+    place: Option<Place>,
+    now: i64,
+) -> Result<Vec<ReadyJob>, StoreError> {
+    let Some(Place { first_hid }) = place else {
+        return Ok(Vec::new());
+    };
     let (starts, states) = starts(tx, writes).await?;
     insert_groups(tx, writes).await?;
     insert_datasets(tx, owner.history_id, writes, &states, first_hid, now).await?;

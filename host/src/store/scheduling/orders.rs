@@ -1,15 +1,21 @@
 //! What people order jobs to do: go on, or stop.
 
-use super::dependants::{Batch, discard_outputs, pause_dependants, signal_invocations};
+use super::dependants::{
+    Batch, discard_outputs, lock_with_outputs, pause_dependants, signal_invocations,
+};
 use super::jobs::{ReadyJob, release, set_dataset_states};
-use super::objects::insert_state_history;
+use super::objects::{insert_state_history, lock_unfinished};
 use crate::args;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError};
+use crate::store::db::{Durability, Query, StoreError, repeated};
 
 /// Puts a paused job back, and those behind it that wait for nothing else that failed. Returns the job's id and
 /// those that can start at once (Galaxy's Job.resume).
 pub async fn resume(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob>, StoreError> {
+    repeated(|| resume_once(store, job_id, now)).await
+}
+
+async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob>, StoreError> {
     let mut tx = store.begin().await?;
     let mut candidates = Vec::new();
     let mut level = vec![job_id];
@@ -24,6 +30,19 @@ pub async fn resume(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob
             continue;
         }
         insert_state_history(&mut tx, vec![args![id, "new", None::<String>, now]]).await?;
+        if tx.has_rivals() {
+            let inputs = tx
+                .all(
+                    "SELECT hda_id FROM job_to_input_dataset WHERE job_id = $1",
+                    args![id],
+                )
+                .await?;
+            let inputs: Vec<i64> = inputs
+                .iter()
+                .map(|row| row.get(0))
+                .collect::<Result<_, _>>()?;
+            lock_unfinished(&mut tx, &inputs).await?;
+        }
         tx.run(
             "INSERT INTO job_wait (job_id, dataset_id)
              SELECT DISTINCT i.job_id, d.id FROM job_to_input_dataset i
@@ -79,7 +98,12 @@ pub async fn resume(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob
 
 /// Asks for a job to be stopped. A job no runner has ends at once; true where a runner has to act.
 pub async fn cancel_job(store: &Store, job_id: i64, now: i64) -> Result<bool, StoreError> {
+    repeated(|| cancel_job_once(store, job_id, now)).await
+}
+
+async fn cancel_job_once(store: &Store, job_id: i64, now: i64) -> Result<bool, StoreError> {
     let mut tx = store.begin().await?;
+    lock_with_outputs(&mut tx, &[job_id]).await?;
     let gone = tx
         .all(
             "UPDATE job SET state = 'deleted', ready_time = NULL, end_time = $1, update_time = $1

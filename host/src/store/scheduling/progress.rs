@@ -33,6 +33,8 @@ pub struct Head {
     pub create_time: i64,
     /// The signals that this look answers.
     pub signal_count: i64,
+    /// Something of it is stored as held by its scheduler.
+    pub has_holds: bool,
 }
 
 /// The row of an invocation; None when there is none.
@@ -40,7 +42,8 @@ pub async fn head(q: &mut impl Query, id: i64) -> Result<Option<Head>, StoreErro
     let row = q
         .maybe(
             "SELECT i.id, i.uuid, i.workflow_id, i.history_id, h.deleted, i.user_id, i.state, i.scheduler, i.handler,
-                    i.parent_invocation_id, i.create_time, i.signal_count
+                    i.parent_invocation_id, i.create_time, i.signal_count,
+                    (SELECT COUNT(*) FROM workflow_invocation_hold x WHERE x.workflow_invocation_id = i.id AND x.order_index <> -2)
              FROM workflow_invocation i JOIN history h ON h.id = i.history_id WHERE i.id = $1",
             args![id],
         )
@@ -63,6 +66,7 @@ pub async fn head(q: &mut impl Query, id: i64) -> Result<Option<Head>, StoreErro
             parent_invocation_id: row.get(9)?,
             create_time: row.get(10)?,
             signal_count: row.get(11)?,
+            has_holds: row.get::<i64>(12)? > 0,
         })
     })
     .transpose()

@@ -13,7 +13,7 @@ use super::objects::insert_state_history;
 use crate::args;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders};
+use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders, repeated};
 
 /// What storing the ends led to.
 #[derive(Debug, Default)]
@@ -26,6 +26,10 @@ pub struct Settled {
 
 /// Stores how jobs ended, releases or pauses whoever waits for them, signals their invocations.
 pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settled, StoreError> {
+    repeated(|| settle_once(store, ends.clone(), now)).await
+}
+
+async fn settle_once(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settled, StoreError> {
     let mut tx = store.begin().await?;
     let states = states(&mut tx, &ends).await?;
     let mut batch = Batch::default();
@@ -55,7 +59,6 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
     insert_state_history(&mut tx, std::mem::take(&mut batch.history)).await?;
     pause_dependants(&mut tx, &mut batch, now).await?;
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
-    settled.invocations = signal_invocations(&mut tx, &batch).await?;
     for history in &batch.histories {
         tx.run(
             "UPDATE history SET update_time = $1 WHERE id = $2",
@@ -63,6 +66,7 @@ pub async fn settle(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settle
         )
         .await?;
     }
+    settled.invocations = signal_invocations(&mut tx, &batch).await?;
     tx.commit(Durability::Progress, "job.settle").await?;
     Ok(settled)
 }
@@ -77,6 +81,10 @@ struct Recorded {
 
 async fn states(tx: &mut Tx, ends: &[JobEnd]) -> Result<HashMap<i64, Recorded>, StoreError> {
     let job_ids: Vec<i64> = ends.iter().map(|end| end.job_id).collect();
+    tx.lock("job", &job_ids).await?;
+    let outputs = ends.iter().flat_map(|end| &end.outputs);
+    let datasets: Vec<i64> = outputs.map(|output| output.dataset_id).collect();
+    tx.lock("dataset", &datasets).await?;
     let mut states = HashMap::new();
     for block in blocks(&job_ids) {
         let sql = format!(

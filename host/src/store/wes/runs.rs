@@ -174,7 +174,10 @@ pub(super) fn statement(query: &RunQuery) -> (String, Vec<Val>) {
             .iter()
             .map(|s| format!("'{}'", s.code()))
             .collect();
-        condition.push_str(&format!(" AND i.state IN ({})", codes.join(", ")));
+        match codes.is_empty() {
+            true => condition.push_str(" AND FALSE"),
+            false => condition.push_str(&format!(" AND i.state IN ({})", codes.join(", "))),
+        }
         match filter.paused {
             Paused::Any => {}
             Paused::Only => condition.push_str(&format!(" AND {} = 1", is_paused())),

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args;
 use crate::model::workflow::WorkflowDescription;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, Val};
+use crate::store::db::{Durability, StoreError, Tx, Val};
 use crate::store::workflows;
 
 /// What the invocations look like.
@@ -93,13 +93,13 @@ pub async fn seed(
     now_ms: i64,
 ) -> Result<Seeded, StoreError> {
     let layout = Layout::of(shape, tasks);
-    let history_id = store.ids.history();
     // Its steps are written in bulk below.
     let description = WorkflowDescription {
         name: format!("{tasks} seeded tasks"),
         ..WorkflowDescription::default()
     };
     let mut tx = store.begin().await?;
+    let history_id = store.ids.history(&mut tx).await?;
     tx.run(
         "INSERT INTO history (id, user_id, name, create_time, update_time) VALUES ($1, $2, $3, $4, $4)",
         args![history_id, user_id, &description.name, now_ms],
@@ -117,7 +117,7 @@ pub async fn seed(
         layout,
         now_ms,
     };
-    let first_step = next_id(store, "workflow_step").await?;
+    let first_step = store.ids.range("workflow_step", layout.steps()).await?;
     bulk.workflow_steps(first_step).await?;
     let mut invocation_ids = Vec::new();
     for n in 0..runs {
@@ -179,11 +179,15 @@ impl Bulk<'_> {
 
     async fn invocation(&self, first_workflow_step: i64, number: i64) -> Result<i64, StoreError> {
         let layout = self.layout;
-        let (id, now) = (self.store.ids.invocation(), self.now_ms + number);
-        let first_job = next_id(self.store, "job").await?;
-        let first_step = next_id(self.store, "workflow_invocation_step").await?;
-        let first_mapping = next_id(self.store, "implicit_collection_jobs").await?;
+        let (ids, now) = (&self.store.ids, self.now_ms + number);
+        let first_job = ids.range("job", layout.jobs()).await?;
+        let first_step = ids
+            .range("workflow_invocation_step", layout.steps())
+            .await?;
+        let mapped = layout.blocks * layout.mapped();
+        let first_mapping = ids.range("implicit_collection_jobs", mapped).await?;
         let mut tx = self.store.begin().await?;
+        let id = ids.invocations(&mut tx, 1).await?[0];
         tx.run(
             "INSERT INTO workflow_invocation (id, uuid, workflow_id, history_id, user_id, state, scheduler, signal_count,
                  signal_seen, create_time, update_time) VALUES ($1, $2, $3, $4, $5, 'completed', 'default', 1, 1, $6, $7)",
@@ -216,7 +220,6 @@ impl Bulk<'_> {
         self.insert(layout.jobs(), jobs, args).await?;
         let mappings =
             "INSERT INTO implicit_collection_jobs (id, populated_state) SELECT $3 + i, 'ok' FROM n";
-        let mapped = layout.blocks * layout.mapped();
         self.insert(mapped, mappings, args![first_mapping]).await?;
         let width = layout.width.max(1);
         let members = "INSERT INTO implicit_collection_jobs_job_association (implicit_collection_jobs_id, job_id, order_index)
@@ -257,16 +260,6 @@ impl Bulk<'_> {
         self.insert(layout.steps(), steps, args).await?;
         Ok(id)
     }
-}
-
-async fn next_id(store: &Store, table: &'static str) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COALESCE(MAX(id), 0) + 1 FROM {table}");
-    // Through the writer, which sees what was just written.
-    let mut tx = store.begin().await?;
-    let row = tx.maybe(sql, args![]).await?;
-    row.map(|row| row.get(0))
-        .transpose()
-        .map(|id| id.unwrap_or(1))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::StoredWorkflow;
 use super::stored::{COLUMNS, JOINS, STEP_COUNT};
-use crate::store::db::{Query, StoreError, Val};
+use crate::store::db::{Query, StoreError, Val, containing, like};
 
 /// What a list can be sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub async fn list(q: &mut impl Query, query: &ListQuery) -> Result<Listed, Store
             format!("(w.user_id = {own}) DESC, w.name, w.id")
         }
     };
-    let limit = filter.add(Val::Int(Some(query.limit.map_or(-1, i64::from))));
+    let limit = filter.add(Val::from(query.limit.map_or(i64::MAX, i64::from)));
     let offset = filter.add(Val::from(query.offset));
     let steps = if query.skip_step_counts {
         "NULL"
@@ -106,8 +106,8 @@ impl Filter {
         }
         self.conditions
             .push(format!("w.id IN ({})", sources.join(" UNION ")));
-        let deleted = self.add(Val::Bool(query.show_deleted));
-        let hidden = self.add(Val::Bool(query.show_hidden));
+        let deleted = self.add(Val::from(query.show_deleted));
+        let hidden = self.add(Val::from(query.show_hidden));
         self.conditions.push(format!("w.deleted = {deleted}"));
         self.conditions.push(format!("w.hidden = {hidden}"));
     }
@@ -127,10 +127,10 @@ impl Filter {
                 // A flag nobody knows matches nothing, which tells more than being ignored.
                 Word::Flag(_) => "FALSE".to_owned(),
                 Word::In(columns, text) => {
-                    let pattern = self.add(Val::from(contains(&text)));
+                    let pattern = self.add(Val::from(containing(&text)));
                     let any: Vec<String> = columns
                         .iter()
-                        .map(|column| format!("{column} LIKE {pattern} ESCAPE '\\'"))
+                        .map(|column| like(column, &pattern))
                         .collect();
                     format!("({})", any.join(" OR "))
                 }
@@ -180,16 +180,4 @@ fn words(search: &str) -> Vec<Word<'_>> {
         found.push(word);
     }
     found
-}
-
-fn contains(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in text.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
 }

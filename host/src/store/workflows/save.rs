@@ -19,7 +19,7 @@ pub async fn create_stored_workflow(
     from_path: Option<&str>,
     now_ms: i64,
 ) -> Result<(i64, i64), StoreError> {
-    let stored = ids.stored_workflow();
+    let stored = ids.stored_workflow(tx).await?;
     tx.run(
         "INSERT INTO stored_workflow (id, user_id, name, from_path, annotation, tags, create_time, update_time)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
@@ -77,7 +77,9 @@ pub async fn save_revisions(
     descriptions: &[&WorkflowDescription],
     now_ms: i64,
 ) -> Result<Vec<i64>, StoreError> {
-    let planned = Planned::of(ids, descriptions);
+    let count = descriptions.iter().map(|d| levels_of(d)).sum();
+    let revision_ids = ids.workflows(tx, count).await?;
+    let planned = Planned::of(ids, revision_ids, descriptions);
     let tools = dynamic_tools(tx, &planned).await?;
     let rows = planned.rows(ids, stored_workflow_id, &tools, now_ms);
     rows.write(tx).await?;
@@ -103,10 +105,23 @@ struct Planned<'a> {
 
 impl<'a> Planned<'a> {
     /// Gives out ids breadth first, so that parents come before what they contain.
-    fn of(ids: &Ids, descriptions: &[&'a WorkflowDescription]) -> Planned<'a> {
+    fn of(
+        ids: &Ids,
+        revision_ids: Vec<i64>,
+        descriptions: &[&'a WorkflowDescription],
+    ) -> Planned<'a> {
+        let mut revision_ids = revision_ids.into_iter();
+        let mut level = |parent, description| {
+            level(
+                ids,
+                revision_ids.next().unwrap_or_default(),
+                parent,
+                description,
+            )
+        };
         let mut levels: Vec<Level<'a>> = descriptions
             .iter()
-            .map(|description| level(ids, None, description))
+            .map(|description| level(None, description))
             .collect();
         let mut next = 0;
         while next < levels.len() {
@@ -115,7 +130,7 @@ impl<'a> Planned<'a> {
                 if let Some(inner) = step.subworkflow.as_deref() {
                     let position = levels.len();
                     levels[next].inside.insert(index, position);
-                    levels.push(level(ids, Some(id), inner));
+                    levels.push(level(Some(id), inner));
                 }
             }
             next += 1;
@@ -147,9 +162,23 @@ impl<'a> Planned<'a> {
     }
 }
 
-fn level<'a>(ids: &Ids, parent: Option<i64>, description: &'a WorkflowDescription) -> Level<'a> {
+/// The workflow and all inside it.
+fn levels_of(description: &WorkflowDescription) -> usize {
+    let inner = description
+        .steps
+        .iter()
+        .filter_map(|s| s.subworkflow.as_deref());
+    1 + inner.map(levels_of).sum::<usize>()
+}
+
+fn level<'a>(
+    ids: &Ids,
+    id: i64,
+    parent: Option<i64>,
+    description: &'a WorkflowDescription,
+) -> Level<'a> {
     Level {
-        id: ids.workflow(),
+        id,
         parent,
         description,
         step_ids: description

@@ -211,7 +211,6 @@ pub async fn set_attributes(
     attributes: &Attributes,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let flag = |value: Option<bool>| value.map(i64::from);
     let tags = attributes
         .tags
         .as_ref()
@@ -227,11 +226,11 @@ pub async fn set_attributes(
             &attributes.name,
             &attributes.annotation,
             tags,
-            flag(attributes.hidden),
-            flag(attributes.deleted),
-            flag(attributes.published),
-            flag(attributes.importable),
-            flag(attributes.show_in_tool_panel),
+            attributes.hidden,
+            attributes.deleted,
+            attributes.published,
+            attributes.importable,
+            attributes.show_in_tool_panel,
             &attributes.slug,
             now_ms
         ],

@@ -15,8 +15,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use super::crash;
-use super::db::{Durability, StoreError, statement_error};
+use super::super::error::{StoreError, statement_error};
+use crate::store::crash;
+use crate::store::db::Durability;
 
 /// More units than this are not kept waiting for each other.
 const GROUP_MAX: usize = 64;

@@ -1,15 +1,51 @@
-//! From the bytes that a client sent to the file of a dataset, and what is known of it.
+//! From bytes that came in, however they came, to the file of a dataset, and what is known of it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::plan::Item;
-use crate::http::payload::TempPath;
-use crate::http::{App, DataDir};
+use crate::fetch::Hash;
+use crate::store::files::DataDir;
 use crate::tools::datatypes;
+
+/// A file that is removed when this is dropped.
+#[derive(Debug)]
+pub struct TempPath(PathBuf);
+
+impl TempPath {
+    /// A new name in the data directory's `tmp/`.
+    pub fn within(data: &DataDir) -> TempPath {
+        TempPath(data.tmp().join(format!("upload-{}", uuid::Uuid::new_v4())))
+    }
+
+    /// Takes charge of a file that exists.
+    pub fn existing(path: PathBuf) -> TempPath {
+        TempPath(path)
+    }
+
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        // Most often it was moved to its place, and there is nothing to remove.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What is to be done to the bytes, and what is to be said of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct How {
+    /// Lower case; `None`: look at the content.
+    pub extension: Option<String>,
+    pub dbkey: String,
+    pub to_posix_lines: bool,
+    pub space_to_tab: bool,
+}
 
 /// A file in its place, and what its dataset says of it.
 #[derive(Debug)]
@@ -28,7 +64,7 @@ pub struct Work {
     pub raw: Raw,
     /// Where a rewritten copy may be put.
     pub spare: TempPath,
-    pub item: Item,
+    pub how: How,
 }
 
 /// The bytes as they came.
@@ -38,21 +74,32 @@ pub enum Raw {
 }
 
 impl Work {
-    pub fn new(app: &App, dataset_id: i64, raw: Raw, item: Item) -> Work {
+    pub fn new(data: &DataDir, dataset_id: i64, raw: Raw, how: How) -> Work {
         Work {
-            data: app.data.clone(),
+            data: data.clone(),
             dataset_id,
             raw,
-            spare: TempPath::new(app),
-            item,
+            spare: TempPath::within(data),
+            how,
+        }
+    }
+
+    /// One sentence if the bytes, as they came, have another digest. Blocks.
+    pub fn check(&self, hash: &Hash) -> io::Result<Option<String>> {
+        match &self.raw {
+            Raw::File(path) => hash.check(path.as_path()),
+            Raw::Text(text) => {
+                std::fs::write(self.spare.as_path(), text)?;
+                hash.check(self.spare.as_path())
+            }
         }
     }
 
     /// Rewrites the text if asked to, finds out the type, forces the file to the disk and moves it to its place.
     /// Blocks; memory use does not depend on the size of a file.
     pub fn run(self) -> io::Result<Ingested> {
-        let rewrites = self.item.to_posix_lines || self.item.space_to_tab;
-        let is_text = match (&self.raw, &self.item.extension) {
+        let rewrites = self.how.to_posix_lines || self.how.space_to_tab;
+        let is_text = match (&self.raw, &self.how.extension) {
             (Raw::Text(_), _) => true,
             (_, Some(ext)) => !is_binary(ext),
             (Raw::File(path), None) => !is_binary(&datatypes::sniff(path.as_path())?),
@@ -68,7 +115,7 @@ impl Work {
             }
             Raw::File(path) => path.as_path(),
         };
-        let extension = match &self.item.extension {
+        let extension = match &self.how.extension {
             Some(named) => named.clone(),
             None => datatypes::sniff(finished)?,
         };
@@ -76,7 +123,7 @@ impl Work {
         let bytes = finished.metadata()?.len();
         self.data.place(finished, self.dataset_id)?;
         Ok(Ingested {
-            metadata: metadata(&self.item.dbkey, &peek),
+            metadata: metadata(&self.how.dbkey, &peek),
             peek: Some(peek.peek),
             blurb: Some(peek.blurb),
             extension,
@@ -87,7 +134,7 @@ impl Work {
     fn rewrite(&self, source: &mut dyn io::Read, rewrites: bool) -> io::Result<()> {
         let mut sink = BufWriter::new(File::create(self.spare.as_path())?);
         let (lines, tabs) = match rewrites {
-            true => (self.item.to_posix_lines, self.item.space_to_tab),
+            true => (self.how.to_posix_lines, self.how.space_to_tab),
             false => (false, false),
         };
         datatypes::normalise_text(source, &mut sink, lines, tabs)?;

@@ -1,0 +1,300 @@
+//! `barycenter db …`: the upkeep of the database.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::options::{self, DataFlags};
+use super::out;
+use crate::clock::Clock;
+use crate::config::{Config, Flags};
+use crate::errors::chain;
+use crate::server::machine::make_private;
+use crate::store::DatabaseUrl;
+use crate::store::upkeep::{self, Counted, Finding, Status, UpkeepError};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the tables, or bring them up to date, as a server does at its start
+    Migrate(Common),
+    /// Say what the database is, its version, and how much is in it
+    Status(Common),
+    /// Look for damage and for rows and files that do not fit; exits with 1 if something is found. Changes nothing
+    Check {
+        /// Do not look at the datasets' files
+        #[arg(long)]
+        no_files: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Write everything that is in the database at this moment to a new file, also while servers run
+    Backup {
+        /// The new file
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Fill an empty database, of either kind, from a backup, and compare every row
+    Restore {
+        /// A file that `backup` made
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Copy a database into an empty one, of either kind, and compare every row
+    Copy {
+        /// What is copied; nothing is changed in it
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// Where it goes: a new file, or a database without tables
+        #[arg(long, value_name = "URL")]
+        to: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    data: DataFlags,
+}
+
+impl Common {
+    fn config(&self) -> Result<Config, String> {
+        let mut flags = Flags::default();
+        self.data.add_to(&mut flags);
+        options::configuration(self.data.config.as_deref(), &flags)
+            .map_err(|faults| faults.to_string())
+    }
+
+    /// Where a database may have to be made.
+    fn place(&self) -> Result<Config, String> {
+        let config = self.config()?;
+        if let DatabaseUrl::Sqlite(_) = config.database {
+            make_private(&config.data_dir).map_err(|error| {
+                let path = config.data_dir.display();
+                format!(
+                    "the data directory {path} cannot be used; choose another with --data-dir: {error}"
+                )
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+pub fn main(command: &Command) -> ExitCode {
+    let done = super::block_on(async {
+        match command {
+            Command::Migrate(common) => migrate(common).await,
+            Command::Status(common) => status(common).await,
+            Command::Check { no_files, common } => return check(*no_files, common).await,
+            Command::Backup { file, common } => {
+                let config = common.config()?;
+                let now = Clock::system().now_ms();
+                let mut shown = Shown::new();
+                let mut tell = |table: &str, rows| shown.tell(table, rows);
+                let rows = upkeep::backup(&config.database, file, now, &mut tell).await;
+                let what = format!("{} is written", file.display());
+                counted(common.json, &what, &rows.map_err(told)?)
+            }
+            Command::Restore { file, common } => {
+                let config = common.place()?;
+                let mut shown = Shown::new();
+                let mut tell = |table: &str, rows| shown.tell(table, rows);
+                let rows = upkeep::restore(file, &config.database, &mut tell).await;
+                let what = format!("{} is restored", config.database);
+                counted(common.json, &what, &rows.map_err(told)?)
+            }
+            Command::Copy { from, to, json } => {
+                let (from, to) = (url("--from", from)?, url("--to", to)?);
+                let mut shown = Shown::new();
+                let mut tell = |table: &str, rows| shown.tell(table, rows);
+                let rows = upkeep::copy(&from, &to, &mut tell).await;
+                counted(
+                    *json,
+                    &format!("{to} is a copy of {from}"),
+                    &rows.map_err(told)?,
+                )
+            }
+        }
+        .map(|()| ExitCode::SUCCESS)
+    });
+    done.unwrap_or_else(out::failure)
+}
+
+fn told(error: UpkeepError) -> String {
+    chain(&error)
+}
+
+fn url(flag: &str, text: &str) -> Result<DatabaseUrl, String> {
+    text.parse()
+        .map_err(|remedy| format!("{flag} cannot be used. {remedy}"))
+}
+
+/// What is being done, now and then, on stderr.
+struct Shown {
+    last: Instant,
+    table: String,
+    rows: u64,
+}
+
+/// Between two lines of progress.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+impl Shown {
+    fn new() -> Shown {
+        Shown {
+            last: Instant::now(),
+            table: String::new(),
+            rows: 0,
+        }
+    }
+
+    fn tell(&mut self, table: &str, rows: u64) {
+        let is_again = self.table == table && rows < self.rows;
+        (self.table, self.rows) = (table.to_owned(), rows);
+        if self.last.elapsed() >= INTERVAL || (is_again && std::io::stderr().is_terminal()) {
+            self.last = Instant::now();
+            out::note(format_args!("{table}: {rows} rows"));
+        }
+    }
+}
+
+async fn migrate(common: &Common) -> Result<(), String> {
+    let config = common.place()?;
+    let done = upkeep::migrate(&config.database).await.map_err(told)?;
+    if common.json {
+        let done = done.iter();
+        let done: Vec<Value> = done
+            .map(|(version, name)| json!({"version": version, "name": name}))
+            .collect();
+        out::line(json!({"url": config.database.to_string(), "applied": done}));
+        return Ok(());
+    }
+    for (version, name) in &done {
+        out::line(format_args!("applied {version:04} {name}"));
+    }
+    if done.is_empty() {
+        out::line(format_args!("{} is up to date", config.database));
+    }
+    Ok(())
+}
+
+async fn status(common: &Common) -> Result<(), String> {
+    let config = common.config()?;
+    let status = upkeep::status(&config.database).await.map_err(told)?;
+    match common.json {
+        true => out::line(format_args!("{:#}", status_json(&status))),
+        false => {
+            let schema = &status.schema;
+            out::line(format_args!("database  {}", status.place));
+            out::line(format_args!("program   {}", status.program));
+            out::line(format_args!(
+                "version   {} (this program knows {})",
+                schema.found, schema.known
+            ));
+            out::line(format_args!("size      {} bytes", status.bytes));
+            for one in &status.applied {
+                let (version, name, when) = (one.version, &one.name, &one.when);
+                out::line(format_args!("applied   {version:04} {name}, {when}"));
+            }
+            for (version, name) in &schema.pending {
+                out::line(format_args!("pending   {version:04} {name}"));
+            }
+            for one in &status.rows {
+                out::line(format_args!("rows      {} {}", one.rows, one.table));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn status_json(status: &Status) -> Value {
+    let schema = &status.schema;
+    let applied: Vec<Value> = (status.applied.iter())
+        .map(|one| json!({"version": one.version, "name": one.name, "time": one.when}))
+        .collect();
+    let pending: Vec<Value> = (schema.pending.iter())
+        .map(|(version, name)| json!({"version": version, "name": name}))
+        .collect();
+    json!({
+        "url": status.place,
+        "program": status.program,
+        "version": schema.found,
+        "known_version": schema.known,
+        "bytes": status.bytes,
+        "applied": applied,
+        "pending": pending,
+        "rows": rows_json(&status.rows),
+    })
+}
+
+fn rows_json(rows: &[Counted]) -> Value {
+    rows.iter()
+        .map(|one| (one.table.clone(), json!(one.rows)))
+        .collect()
+}
+
+async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
+    let config = common.config()?;
+    let data_dir = (!no_files).then_some(config.data_dir.as_path());
+    let findings = upkeep::check(&config.database, data_dir)
+        .await
+        .map_err(told)?;
+    if common.json {
+        let findings: Vec<Value> = findings.iter().map(finding_json).collect();
+        let found = json!({"url": config.database.to_string(), "findings": findings});
+        out::line(format_args!("{found:#}"));
+    } else {
+        for finding in &findings {
+            let (rule, what, count) = (finding.rule, finding.what, finding.count);
+            out::line(format_args!("{rule}: {what} ({count} found)"));
+            for example in &finding.examples {
+                out::line(format_args!("    {example}"));
+            }
+            if count > finding.examples.len() {
+                out::line(format_args!(
+                    "    and {} more",
+                    count - finding.examples.len()
+                ));
+            }
+        }
+        if findings.is_empty() {
+            out::line(format_args!("{}: nothing to object to", config.database));
+        }
+    }
+    Ok(match findings.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "rule": finding.rule,
+        "what": finding.what,
+        "count": finding.count,
+        "examples": finding.examples,
+    })
+}
+
+fn counted(as_json: bool, what: &str, rows: &[Counted]) -> Result<(), String> {
+    let all: u64 = rows.iter().map(|one| one.rows).sum();
+    match as_json {
+        true => out::line(json!({"tables": rows_json(rows), "rows": all})),
+        false => out::line(format_args!(
+            "{what}: {all} rows in {} tables, each compared",
+            rows.len()
+        )),
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Why the jobs of invocations wait for a runner, as their scheduler says: remembered, so that it is stored when it
+//! changes and not with every plan.
+
+use std::collections::HashMap;
+
+use barycenter_plugin_api::JobDecision;
+
+use crate::invoker::writes::{Held, Hold};
+
+#[derive(Debug, Default)]
+pub(super) struct JobHolds {
+    /// What is stored, by invocation.
+    stored: HashMap<i64, Hold>,
+    changes: HashMap<i64, Option<Hold>>,
+}
+
+impl JobHolds {
+    /// A job is held. Of an invocation's jobs the last word counts; one without a text says nothing.
+    pub fn held(&mut self, invocation_id: Option<i64>, decision: &JobDecision) {
+        let Some(id) = invocation_id.filter(|_| !decision.text.is_empty()) else {
+            return;
+        };
+        let hold = Hold {
+            what: Held::Jobs,
+            code: decision.code.to_string(),
+            text: decision.text.to_string(),
+            wake_time: (decision.wake_at_ms > 0).then_some(decision.wake_at_ms),
+        };
+        if self.stored.get(&id) != Some(&hold) {
+            self.stored.insert(id, hold.clone());
+            self.changes.insert(id, Some(hold));
+        }
+    }
+
+    /// A job of the invocation is handed over.
+    pub fn goes_on(&mut self, invocation_id: Option<i64>) {
+        if let Some(id) = invocation_id
+            && self.stored.remove(&id).is_some()
+        {
+            self.changes.insert(id, None);
+        }
+    }
+
+    /// What is to be stored now.
+    pub fn take(&mut self) -> Vec<(i64, Option<Hold>)> {
+        let mut changes: Vec<_> = self.changes.drain().collect();
+        changes.sort_by_key(|(id, _)| *id);
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_stored_when_it_changes_and_removed_when_the_invocation_goes_on() {
+        let mut holds = JobHolds::default();
+        let hold = |text: &str| JobDecision::hold(7, "cap", text);
+        holds.held(Some(1), &hold("two run"));
+        assert_eq!(holds.take().len(), 1);
+        holds.held(Some(1), &hold("two run"));
+        holds.held(Some(2), &hold(""));
+        holds.held(None, &hold("nobody's"));
+        assert_eq!(holds.take(), []);
+        holds.held(Some(1), &hold("three run"));
+        holds.goes_on(Some(1));
+        holds.goes_on(Some(2));
+        assert_eq!(holds.take(), [(1, None)]);
+    }
+}

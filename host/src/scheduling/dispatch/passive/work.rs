@@ -1,0 +1,232 @@
+//! What is handed out: jobs with their inputs, as values.
+
+use std::collections::BTreeMap;
+
+use barycenter_plugin_api::passive::{DatasetRef, StepFacts, WantedOutput, Work};
+use serde_json::Value;
+
+use super::Passive;
+use crate::model::revision::Revision;
+use crate::scheduling::dispatch::prepare::{self, Prepared};
+use crate::store::StoreError;
+use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
+use crate::store::scheduling::leases;
+use crate::tools::inputs_json::{CollectionView, DataRef, DataView, DatasetView};
+
+/// Jobs handed out at once; more come with the next renewal.
+const WORK_MAX: usize = 500;
+
+impl Passive<'_> {
+    /// Prepares the ready jobs of an invocation and records that the holder has them.
+    pub(super) async fn hand_out(&self, invocation_id: i64) -> Result<Vec<Work>, StoreError> {
+        let services = self.services;
+        let mut reader = services.store.reader();
+        let ready = leases::ready_of(&mut reader, invocation_id, WORK_MAX).await?;
+        if ready.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ready.iter().map(|job| job.id).collect();
+        let steps = leases::steps_of(&mut reader, &ids).await?;
+        let loaded = prepare::load(&mut reader, services, &ids).await?;
+        let runner = leases::runner_name(self.scheduler);
+        let written = {
+            let (services, runner) = (services.clone(), runner.clone());
+            let chosen = ready.into_iter().map(move |job| (job, Ok(runner.clone())));
+            tokio::task::spawn_blocking(move || {
+                prepare::write_all(&services, chosen.collect(), loaded)
+            })
+            .await
+        };
+        let (prepared, broken) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                tracing::error!("work could not be prepared: {error}");
+                return Ok(Vec::new());
+            }
+        };
+        let hand_overs: Vec<HandOver> = prepared
+            .iter()
+            .map(|(_, runner, job)| HandOver {
+                job_id: job.dispatch.id,
+                runner: runner.clone(),
+                command_line: job.command_line.clone(),
+                dataset_ids: job.dataset_ids(),
+            })
+            .collect();
+        let taken = jobs::hand_over(
+            &services.store,
+            self.holder().handler,
+            &hand_overs,
+            self.now(),
+        )
+        .await?;
+        self.settle(broken).await?;
+        let work = prepared.iter().filter_map(|(ready, _, job)| {
+            // Somebody cancelled the others meanwhile.
+            taken.contains(&ready.id).then(|| {
+                let step_id = steps.get(&ready.id).copied().unwrap_or(0);
+                work(ready, job, step_id)
+            })
+        });
+        Ok(work.collect())
+    }
+}
+
+fn work(ready: &ReadyJob, job: &Prepared, step_id: i64) -> Work {
+    let outputs = job.dispatch.outputs.iter().map(|slot| WantedOutput {
+        name: slot.name.clone(),
+        extension: slot.extension.clone(),
+        is_collection: false,
+    });
+    let collections = job.dispatch.output_collections.iter();
+    let collections = collections.map(|slot| WantedOutput {
+        name: slot.name.clone(),
+        extension: String::new(),
+        is_collection: true,
+    });
+    Work {
+        job_id: ready.id as u64,
+        step_id: step_id as u64,
+        tool_id: job.dispatch.tool_id.clone(),
+        tool_version: job.dispatch.tool_version.clone().unwrap_or_default(),
+        parameters: job.dispatch.params.clone(),
+        inputs: inputs(job),
+        outputs: outputs.chain(collections).collect(),
+        command_line: job.command_line.clone(),
+        script_path: job.directory.join("script.sh").to_string_lossy().into(),
+        directory: job.working_directory().to_string_lossy().into(),
+        cores: job.cores,
+        memory_mb: job.memory_mb,
+        again: ready.attempt > 0,
+    }
+}
+
+/// Every dataset among the parameters, collections one by one.
+fn inputs(job: &Prepared) -> Vec<DatasetRef> {
+    let mut found = Vec::new();
+    walk(
+        "",
+        &job.dispatch.params,
+        &mut |path, reference| match job.views.get(&reference) {
+            Some(DataView::Dataset(view)) => {
+                let id = match reference.src {
+                    crate::tools::inputs_json::DataSource::Hda => reference.id,
+                    _ => 0,
+                };
+                found.push(dataset(path, id, view));
+            }
+            Some(DataView::Collection(view)) => elements(path, "", view, &mut found),
+            None => {}
+        },
+    );
+    found
+}
+
+fn walk(path: &str, value: &Value, visit: &mut dyn FnMut(&str, DataRef)) {
+    if let Some(reference) = DataRef::from_json(value) {
+        return visit(path, reference);
+    }
+    let below = |name: &str| match path {
+        "" => name.to_owned(),
+        path => format!("{path}|{name}"),
+    };
+    match value {
+        Value::Object(parts) => {
+            for (name, part) in parts {
+                walk(&below(name), part, visit);
+            }
+        }
+        // The places in a list are not part of a parameter's name.
+        Value::Array(parts) => parts.iter().for_each(|part| walk(path, part, visit)),
+        _ => {}
+    }
+}
+
+fn dataset(input: &str, hda_id: i64, view: &DatasetView) -> DatasetRef {
+    DatasetRef {
+        input: input.to_owned(),
+        hda_id: hda_id as u64,
+        name: view.name.clone(),
+        extension: view.ext.clone(),
+        size: view
+            .size
+            .and_then(|size| i64::try_from(size).ok())
+            .unwrap_or(-1),
+        path: view.path.clone(),
+        element_identifier: view.element_identifier.clone().unwrap_or_default(),
+    }
+}
+
+fn elements(input: &str, outer: &str, view: &CollectionView, found: &mut Vec<DatasetRef>) {
+    for element in &view.elements {
+        let identifier = match outer {
+            "" => element.identifier.clone(),
+            outer => format!("{outer}/{}", element.identifier),
+        };
+        match &element.object {
+            DataView::Dataset(view) => found.push(DatasetRef {
+                element_identifier: identifier,
+                ..dataset(input, 0, view)
+            }),
+            DataView::Collection(view) => elements(input, &identifier, view, found),
+        }
+    }
+}
+
+/// A workflow's steps, with how far each is in one invocation.
+pub(super) fn steps(
+    revision: &Revision,
+    states: &[(i64, String, Option<String>, i64)],
+) -> Vec<StepFacts> {
+    let steps = revision.description.steps.iter().map(|step| {
+        let step_id = revision.step_ids[step.order_index];
+        let mut state = String::new();
+        let mut jobs = BTreeMap::new();
+        for (_, step_state, job_state, count) in states.iter().filter(|row| row.0 == step_id) {
+            state.clone_from(step_state);
+            if let Some(job_state) = job_state {
+                jobs.insert(job_state.clone(), u64::try_from(*count).unwrap_or(0));
+            }
+        }
+        let connections = step.inputs.iter().flat_map(|input| {
+            input.connections.iter().map(|from| {
+                let before = from.output_step as u32;
+                (input.name.clone(), before, from.output_name.clone())
+            })
+        });
+        StepFacts {
+            step_id: step_id as u64,
+            order_index: step.order_index as u32,
+            step_type: step.step_type.clone(),
+            tool_id: step.tool_id.clone().unwrap_or_default(),
+            tool_version: step.tool_version.clone().unwrap_or_default(),
+            label: step.label.clone().unwrap_or_default(),
+            definition: step.tool_inputs.clone(),
+            connections: connections.collect(),
+            state,
+            jobs,
+        }
+    });
+    steps.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn datasets_are_found_wherever_they_are_among_the_parameters() {
+        let params = json!({
+            "input": {"src": "hda", "id": 1},
+            "cond": {"choice": "a", "more": [{"src": "hda", "id": 2}, {"src": "dce", "id": 3}]},
+            "text": "no dataset",
+        });
+        let mut found = Vec::new();
+        walk("", &params, &mut |path, reference| {
+            found.push((path.to_owned(), reference.id));
+        });
+        let expected = [("input", 1), ("cond|more", 2), ("cond|more", 3)];
+        assert_eq!(found, expected.map(|(path, id)| (path.to_owned(), id)));
+    }
+}

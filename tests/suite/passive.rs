@@ -1,0 +1,174 @@
+//! Schedulers that take their invocations by themselves: claims under a lease, reports, and everything that goes wrong
+//! between the two.
+
+use std::path::PathBuf;
+
+use barycenter_tests::wait::{eventually, until};
+use barycenter_tests::{Client, Setup, TestServer, build, client::text, workflows};
+use serde_json::{Value, json};
+
+/// A server whose scheduler `farm` is passive, with these options; and its journal.
+fn server(options: &str) -> (TestServer, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let journal = folder.join("journal");
+    let text = format!(
+        "[[scheduler]]\ntype = \"default\"\n\
+         [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\n\
+         [scheduler.config]\njournal = {journal:?}\n{}\n\
+         [[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
+        build::library("passive_scheduler"),
+        options.replace("FOLDER", &folder.display().to_string()),
+    );
+    (Setup::default().plugins(&text).start(), journal)
+}
+
+fn lines(journal: &PathBuf) -> Vec<String> {
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn said(journal: &PathBuf, beginning: &str) -> bool {
+    lines(journal)
+        .iter()
+        .any(|line| line.starts_with(beginning))
+}
+
+/// A chain of two steps on "hello", for this scheduler.
+fn invoke(client: &Client, scheduler: &str) -> String {
+    let history = client.create_history("passive");
+    let data = client.upload(&history, "data", "hello\n");
+    let workflow = client.import_yaml(&workflows::steps(&[
+        ("a", "cat $INPUT > out.txt", "data"),
+        ("b", "cat $INPUT > out.txt; echo more >> out.txt", "a/out"),
+    ]));
+    let request = json!({"history_id": history, "inputs_by": "name", "scheduler": scheduler,
+        "inputs": {"data": {"src": "hda", "id": data}}});
+    let made = client.post(&format!("/api/workflows/{workflow}/invocations"), &request);
+    text(&made.ok(), "id")
+}
+
+fn jobs(client: &Client, invocation: &str) -> Vec<Value> {
+    let path = format!("/api/jobs?invocation_id={invocation}");
+    client.get(&path).ok().as_array().expect("jobs").clone()
+}
+
+#[test]
+fn a_passive_scheduler_takes_its_own_invocations_and_reports_their_outputs() {
+    let (server, journal) = server("");
+    let client = server.client();
+    let (farmed, usual) = (invoke(&client, "farm"), invoke(&client, "default"));
+    let done = client.wait_for_state(&farmed, &["completed"]);
+    assert_eq!(client.output(&done, "a_out"), "HELLO\n");
+    // The second piece of work came with a renewal, and read what the first one made.
+    assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    let done = client.wait_for_state(&usual, &["completed"]);
+    assert_eq!(client.output(&done, "b_out"), "hello\nmore\n");
+    eventually("the lease ends with the invocation", || {
+        said(&journal, "ended completed")
+    });
+    assert_eq!(
+        lines(&journal)
+            .iter()
+            .filter(|line| line.starts_with("claimed"))
+            .count(),
+        1,
+        "{:?}",
+        lines(&journal)
+    );
+    assert!(
+        said(&journal, "claimed Unnamed Workflow ada steps 3 work 1") || said(&journal, "claimed")
+    );
+    for job in jobs(&client, &farmed) {
+        assert_eq!(job["state"], "ok", "{job}");
+    }
+}
+
+#[test]
+fn a_crash_between_claim_and_report_loses_nothing() {
+    let (mut server, journal) = server("abort_once = \"FOLDER/aborted\"\nlease_ms = 2000");
+    let invocation = invoke(&server.client(), "farm");
+    server.wait_for_death();
+    assert!(said(&journal, "aborting true"), "{:?}", lines(&journal));
+    server.restart();
+    let client = server.client();
+    let done = client.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    let claims: Vec<String> = lines(&journal)
+        .into_iter()
+        .filter(|line| line.starts_with("claimed"))
+        .collect();
+    assert!(
+        claims.len() >= 2 && claims[1].ends_with("again"),
+        "{claims:?}"
+    );
+}
+
+#[test]
+fn a_late_report_is_refused_and_the_work_is_done_again() {
+    let (server, journal) = server("late = true\nlease_ms = 1000");
+    let invocation = invoke(&server.client(), "farm");
+    let done = server.client().wait_for_state(&invocation, &["completed"]);
+    assert_eq!(server.client().output(&done, "b_out"), "HELLO\n");
+    assert!(
+        said(&journal, "late: The lease is over"),
+        "{:?}",
+        lines(&journal)
+    );
+}
+
+#[test]
+fn reports_about_foreign_jobs_outputs_and_files_are_refused_one_by_one() {
+    let (server, journal) = server("hostile = true");
+    let invocation = invoke(&server.client(), "farm");
+    let done = server.client().wait_for_state(&invocation, &["completed"]);
+    assert_eq!(server.client().output(&done, "b_out"), "HELLO\n");
+    let refused: Vec<String> = lines(&journal)
+        .into_iter()
+        .filter_map(|line| Some(line.strip_prefix("refused: ")?.to_owned()))
+        .take(9)
+        .collect();
+    let expected = [
+        "leads out of the job's directory",
+        "leads out of the job's directory",
+        "leads out of the job's directory",
+        "is not a regular file",
+        "did not write nothing",
+        "has no output `no-such-output`",
+        "is missing",
+        "is not yours",
+        "is no state of work",
+    ];
+    assert_eq!(refused.len(), expected.len(), "{refused:?}");
+    for (found, expected) in refused.iter().zip(expected) {
+        assert!(found.contains(expected), "{found} / {expected}");
+    }
+}
+
+#[test]
+fn a_failure_is_the_jobs_failure() {
+    let (server, _) = server("fails = true");
+    let client = server.client();
+    let invocation = invoke(&client, "farm");
+    let job = client.wait_for_job(&invocation, "a", &["error"]);
+    let job = client
+        .get(&format!("/api/jobs/{}?full=true", text(&job, "id")))
+        .ok();
+    assert!(job.to_string().contains("The farm burnt down"), "{job}");
+}
+
+#[test]
+fn the_holder_of_a_cancelled_invocation_learns_it_with_its_next_renewal() {
+    let (server, journal) = server("idle = true");
+    let client = server.client();
+    let invocation = invoke(&client, "farm");
+    until("it is claimed", || said(&journal, "claimed").then_some(()));
+    client
+        .delete(&format!("/api/invocations/{invocation}"))
+        .ok();
+    client.wait_for_state(&invocation, &["cancelled"]);
+    eventually("the holder is told", || said(&journal, "ended cancel"));
+    eventually("its jobs are over", || {
+        let jobs = jobs(&client, &invocation);
+        jobs.iter().all(|job| job["state"] == "deleted")
+    });
+}
