@@ -49,7 +49,6 @@ pub async fn import(app: &App, user_id: i64, archive: &UploadedFile) -> Result<V
     let datasets_about = list(unpacked.about.remove("datasets_attrs.txt"));
     let collections_about = list(unpacked.about.remove("collections_attrs.txt"));
     let now_ms = app.now_ms();
-    let history_id = app.store.ids.history();
     let mut new = Vec::new();
     let mut made: HashMap<String, i64> = HashMap::new();
     let mut deleted = Vec::new();
@@ -81,7 +80,8 @@ pub async fn import(app: &App, user_id: i64, archive: &UploadedFile) -> Result<V
         new.push(NewDataset {
             dataset_id,
             hda_id,
-            history_id,
+            // Known when the history is.
+            history_id: 0,
             hid,
             name: clip(text(about, "name").unwrap_or("Unnamed dataset")),
             extension: extension.unwrap_or("data").to_owned(),
@@ -130,6 +130,10 @@ pub async fn import(app: &App, user_id: i64, archive: &UploadedFile) -> Result<V
     .await?;
     let name = text(&history, "name").unwrap_or("Unnamed history");
     let mut tx = app.store.begin().await?;
+    let history_id = app.store.ids.history(&mut tx).await?;
+    for dataset in &mut new {
+        dataset.history_id = history_id;
+    }
     histories::create(
         &mut tx,
         history_id,
