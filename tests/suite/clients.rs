@@ -22,7 +22,10 @@ fn environment(folder: &str) -> Result<PathBuf, String> {
         .join("requirements.txt");
     let pinned = std::fs::read_to_string(&requirements).expect("the pinned clients");
     let name = format!("client-tests-venv-{folder}");
-    let place = build::BUILT.parent().expect("the target folder").join(name.trim_end_matches('-'));
+    let place = build::BUILT
+        .parent()
+        .expect("the target folder")
+        .join(name.trim_end_matches('-'));
     let (programs, mark) = (place.join("bin"), place.join("requirements.txt"));
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == pinned) {
         return Ok(programs);
@@ -49,7 +52,9 @@ fn environment(folder: &str) -> Result<PathBuf, String> {
         "--disable-pip-version-check",
         "--requirement",
     ];
-    run(Command::new(programs.join("python")).args(pip).arg(&requirements))?;
+    run(Command::new(programs.join("python"))
+        .args(pip)
+        .arg(&requirements))?;
     std::fs::write(&mark, pinned).map_err(|error| error.to_string())?;
     Ok(programs)
 }
@@ -152,12 +157,18 @@ fn bioblends_own_suite_passes_but_for_what_is_listed() {
             .iter()
             .map(|file| scope.spawn(|| suite_file(&programs, file)))
             .collect();
-        running.into_iter().map(|one| one.join().expect("it ran")).collect()
+        running
+            .into_iter()
+            .map(|one| one.join().expect("it ran"))
+            .collect()
     });
     let mut passed = 0;
     let mut troubles = Vec::new();
     for output in &outputs {
-        passed += output.lines().filter(|line| line.starts_with("PASSED ")).count();
+        passed += output
+            .lines()
+            .filter(|line| line.starts_with("PASSED "))
+            .count();
         let failed = output
             .lines()
             .filter_map(|line| line.strip_prefix("FAILED ").or(line.strip_prefix("ERROR ")));
@@ -169,22 +180,41 @@ fn bioblends_own_suite_passes_but_for_what_is_listed() {
         }
     }
     assert_eq!(troubles, Vec::<String>::new(), "{}", outputs.join("\n"));
-    assert!(passed >= 110, "only {passed} passed:\n{}", outputs.join("\n"));
+    assert!(
+        passed >= 110,
+        "only {passed} passed:\n{}",
+        outputs.join("\n")
+    );
 }
 
 fn suite_file(programs: &Path, file: &str) -> String {
     let server = TestServer::start();
     let folder = Command::new(programs.join("python"))
-        .args(["-c", "import bioblend, os; print(os.path.dirname(bioblend.__file__))"])
+        .args([
+            "-c",
+            "import bioblend, os; print(os.path.dirname(bioblend.__file__))",
+        ])
         .output()
         .expect("Python runs");
     let folder = PathBuf::from(String::from_utf8_lossy(&folder.stdout).trim()).join("_tests");
     let output = Command::new(programs.join("python"))
-        .args(["-m", "pytest", "-o", "python_files=Test*.py", "-o", "log_cli=false", "-p", "no:cacheprovider"])
+        .args([
+            "-m",
+            "pytest",
+            "-o",
+            "python_files=Test*.py",
+            "-o",
+            "log_cli=false",
+            "-p",
+            "no:cacheprovider",
+        ])
         .args(["-q", "-rApfEs", "--tb=short", file])
         .current_dir(folder)
         .env("BIOBLEND_GALAXY_URL", &server.url)
-        .env("BIOBLEND_GALAXY_API_KEY", server.admin().key.expect("a key"))
+        .env(
+            "BIOBLEND_GALAXY_API_KEY",
+            server.admin().key.expect("a key"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .expect("pytest runs");
@@ -260,9 +290,28 @@ fn planemo_runs_tests_and_looks_back_at_a_workflow_with_a_mapping() {
         told(&output)
     };
     let external = ["--engine", "external_galaxy"];
-    planemo(&[&["run", "mapped.gxwf.yml", "mapped-job.yml", "--download_outputs", "--output_directory", "out"], &external[..]].concat());
-    let downloaded = Command::new("grep").args(["-rl", "a1", "out"]).current_dir(&folder).output();
-    assert!(!downloaded.expect("grep runs").stdout.is_empty(), "nothing was downloaded");
+    planemo(
+        &[
+            &[
+                "run",
+                "mapped.gxwf.yml",
+                "mapped-job.yml",
+                "--download_outputs",
+                "--output_directory",
+                "out",
+            ],
+            &external[..],
+        ]
+        .concat(),
+    );
+    let downloaded = Command::new("grep")
+        .args(["-rl", "a1", "out"])
+        .current_dir(&folder)
+        .output();
+    assert!(
+        !downloaded.expect("grep runs").stdout.is_empty(),
+        "nothing was downloaded"
+    );
     planemo(&[&["test", "mapped.gxwf.yml"], &external[..]].concat());
 
     let ada = server.client();
@@ -270,14 +319,33 @@ fn planemo_runs_tests_and_looks_back_at_a_workflow_with_a_mapping() {
         .as_str()
         .expect("an id")
         .to_owned();
-    planemo(&[&["rerun", "--invocation", &invocation], &external[..]].concat());
-    planemo(&[&["invocation_download", &invocation, "--output_directory", "later"], &external[..]].concat());
-    planemo(&[&["workflow_test_on_invocation", "mapped.gxwf-tests.yml", &invocation], &external[..]].concat());
+    planemo(&["rerun", "--invocation", &invocation]);
+    planemo(&[
+        "invocation_download",
+        &invocation,
+        "--output_directory",
+        "later",
+    ]);
+    planemo(&[
+        "workflow_test_on_invocation",
+        "mapped.gxwf-tests.yml",
+        &invocation,
+    ]);
     let listed = ada.get("/api/workflows").ok();
     let workflow = listed[0]["id"].as_str().expect("an id").to_owned();
-    planemo(&["list_invocations", &workflow]);
+    planemo(&[&["profile_create", "one"], &external[..]].concat());
+    let output = Command::new(programs.join("planemo"))
+        .args(["list_invocations", &workflow, "--profile", "one"])
+        .current_dir(&folder)
+        .env("HOME", &folder)
+        .output()
+        .expect("Planemo runs");
+    assert!(output.status.success(), "{}", told(&output));
     let said = planemo(&["list_workflows"]);
-    assert!(said.contains("Mapped") || said.contains(&workflow), "{said}");
+    assert!(
+        said.contains("Mapped") || said.contains(&workflow),
+        "{said}"
+    );
 }
 
 #[test]
@@ -301,7 +369,10 @@ fn the_workflow_executor_runs_a_workflow_to_its_downloads() {
         ("workflow.ga", native.to_string()),
         ("data.txt", "one\ntwo\n".to_owned()),
         ("credentials.yml", config.to_string()),
-        ("inputs.yml", json!({"data": {"path": "data.txt", "type": "txt"}}).to_string()),
+        (
+            "inputs.yml",
+            json!({"data": {"path": "data.txt", "type": "txt"}}).to_string(),
+        ),
         ("parameters.json", "{}".to_owned()),
         ("allowed.yml", "{}".to_owned()),
     ] {
@@ -313,12 +384,30 @@ fn the_workflow_executor_runs_a_workflow_to_its_downloads() {
     let output = Command::new(programs.join("python"))
         .args(["-c", quick])
         .arg(programs.join("run_galaxy_workflow.py"))
-        .args(["-C", "credentials.yml", "-G", "one", "-W", "workflow.ga", "-i", "inputs.yml", "-H", "executed"])
+        .args([
+            "-C",
+            "credentials.yml",
+            "-G",
+            "one",
+            "-W",
+            "workflow.ga",
+            "-i",
+            "inputs.yml",
+            "-H",
+            "executed",
+        ])
         .args(["-P", "parameters.json", "-o", "out", "-a", "allowed.yml"])
         .current_dir(&folder)
         .output()
         .expect("Python runs");
     assert!(output.status.success(), "{}", told(&output));
-    let found = Command::new("grep").args(["-rl", "two", "out"]).current_dir(&folder).output();
-    assert!(!found.expect("grep runs").stdout.is_empty(), "nothing was downloaded: {}", told(&output));
+    let found = Command::new("grep")
+        .args(["-rl", "two", "out"])
+        .current_dir(&folder)
+        .output();
+    assert!(
+        !found.expect("grep runs").stdout.is_empty(),
+        "nothing was downloaded: {}",
+        told(&output)
+    );
 }

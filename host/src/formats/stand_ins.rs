@@ -138,7 +138,8 @@ pub fn add(
                 {
                     output.collection_type = Some(kind);
                 }
-                if output.format.as_deref() == Some("expression.json") {
+                if is_when_only || output.format.as_deref() == Some("expression.json") {
+                    output.format = Some("expression.json".to_owned());
                     let value = match is_when_only {
                         true => json!(true),
                         false => value_by_name(&connection.output_name),
@@ -216,11 +217,15 @@ fn value_by_name(output: &str) -> Value {
 
 /// Puts an input at its pipe path. `name_0` is the first of a repeat unless the state has a section of that name.
 fn put(level: &mut BTreeMap<String, Node>, path: &str, state: &Value, kind: Node) {
+    if path.split('|').any(|part| part.starts_with("__")) {
+        // No tool file here has such names; what is connected to them is left unconnected.
+        return;
+    }
     let (first, rest) = match path.split_once('|') {
         None => {
             match level.get_mut(path) {
-                // What takes data in one place takes them everywhere.
-                Some(node @ Node::Value) => *node = kind,
+                // What takes a value in one place takes values everywhere: datasets that hold one are read.
+                Some(node @ Node::Data) if kind == Node::Value => *node = kind,
                 Some(_) => {}
                 None => drop(level.insert(path.to_owned(), kind)),
             }

@@ -13,7 +13,12 @@ async fn exported(server: &Server, history: &str, query: &str) -> String {
     for _ in 0..600 {
         let answer = server.call(&server.ada, "PUT", &path, None).await;
         match answer.status.as_u16() {
-            200 => return answer.json()["download_url"].as_str().expect("a path").to_owned(),
+            200 => {
+                return answer.json()["download_url"]
+                    .as_str()
+                    .expect("a path")
+                    .to_owned();
+            }
             202 => tokio::time::sleep(Duration::from_millis(50)).await,
             _ => panic!("{answer:?}"),
         }
@@ -25,7 +30,9 @@ async fn import(server: &Server, archive: &[u8]) -> Answer {
     const BOUNDARY: &str = "x-boundary-x";
     let mut body = Vec::new();
     for (name, value) in [("archive_source", ""), ("archive_type", "file")] {
-        let part = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        let part = format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        );
         body.extend(part.as_bytes());
     }
     body.extend(
@@ -36,7 +43,10 @@ async fn import(server: &Server, archive: &[u8]) -> Answer {
     body.extend(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
     let request = Request::post("/api/histories")
         .header("x-api-key", &server.ada)
-        .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
+        .header(
+            "content-type",
+            format!("multipart/form-data; boundary={BOUNDARY}"),
+        )
         .body(Body::from(body));
     server.send(request.expect("a request")).await
 }
@@ -48,7 +58,12 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
     let ids = server.pastes(&h, 2).await;
     let hidden = &server.pastes(&h, 1).await[0];
     server
-        .call(&server.ada, "PUT", &format!("/api/datasets/{hidden}"), Some(json!({"visible": false, "name": "../../evil"})))
+        .call(
+            &server.ada,
+            "PUT",
+            &format!("/api/datasets/{hidden}"),
+            Some(json!({"visible": false, "name": "../../evil"})),
+        )
         .await
         .ok();
     let list = json!({"history_id": h, "instance_type": "history", "collection_type": "list:paired", "name": "pairs",
@@ -61,14 +76,23 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
     let without = exported(&server, &h, "").await;
     assert_ne!(without, path);
     let archive = server.get(&path).await;
-    assert_eq!((archive.status.as_u16(), archive.header("content-type")), (200, "application/gzip"));
+    assert_eq!(
+        (archive.status.as_u16(), archive.header("content-type")),
+        (200, "application/gzip")
+    );
     for (key, status, code) in [(&server.bob, 403, 403_002), (&String::new(), 403, 403_002)] {
-        server.call(key, "GET", &path, None).await.refused(status, code);
+        server
+            .call(key, "GET", &path, None)
+            .await
+            .refused(status, code);
     }
     let made = import(&server, &archive.body).await.ok();
     assert_eq!(made["name"], "imported from archive: h");
     let new = made["id"].as_str().expect("an id");
-    let contents = server.get(&format!("/api/histories/{new}/contents")).await.ok();
+    let contents = server
+        .get(&format!("/api/histories/{new}/contents"))
+        .await
+        .ok();
     let told: Vec<(i64, &str, &str)> = contents
         .as_array()
         .expect("a list")
@@ -81,7 +105,10 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
             )
         })
         .collect();
-    let before = server.get(&format!("/api/histories/{h}/contents")).await.ok();
+    let before = server
+        .get(&format!("/api/histories/{h}/contents"))
+        .await
+        .ok();
     assert_eq!(told.len(), before.as_array().map_or(0, Vec::len));
     assert!(told.contains(&(3, "../../evil", "ok")), "{told:?}");
     let first = contents[0]["id"].as_str().expect("an id");
@@ -89,14 +116,23 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
     assert_eq!(String::from_utf8_lossy(&text.body).trim(), "text 0");
     let collection = contents
         .as_array()
-        .and_then(|all| all.iter().find(|c| c["history_content_type"] == "dataset_collection"))
+        .and_then(|all| {
+            all.iter()
+                .find(|c| c["history_content_type"] == "dataset_collection")
+        })
         .expect("the collection");
     let shown = server
-        .get(&format!("/api/dataset_collections/{}", collection["id"].as_str().expect("an id")))
+        .get(&format!(
+            "/api/dataset_collections/{}",
+            collection["id"].as_str().expect("an id")
+        ))
         .await
         .ok();
     assert_eq!(shown["collection_type"], "list:paired");
-    assert_eq!(shown["elements"][0]["object"]["elements"][1]["element_identifier"], "reverse");
+    assert_eq!(
+        shown["elements"][0]["object"]["elements"][1]["element_identifier"],
+        "reverse"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +154,8 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
     };
     let cut = {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(&tar(&[("history_attrs.txt", "{}")])).expect("in memory");
+        gzip.write_all(&tar(&[("history_attrs.txt", "{}")]))
+            .expect("in memory");
         let whole = gzip.finish().expect("in memory");
         whole[..whole.len() / 2].to_vec()
     };
@@ -137,18 +174,37 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
     // What is strange in an archive is left out.
     let strange = tar(&[
         ("history_attrs.txt", r#"{"name": 7, "tags": {"a": 1}}"#),
-        ("datasets_attrs.txt", r#"[7, {"file_name": "../../../etc/passwd", "hid": -5, "state": "ok"}, {"hid": 1e300}]"#),
-        ("collections_attrs.txt", r#"[{"collection": {"type": "list", "elements": [{"hda": {"encoded_id": "x"}}]}}, null]"#),
+        (
+            "datasets_attrs.txt",
+            r#"[7, {"file_name": "../../../etc/passwd", "hid": -5, "state": "ok"}, {"hid": 1e300}]"#,
+        ),
+        (
+            "collections_attrs.txt",
+            r#"[{"collection": {"type": "list", "elements": [{"hda": {"encoded_id": "x"}}]}}, null]"#,
+        ),
         ("datasets/../../../tmp/pwned", "x"),
     ]);
     let made = import(&server, &strange).await.ok();
     let contents = server
-        .get(&format!("/api/histories/{}/contents", made["id"].as_str().expect("an id")))
+        .get(&format!(
+            "/api/histories/{}/contents",
+            made["id"].as_str().expect("an id")
+        ))
         .await
         .ok();
-    let states: Vec<&Value> = contents.as_array().expect("a list").iter().map(|c| &c["state"]).collect();
-    assert!(states[..3].iter().all(|state| *state == "discarded"), "{states:?}");
-    let left = std::fs::read_dir(server.app.data.tmp()).expect("it exists").count();
+    let states: Vec<&Value> = contents
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|c| &c["state"])
+        .collect();
+    assert!(
+        states[..3].iter().all(|state| *state == "discarded"),
+        "{states:?}"
+    );
+    let left = std::fs::read_dir(server.app.data.tmp())
+        .expect("it exists")
+        .count();
     assert_eq!(left, 0);
 }
 
@@ -158,11 +214,20 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
     let h = server.history().await;
     server.pastes(&h, 1).await;
     let path = format!("/api/histories/{h}/prepare_store_download");
-    let wish = server.post(&path, json!({"model_store_format": "tgz"})).await.ok();
+    let wish = server
+        .post(&path, json!({"model_store_format": "tgz"}))
+        .await
+        .ok();
     let id = wish["storage_request_id"].as_str().expect("an id");
     let ready = format!("/api/short_term_storage/{id}/ready");
-    server.call(&server.bob, "GET", &ready, None).await.refused(404, 404_001);
-    server.call("", "GET", &ready, None).await.refused(403, 403_001);
+    server
+        .call(&server.bob, "GET", &ready, None)
+        .await
+        .refused(404, 404_001);
+    server
+        .call("", "GET", &ready, None)
+        .await
+        .refused(403, 403_001);
     for _ in 0..600 {
         if server.get(&ready).await.ok() == json!(true) {
             break;
