@@ -147,6 +147,7 @@ keys! {
     "job_time_limit_seconds", "0", "For tools that name no limit of their own; 0 is no limit.";
     "job_log_limit_bytes", "67108864", "What is kept of a job's stdout, and of its stderr.";
     "shell", "/bin/sh", "What runs a job's script.";
+    "sendmail", "none", "The command that sends mail, as `sendmail -t` reads it; without one mail is only logged.";
     "maximum_workflow_invocation_duration", "2678400", "Seconds after which an invocation that is still being scheduled fails; 0: never.";
     "history_local_serial_workflow_scheduling", "false", "Only the oldest active invocation of a history proceeds.";
     "force_beta_workflow_scheduled_min_steps", "250", "Old-style submissions with more steps go to the background.";
@@ -347,6 +348,7 @@ fn engine(options: &mut Options<'_>) -> EngineSettings {
             .number("job_log_limit_bytes", 0, i64::MAX)
             .map_or(usual.job_log_limit_bytes, |n| n as u64),
         shell: options.text("shell").unwrap_or(usual.shell),
+        sendmail: options.text("sendmail").filter(|text| !text.is_empty()),
         ..EngineSettings::default()
     }
 }

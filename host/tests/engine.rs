@@ -20,6 +20,10 @@ use barycenter::tools::Toolbox;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 
+#[path = "../src/store/testing/databases.rs"]
+mod databases;
+use databases::TestDatabase;
+
 /// The folder with the plugin libraries, built by this test where they are not.
 static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     let exe = std::env::current_exe().expect("this test has a path");
@@ -55,7 +59,7 @@ static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
 
 struct World {
     store: Store,
-    directory: tempfile::TempDir,
+    directory: TestDatabase,
     user: i64,
     history: i64,
     settings: EngineSettings,
@@ -112,7 +116,7 @@ outputs:
 
 impl World {
     async fn new() -> World {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = TestDatabase::fresh();
         let tools = directory.path().join("tools");
         std::fs::create_dir(&tools).expect("a new folder");
         for (name, text) in [
@@ -123,9 +127,8 @@ impl World {
         ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
         }
-        let store = Store::open_sqlite(&directory.path().join("db.sqlite"))
-            .await
-            .expect("a fresh database");
+        let url = directory.url().parse().expect("a URL");
+        let store = Store::open(&url).await.expect("a fresh database");
         let mut tx = store.begin().await.expect("begins");
         let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
             .await
@@ -681,3 +684,17 @@ async fn serial_histories_let_one_invocation_through_at_a_time() {
     world.wait_for(second, "cancelled").await;
     world.wait_for_review(third).await;
 }
+
+databases::on_postgres_too!(
+    crate::databases::on_postgres =>
+    a_chain_runs_to_its_end,
+    a_pause_waits_hands_on_and_survives_a_restart,
+    a_refused_review_cancels_the_invocation,
+    a_failed_job_pauses_its_dependants_and_the_invocation_completes,
+    a_tool_is_mapped_over_a_list,
+    two_hundred_independent_jobs_all_run,
+    a_subworkflow_is_driven_through_its_root,
+    a_pause_inside_a_subworkflow_holds_what_follows_it,
+    a_cancelled_invocation_stops_its_jobs_and_those_inside_it,
+    serial_histories_let_one_invocation_through_at_a_time,
+);

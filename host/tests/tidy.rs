@@ -95,6 +95,12 @@ fn only_the_plugin_host_opens_libraries() {
 }
 
 #[test]
+fn only_fetching_makes_requests() {
+    assert_only_in("ureq::", &["fetch/"]);
+    assert_free_of("fetch", &["crate::", "tokio", "sqlx", "axum"]);
+}
+
+#[test]
 fn the_store_does_not_know_who_uses_it() {
     assert_free_of(
         "store",

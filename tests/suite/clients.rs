@@ -10,25 +10,18 @@ use barycenter_tests::workflows::REVIEWED;
 use barycenter_tests::{TestServer, build, left_out};
 use serde_json::{Value, json};
 
-/// An environment with the pinned packages of `tests/clients/FOLDER/requirements.txt`: its folder of programs. Made once,
-/// kept in the target folder.
-fn environment(folder: &str) -> Result<PathBuf, String> {
+/// The interpreter of an environment with pinned clients, whose list is below `tests/clients`; made once, kept in
+/// `name` of the target folder.
+pub fn python(list: &str, name: &str) -> Result<PathBuf, String> {
     // One at a time: two tests may want the same one.
     static MAKING: Mutex<()> = Mutex::new(());
     let _making = MAKING.lock();
-    let requirements = build::repository()
-        .join("tests/clients")
-        .join(folder)
-        .join("requirements.txt");
+    let requirements = build::repository().join("tests/clients").join(list);
     let pinned = std::fs::read_to_string(&requirements).expect("the pinned clients");
-    let name = format!("client-tests-venv-{folder}");
-    let place = build::BUILT
-        .parent()
-        .expect("the target folder")
-        .join(name.trim_end_matches('-'));
-    let (programs, mark) = (place.join("bin"), place.join("requirements.txt"));
+    let folder = build::BUILT.parent().expect("the target folder").join(name);
+    let (python, mark) = (folder.join("bin/python"), folder.join("requirements.txt"));
     if std::fs::read_to_string(&mark).is_ok_and(|installed| installed == pinned) {
-        return Ok(programs);
+        return Ok(python);
     }
     let run = |command: &mut Command| -> Result<(), String> {
         let output = command.output().map_err(|error| error.to_string())?;
@@ -43,7 +36,7 @@ fn environment(folder: &str) -> Result<PathBuf, String> {
     };
     run(Command::new("python3")
         .args(["-m", "venv", "--clear"])
-        .arg(&place))?;
+        .arg(&folder))?;
     let pip = [
         "-m",
         "pip",
@@ -52,17 +45,17 @@ fn environment(folder: &str) -> Result<PathBuf, String> {
         "--disable-pip-version-check",
         "--requirement",
     ];
-    run(Command::new(programs.join("python"))
-        .args(pip)
-        .arg(&requirements))?;
+    run(Command::new(&python).args(pip).arg(&requirements))?;
     std::fs::write(&mark, pinned).map_err(|error| error.to_string())?;
-    Ok(programs)
+    Ok(python)
 }
 
-/// As [`environment`]; what cannot be had is noted.
+/// The programs of the clients that `tests/clients/FOLDER/requirements.txt` lists; what cannot be had is noted.
 fn programs(name: &str, folder: &str) -> Option<PathBuf> {
-    match environment(folder) {
-        Ok(programs) => Some(programs),
+    let list = Path::new(folder).join("requirements.txt");
+    let place = format!("client-tests-venv-{folder}");
+    match python(&list.to_string_lossy(), place.trim_end_matches('-')) {
+        Ok(python) => python.parent().map(Path::to_owned),
         Err(problem) => {
             left_out::note(&format!(
                 "{name}: it cannot be installed here ({problem}); needs python3-venv and a package index"

@@ -1,5 +1,6 @@
 //! GA4GH WES with real jobs: a run that waits for a review, a scripted client, and the official document.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -49,6 +50,26 @@ fn a_run_that_waits_for_a_review_is_paused_and_then_completes() {
 }
 
 #[test]
+fn what_has_ended_stays_as_it_is_through_both_doors() {
+    let server = TestServer::start();
+    let ada = server.client();
+    let workflow =
+        "class: GalaxyWorkflow%0Ainputs: {n: {type: int, optional: true}}%0Asteps: {}%0A";
+    let workflow = workflow.replace("steps: {}", "steps: {s: {tool_id: copy, in: {input: d}}}");
+    let workflow = workflow.replace("inputs: {", "inputs: {d: data, ");
+    let data = json!({"d": {"src": "pasted", "paste_content": "x\n"}});
+    let run = submit(&ada, &workflow, &data);
+    eventually("the run is complete", || state(&ada, &run) == "COMPLETE");
+    let before = ada.invocation(&run);
+    let cancelled = ada.delete(&format!("/api/invocations/{run}")).ok();
+    assert_eq!(cancelled["state"], json!("completed"));
+    ada.post(&format!("{ROOT}/runs/{run}/cancel"), &json!({}))
+        .ok();
+    assert_eq!(state(&ada, &run), "COMPLETE");
+    assert_eq!(ada.invocation(&run)["messages"], before["messages"]);
+}
+
+#[test]
 fn a_cancelled_run_stops_its_jobs() {
     let server = TestServer::start();
     let ada = server.client();
@@ -67,6 +88,116 @@ fn a_cancelled_run_stops_its_jobs() {
     ada.post(&format!("{ROOT}/runs/{run}/cancel"), &json!({}))
         .ok();
     assert_eq!(state(&ada, &run), "CANCELED");
+}
+
+const TWO_REVIEWS: &str = r"
+class: GalaxyWorkflow
+inputs:
+  data: {type: collection, collection_type: list}
+outputs: {}
+steps:
+  first:
+    tool_id: copy
+    in: {input: data}
+  review:
+    type: pause
+    in: {input: first/out}
+  second:
+    tool_id: copy
+    in: {input: review/output}
+  again:
+    type: pause
+    in: {input: second/out}
+  third:
+    tool_id: copy
+    in: {input: again/output}
+";
+
+/// More jobs, all of them done, for the mapped step of the only invocation there is.
+fn add_jobs(server: &TestServer, count: u32) {
+    let is_postgres = barycenter_tests::database::is_postgres();
+    let (first, cte) = match is_postgres {
+        // A block of its own is kept free for whoever asks for it.
+        true => (
+            "SELECT nextval('job_id_block')",
+            "n (i) AS (SELECT generate_series(0, COUNT - 1))",
+        ),
+        false => (
+            "SELECT MAX(id) + 1 FROM job",
+            "n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < COUNT)",
+        ),
+    };
+    let cte = cte.replace("COUNT", &count.to_string());
+    server.database().execute(&format!(
+        "CREATE TABLE more (first BIGINT); INSERT INTO more (first) {first};
+         WITH RECURSIVE {cte} INSERT INTO job (id, uuid, user_id, history_id, workflow_invocation_id, scheduler, tool_id,
+                 state, exit_code, create_time, update_time)
+             SELECT m.first + n.i, 'more', j.user_id, j.history_id, j.workflow_invocation_id, j.scheduler, j.tool_id,
+                 'ok', 0, j.create_time, j.update_time
+             FROM n, more m, job j
+             WHERE j.id = (SELECT MIN(job_id) FROM implicit_collection_jobs_job_association);
+         WITH RECURSIVE {cte} INSERT INTO implicit_collection_jobs_job_association (implicit_collection_jobs_id, job_id, order_index)
+             SELECT a.implicit_collection_jobs_id, m.first + n.i, a.order_index + 1 + n.i
+             FROM n, more m, implicit_collection_jobs_job_association a
+             WHERE a.order_index = (SELECT MAX(order_index) FROM implicit_collection_jobs_job_association);
+         DROP TABLE more"
+    ));
+}
+
+/// The ids of all tasks, a thousand at a time; `between` is told how many there are so far.
+fn walk(ada: &Client, run: &str, mut between: impl FnMut(usize)) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = format!("{ROOT}/runs/{run}/tasks?page_size=1000&page_token={token}");
+        let page = ada.get(&page).ok();
+        let tasks = page["task_logs"].as_array().expect("tasks").iter();
+        found.extend(tasks.map(|task| text(task, "id")));
+        between(found.len());
+        token = text(&page, "next_page_token");
+        if token.is_empty() {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn a_walk_over_fifty_thousand_tasks_of_a_running_invocation_shows_each_once() {
+    let mut server = TestServer::start();
+    let ada = server.client();
+    let history = ada.create_history("many");
+    let elements = [("a", "1\n"), ("b", "2\n"), ("c", "3\n")];
+    let list = ada.upload_list(&history, "list", &elements);
+    let workflow = ada.import_yaml(TWO_REVIEWS);
+    let inputs = json!({"data": {"src": "hdca", "id": list}});
+    let run = ada.invoke(&workflow, &history, &inputs);
+    ada.wait_for_step(&run, "review", "scheduled");
+    server.stop();
+    add_jobs(&server, 50_000);
+    server.restart();
+    let ada = server.client();
+    let before = walk(&ada, &run, |_| {});
+    assert!(before.len() > 50_003, "{}", before.len());
+    // Two mapped steps get their jobs while somebody walks.
+    let mut approved = 0;
+    let during = walk(&ada, &run, |so_far| {
+        for (label, after, next) in [("review", 5_000, "second"), ("again", 30_000, "third")] {
+            if so_far == after {
+                let pause = ada.wait_for_step(&run, label, "scheduled");
+                assert_eq!(ada.act(&run, &text(&pause, "id"), &json!(true)).status, 200);
+                ada.wait_for_step(&run, next, "scheduled");
+                approved += 1;
+            }
+        }
+    });
+    assert_eq!(approved, 2);
+    let distinct: HashSet<&String> = during.iter().collect();
+    assert_eq!(distinct.len(), during.len(), "a task was shown twice");
+    let missing = before.iter().find(|id| !distinct.contains(id));
+    assert_eq!(missing, None, "a task was left out");
+    let after = walk(&ada, &run, |_| {});
+    assert!(after.len() >= before.len() + 4, "{}", after.len());
+    ada.wait_for_state(&run, &["completed"]);
 }
 
 fn script(server: &TestServer, program: &str, arguments: &[PathBuf]) {
@@ -97,6 +228,25 @@ fn a_scripted_client_gets_along() {
     }
     let server = TestServer::start();
     script(&server, "python3", &[clients().join("client.py")]);
+}
+
+#[test]
+fn the_penguins_run_through_requests_and_through_wes_client() {
+    let python = match crate::clients::python("wes/requirements-client.txt", "wes-client-venv") {
+        Ok(python) => python,
+        Err(problem) => {
+            return left_out::note(&format!(
+                "WES through requests and wes-client: they cannot be installed here ({problem}); needs python3-venv and a package index"
+            ));
+        }
+    };
+    let server = TestServer::start();
+    let python = python.to_str().expect("a path that is text");
+    let example = build::repository().join("examples/penguins");
+    let by_hand = [clients().join("penguins.py"), example];
+    script(&server, python, &by_hand);
+    let [program, example] = by_hand;
+    script(&server, python, &[program, example, "wes-client".into()]);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use barycenter_plugin_api::API_VERSION;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::plugins::process;
+
 /// Barycenter schedules Galaxy workflows; its schedulers, step types and job runners are plugins.
 #[derive(Debug, Parser)]
 #[command(name = "barycenter", version = VERSION.as_str(), max_term_width = 100, arg_required_else_help = true)]
@@ -52,6 +54,13 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// What the binary does.
 pub fn main() -> ExitCode {
+    // Started by the server for a plugin, and not for people: nothing else of the command line concerns it.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == process::COMMAND)
+    {
+        return process::main();
+    }
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::main(&arguments),
         Command::Run(arguments) => run::main(&arguments),

@@ -10,7 +10,8 @@ use crate::store::histories::{self, History};
 use crate::store::sharing;
 use crate::store::{Query, StoreError};
 
-/// What the caller is about to do.
+/// What the caller is about to do. What is looked up through a transaction to be changed is locked, so that nobody else's
+/// change is overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     Read,
@@ -46,6 +47,9 @@ pub async fn history(
     wish: Wish,
 ) -> Result<History, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query.keep("history", &[id]).await?;
+    }
     let history = found(histories::by_id(query, id).await, "History")?;
     let is_shared = history.published
         || history.importable
@@ -66,6 +70,9 @@ pub async fn hda(
     wish: Wish,
 ) -> Result<Hda, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query.keep("history_dataset_association", &[id]).await?;
+    }
     let hda = found(datasets::by_id(query, id).await, "Dataset")?;
     require_hda(query, caller, &hda, wish).await?;
     Ok(hda)
@@ -111,6 +118,11 @@ pub async fn hdca(
     wish: Wish,
 ) -> Result<Hdca, ApiError> {
     let id = app.decode(encoded)?;
+    if wish == Wish::Change {
+        query
+            .keep("history_dataset_collection_association", &[id])
+            .await?;
+    }
     let hdca = found(collections::by_id(query, id).await, "Collection")?;
     let is_shared = hdca.is_shared
         || match other(caller, hdca.user_id) {

@@ -91,6 +91,8 @@ kinds! {
     range_not_satisfiable => RANGE_NOT_SATISFIABLE, 416_001;
     /// 500 500001: our fault.
     internal => INTERNAL_SERVER_ERROR, 500_001;
+    /// 503 503001: not now, but perhaps later. (Galaxy leaves this to the web server in front of it.)
+    unavailable => SERVICE_UNAVAILABLE, 503_001;
     /// 501 501001: not implemented.
     not_implemented => NOT_IMPLEMENTED, 501_001;
 }
@@ -144,7 +146,13 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        ApiError::broken(error)
+        if !error.is_unavailable() {
+            return ApiError::broken(error);
+        }
+        let mut unavailable =
+            ApiError::unavailable("The database cannot do this at the moment. Try again later.");
+        unavailable.cause = Some(Arc::new(error));
+        unavailable
     }
 }
 

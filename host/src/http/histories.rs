@@ -345,6 +345,8 @@ async fn update(
         // What is published can be reached by its address.
         history.importable = true;
         if history.slug.is_none() {
+            // One at a time for each user.
+            tx.lock("galaxy_user", &[history.user_id]).await?;
             history.slug = Some(free_slug(&mut tx, &history).await?);
         }
     }

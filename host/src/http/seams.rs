@@ -63,6 +63,7 @@ impl Default for WorkflowSettings {
                 module("parameter_input", "Input parameter", false),
                 module("tool", "Tool", false),
                 module("subworkflow", "Subworkflow", false),
+                module("pick_value", "Pick value", false),
                 module("pause", "Pause for dataset review", true),
             ],
         }
@@ -147,7 +148,8 @@ struct Nothing;
 
 impl StepTypes for Nothing {
     fn is_known(&self, step_type: &str) -> bool {
-        matches!(step_type, "tool" | "subworkflow") || INPUT_STEP_TYPES.contains(&step_type)
+        matches!(step_type, "tool" | "subworkflow" | "pick_value")
+            || INPUT_STEP_TYPES.contains(&step_type)
     }
 }
 

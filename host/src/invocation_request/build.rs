@@ -241,7 +241,7 @@ impl Builder<'_> {
                 }
                 state
             }
-            "subworkflow" => json!({}),
+            "subworkflow" | "pick_value" => json!({}),
             _ if step.is_input_step() => json!({}),
             _ => match environment.step_types.runtime_state(step, overrides) {
                 Ok(state) => state,

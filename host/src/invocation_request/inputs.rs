@@ -103,7 +103,7 @@ pub fn reference(value: &Value) -> Option<Result<Reference, RequestError>> {
     let object = value.as_object()?;
     if let Some(Value::String(class)) = object.get("class") {
         return Some(Err(RequestError::invalid(format!(
-            "This server does not fetch inputs given as {class} objects; upload the data first."
+            "An object of class {class} may be given to an input of the workflow, not here; upload the data first."
         ))));
     }
     let src = object.get("src")?;
@@ -117,7 +117,7 @@ pub fn reference(value: &Value) -> Option<Result<Reference, RequestError>> {
         }
         Some("url") => {
             return Some(Err(RequestError::invalid(
-                "This server does not fetch inputs given as URLs; upload the data first.",
+                "A URL may be given to an input of the workflow, not here; upload the data first.",
             )));
         }
         _ => {

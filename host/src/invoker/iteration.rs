@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::known::StepValue;
 use super::modules::{ModuleOutcome, Modules, module_cancel, module_fail};
+use super::operations::Files;
+use super::pick_value;
 use super::progress::{Progress, effective_replacements, input_value};
 use super::record::{note_input, record_outputs};
 use super::resolve::{self, Outputs, Use};
@@ -75,6 +77,7 @@ pub struct Iteration<'a> {
     pub tools: &'a dyn Tools,
     pub modules: &'a dyn Modules,
     pub ids: &'a dyn NewIds,
+    pub files: &'a dyn Files,
 }
 
 /// What executing a step came to.
@@ -315,6 +318,9 @@ impl Iteration<'_> {
                     .outputs
                     .map(|outputs| Done::Inner { outputs, delayed })
             }
+            "pick_value" => {
+                pick_value::execute(progress, step, step_id, self.ids, writes).map(Done::Outputs)
+            }
             _ => self.module_step(progress, step, step_id, writes),
         }
     }
@@ -420,6 +426,7 @@ impl Iteration<'_> {
             force_skip: progress.force_skip,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
+            files: self.files,
         };
         tool_run::run(&run, &mut progress.known, self.ids, writes)
     }
@@ -460,6 +467,9 @@ impl Iteration<'_> {
                     waits.extend(progress.upstream_waits(step));
                 }
                 Err(Stop::Delayed { why, waits })
+            }
+            Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+                Err(Stop::delayed(why, Wait::Until(again_at_ms)))
             }
             Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),
             Ok(ModuleOutcome::Cancel { reason, text }) => {

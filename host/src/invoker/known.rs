@@ -63,6 +63,7 @@ pub struct Hda {
     pub size: Option<i64>,
     /// A result that stands for "this step was skipped".
     pub skipped: bool,
+    pub tags: Vec<String>,
 }
 
 /// A typed structure of elements.
@@ -117,6 +118,31 @@ pub struct Known {
     pub contents: HashMap<i64, Result<Value, String>>,
 }
 
+impl Known {
+    /// Takes in a dataset that is about to be created.
+    pub fn note(&mut self, new: &super::writes::NewHda) {
+        let skipped = new.blurb.as_deref() == Some("skipped");
+        if skipped {
+            self.contents.insert(new.id, Ok(Value::Null));
+        }
+        let hda = Hda {
+            id: new.id,
+            dataset_id: new.dataset_id,
+            hid: new.hid,
+            name: new.name.clone(),
+            extension: new.extension.clone(),
+            state: new.state,
+            deleted: false,
+            purged: false,
+            dbkey: Some(new.dbkey.clone()),
+            size: new.content.as_ref().map(|content| content.len() as i64),
+            skipped,
+            tags: new.tags.clone(),
+        };
+        self.hdas.insert(new.id, hda);
+    }
+}
+
 impl Collection {
     /// Own state and that of every nested collection.
     pub fn populated(&self) -> Populated {
@@ -128,6 +154,14 @@ impl Collection {
             (Populated::Failed, _) | (_, Populated::Failed) => Populated::Failed,
             (Populated::New, _) | (_, Populated::New) => Populated::New,
             _ => Populated::Ok,
+        })
+    }
+
+    /// The first dataset in it.
+    pub fn first_leaf(&self) -> Option<i64> {
+        self.elements.iter().find_map(|e| match &e.object {
+            ElementObject::Hda(id) => Some(*id),
+            ElementObject::Collection(child) => child.first_leaf(),
         })
     }
 

@@ -2,7 +2,7 @@
 //! what to create. No database, no async, no clock. `scheduling` loads the values, calls these, and stores the outcome.
 //!
 //! Read in this order: [`known`] (what there is), [`stop`] (why something does not go on), [`resolve`] (a step's
-//! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`modules`] (what plugins are asked), [`writes`] (what is to
+//! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`operations`] (tools without a command), [`modules`] (what plugins are asked), [`writes`] (what is to
 //! be stored), [`progress`] (what was), [`iteration`] (one attempt to advance one invocation).
 
 pub mod iteration;
@@ -10,6 +10,8 @@ pub mod known;
 pub mod mapping;
 pub mod modules;
 pub mod offers;
+pub mod operations;
+mod pick_value;
 pub mod post_job_actions;
 pub mod progress;
 mod record;

@@ -42,6 +42,11 @@ pub enum ModuleOutcome {
         /// What the module wants to find again at its next look.
         state: Option<Value>,
     },
+    /// Nobody could be asked: the step is as it was, and is looked at again.
+    Absent {
+        why: String,
+        again_at_ms: i64,
+    },
     Fail {
         reason: String,
         text: String,
@@ -62,7 +67,12 @@ pub trait Modules {
 pub fn is_host_type(step_type: &str) -> bool {
     matches!(
         step_type,
-        "data_input" | "data_collection_input" | "parameter_input" | "tool" | "subworkflow"
+        "data_input"
+            | "data_collection_input"
+            | "parameter_input"
+            | "tool"
+            | "subworkflow"
+            | "pick_value"
     )
 }
 

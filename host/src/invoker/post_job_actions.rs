@@ -27,6 +27,11 @@ pub fn is_immediate(action_type: &str) -> bool {
     )
 }
 
+/// Whether something is left to do when the job ends. The datatype of elements that nobody knows before is.
+pub fn is_at_end(action_type: &str) -> bool {
+    !is_immediate(action_type) || action_type == "ChangeDatatypeAction"
+}
+
 /// Applies to output `output_name` what `actions` say. `input_name` gives the name of the dataset fed to an input.
 pub fn apply<'a>(
     actions: impl Iterator<Item = &'a PostJobAction>,
@@ -82,7 +87,7 @@ pub fn apply<'a>(
 }
 
 /// A comma list of tags; a leading `#` stands for `name:`.
-fn tag_list(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn tag_list(text: &str) -> impl Iterator<Item = String> {
     text.split(',')
         .map(str::trim)
         .filter(|t| !t.is_empty())

@@ -106,6 +106,10 @@ impl Progress {
                     }
                     Outputs::Delayed(waits)
                 }
+                // What it put out has to be known before anything is decided on it.
+                Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+                    return Err(Stop::delayed(why, Wait::Until(again_at_ms)));
+                }
                 Ok(ModuleOutcome::Fail { reason, text }) => {
                     return Err(module_fail(step_id, &reason, text));
                 }

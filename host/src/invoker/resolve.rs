@@ -160,6 +160,7 @@ mod tests {
             dbkey: None,
             size: None,
             skipped: false,
+            tags: vec![],
         }
     }
 

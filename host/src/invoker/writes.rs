@@ -37,6 +37,10 @@ pub struct NewHda {
     pub info: Option<String>,
     /// What the file holds, for datasets that no job writes.
     pub content: Option<String>,
+    /// Another name for the data of this one, which may be as new: `dataset_id` is its dataset.
+    pub copied_from: Option<i64>,
+    /// The extension is this one's own, not that of what it was copied from.
+    pub own_extension: bool,
 }
 
 /// A collection to create, or one that gets more elements.

@@ -1,12 +1,13 @@
 //! plugins.toml, parsed and checked. All faults of a file are told at once.
 
 use super::fault::{Fault, did_you_mean};
+use super::isolation::Isolation;
+use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
 use barycenter_plugin_api::PluginKind;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -44,8 +45,10 @@ pub struct Entry {
     pub required: bool,
     /// The scheduler that plans when this one fails.
     pub fallback: Option<String>,
-    /// How long a call may take; only for schedulers.
-    pub call_timeout: Option<Duration>,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// What it may use.
+    pub limits: Limits,
     /// Handed to the plugin.
     pub config: Value,
     /// The lines of the values in `config`, by JSON pointer.
@@ -83,7 +86,8 @@ impl PluginsConfig {
             sha256: None,
             required: true,
             fallback: None,
-            call_timeout: None,
+            isolation: Isolation::Auto,
+            limits: Limits::default(),
             config: Value::Object(serde_json::Map::new()),
             config_lines: Vec::new(),
         };
@@ -224,15 +228,11 @@ impl Parser<'_> {
                 .then(|| text.to_ascii_lowercase())
                 .ok_or("64 hexadecimal digits".to_owned())
         });
-        options.checked("isolation", |text| match text {
-            "auto" | "inproc" => Ok(()),
-            "process" => Err(
-                "`inproc` or `auto`: `process` is not available in this version; \
-                              use inproc"
-                    .to_owned(),
-            ),
-            _ => Err("`inproc` or `auto`".to_owned()),
-        });
+        let isolation = options
+            .checked("isolation", |text| {
+                Isolation::from_word(text).ok_or("`auto`, `inproc` or `process`".to_owned())
+            })
+            .unwrap_or_default();
         let required = options.flag("required").unwrap_or(true);
         let fallback = options.checked("on_failure", |text| {
             let id = text.strip_prefix("fallback:").filter(|id| !id.is_empty());
@@ -246,33 +246,11 @@ impl Parser<'_> {
                 "Take the line out.",
             );
         }
-        let mut call_timeout = None;
-        if let Some(limits) = options.table("limits") {
-            let mut limits = options.inner(&options.place_name(), limits);
-            call_timeout = limits.checked("call_timeout", |text| {
-                parse_duration(text).ok_or("a duration such as `250ms` or `5s`".to_owned())
-            });
-            if call_timeout.is_some() && kind != PluginKind::Scheduler {
-                limits.fault(
-                    "call_timeout",
-                    "`limits.call_timeout` is only for schedulers: a call inside the server \
-                     cannot be broken off",
-                    "Take the line out.",
-                );
-            }
-            for key in ["memory", "restarts", "in_flight"] {
-                if limits.take(key).is_some() {
-                    limits.fault(
-                        key,
-                        format!(
-                            "`limits.{key}` needs isolation = \"process\", which is not available \
-                             in this version"
-                        ),
-                        "Take the line out.",
-                    );
-                }
-            }
-            limits.finish();
+        let mut allowed = Limits::default();
+        if let Some(table) = options.table("limits") {
+            let mut table = options.inner(&options.place_name(), table);
+            allowed = limits::read(&mut table, kind, isolation != Isolation::InProcess);
+            table.finish();
         }
         let (config, config_lines) = options.json("config");
         let place = options.place();
@@ -290,7 +268,8 @@ impl Parser<'_> {
             sha256,
             required,
             fallback,
-            call_timeout,
+            isolation,
+            limits: allowed,
             config,
             config_lines,
         })
@@ -385,20 +364,6 @@ fn read_handlers(options: &mut Reader<'_, '_>) -> Handlers {
         max_grab: options.positive("max_grab"),
         default: options.text("default"),
     }
-}
-
-/// `250ms`, `5s`, `2m`, `1h`; never zero.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok().filter(|number| *number > 0)?;
-    let unit_ms = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
 }
 
 /// A table with the place of each value, as the toml crate hands it out.

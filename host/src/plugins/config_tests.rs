@@ -1,5 +1,6 @@
 use super::*;
 use serde_json::json;
+use std::time::Duration;
 
 fn parse(text: &str) -> Result<PluginsConfig, Vec<String>> {
     PluginsConfig::parse(text, "plugins.toml", Path::new("/etc/site"))
@@ -33,7 +34,7 @@ fn a_full_file_is_read_as_it_stands() {
         isolation = "inproc"
         required = false
         on_failure = "fallback:default"
-        limits = { call_timeout = "250ms" }
+        limits = { call_timeout = "250ms", restarts = "3/1m", in_flight = 1 }
         [scheduler.config]
         weight = 2.5
         classes = [{ name = "gpu" }]
@@ -53,7 +54,9 @@ fn a_full_file_is_read_as_it_stands() {
     let night = &config.entries[1];
     assert_eq!((night.id.as_str(), night.required), ("night", false));
     assert_eq!(night.fallback.as_deref(), Some("default"));
-    assert_eq!(night.call_timeout, Some(Duration::from_millis(250)));
+    assert_eq!(night.isolation, Isolation::InProcess);
+    assert_eq!(night.limits.call_timeout, Some(Duration::from_millis(250)));
+    assert_eq!(night.limits.restarts().count, 3);
     assert_eq!(
         night.config,
         json!({ "weight": 2.5, "classes": [{ "name": "gpu" }] })
@@ -75,7 +78,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_line() {
          [[scheduler]]\n\
          id = \"night\"\n\
          type = \"fair-share\"\n\
-         isolation = \"process\"\n\
+         isolation = \"proces\"\n\
          [[scheduler]]\n\
          id = \"night\"\n\
          type = \"default\"\n\
@@ -85,7 +88,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_line() {
     .unwrap_err();
     let wanted = [
         "plugins.toml line 2, [plugins]: there is no key `serach` here; did you mean `search`?",
-        "plugins.toml line 7, [[scheduler]] night: `isolation` is `process`",
+        "plugins.toml line 7, [[scheduler]] night: `isolation` is `proces`",
         "there is no key `job_runer` here; did you mean `job_runner`?",
         "plugins.toml line 8, [[scheduler]] night: the id `night` is used twice",
         "plugins.toml line 3: there is no scheduler with the id `nigth`; did you mean `night`?",
@@ -100,7 +103,7 @@ fn every_fault_of_a_file_is_told_at_once_with_its_line() {
     assert!(
         faults
             .iter()
-            .any(|fault| fault.contains("not available in this version; use inproc"))
+            .any(|fault| fault.contains("Give `auto`, `inproc` or `process`."))
     );
 }
 
@@ -146,16 +149,28 @@ fn single_faults_name_their_place_and_remedy() {
             "Give `fallback:` and the id of a scheduler",
         ),
         (
-            "limits = { memory = \"1GiB\" }\n",
-            "needs isolation = \"process\"",
+            "isolation = \"inproc\"\nlimits = { memory = \"1GiB\" }\n",
+            "line 4, [[scheduler]] default: `limits.memory` needs a process of the plugin's own",
         ),
         (
             "limits = { call_timeout = \"0s\" }\n",
             "a duration such as `250ms`",
         ),
         (
-            "[[job_runner]]\ntype = \"local\"\nlimits = { call_timeout = \"1s\" }\n",
-            "only for schedulers",
+            "limits = { memory = \"64MiB\" }\n",
+            "a size from 128MiB on, such as `256MiB`",
+        ),
+        (
+            "limits = { restarts = \"often\" }\n",
+            "a number and a time, such as `5/10m`",
+        ),
+        (
+            "limits = { in_flight = 4 }\n",
+            "a scheduler is called once at a time",
+        ),
+        (
+            "[[job_runner]]\ntype = \"local\"\nlimits = { in_flight = 1000 }\n",
+            "`limits.in_flight` is more than 64",
         ),
         (
             "[handlers]\nassign_with = [\"db-skip-loked\"]\n",
@@ -184,24 +199,6 @@ fn broken_toml_names_the_line() {
 fn two_modules_of_one_type_are_refused() {
     let text = "[[workflow_module]]\ntype = \"pause\"\nid = \"a\"\n[[workflow_module]]\ntype = \"pause\"\nid = \"b\"\n";
     assert!(fault(text).contains("the type `pause` is used twice"));
-}
-
-#[test]
-fn durations_have_a_unit() {
-    assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
-    assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
-    for bad in [
-        "",
-        "5",
-        "ms",
-        "0s",
-        "5 s",
-        "1.5s",
-        "99999999999999999999s",
-        "18446744073709551615h",
-    ] {
-        assert_eq!(parse_duration(bad), None, "{bad}");
-    }
 }
 
 proptest::proptest! {

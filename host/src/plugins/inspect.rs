@@ -62,10 +62,10 @@ pub enum InspectError {
         /// What it was built with.
         found: (u16, u16, u16),
     },
-    /// A panic in it would end the server.
+    /// A panic in it would end the server: it may only run in a process of its own.
     #[error(
         "the library was built with panic = \"abort\", so one panic would end the server; \
-         build it with panic = \"unwind\""
+         build it with panic = \"unwind\", or give it isolation = \"process\""
     )]
     PanicAborts,
 }
@@ -130,9 +130,6 @@ fn checked(preamble: Result<Preamble, PreambleError>) -> Result<Preamble, Inspec
         return Err(InspectError::Api {
             found: preamble.api,
         });
-    }
-    if !preamble.unwind {
-        return Err(InspectError::PanicAborts);
     }
     Ok(preamble)
 }

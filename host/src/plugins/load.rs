@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// A library that is open.
 #[derive(Clone)]
@@ -65,6 +65,19 @@ pub enum LoadError {
 /// Everything opened in this process, by digest.
 static LOADED: LazyLock<Mutex<HashMap<String, Loaded>>> = LazyLock::new(Mutex::default);
 
+/// A library that was inspected and copied, and not opened.
+#[derive(Clone)]
+pub(super) struct Stored {
+    /// Its preamble.
+    pub preamble: Preamble,
+    /// The file's digest, in hexadecimal.
+    pub sha256: String,
+    /// The copy.
+    pub path: PathBuf,
+    /// Without a data directory the copy is in a folder that goes with the last of these.
+    _folder: Option<Arc<tempfile::TempDir>>,
+}
+
 /// Opens the library at `path`, or returns it if the same content is open already.
 ///
 /// `wanted_sha256` pins the content. The copy goes to `data_dir/plugins`; without a data directory
@@ -74,38 +87,73 @@ pub fn load(
     wanted_sha256: Option<&str>,
     data_dir: Option<&Path>,
 ) -> Result<Loaded, LoadError> {
-    let bytes = std::fs::read(path).map_err(|error| InspectError::Unreadable(error.to_string()))?;
-    let sha256 = hex::encode(Sha256::digest(&bytes));
-    if let Some(wanted) = wanted_sha256.filter(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
-        return Err(LoadError::Checksum {
-            found: sha256,
-            wanted: wanted.to_owned(),
-        });
-    }
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = loaded.get(&sha256) {
-        return Ok(known.clone());
-    }
+    open_here(&store(path, wanted_sha256, data_dir)?)
+}
+
+/// Inspects the library at `path` and makes the copy that is opened, here or elsewhere. Runs none of it.
+pub(super) fn store(
+    path: &Path,
+    wanted_sha256: Option<&str>,
+    data_dir: Option<&Path>,
+) -> Result<Stored, LoadError> {
+    let (bytes, sha256) = read_pinned(path, wanted_sha256)?;
     let preamble = inspect_bytes(&bytes)?;
-    let opened = match data_dir {
-        Some(data_dir) => open(
-            &copy_into(&data_dir.join("plugins"), &sha256, &bytes)?,
-            preamble,
-        )?,
+    let (folder, temporary) = match data_dir {
+        Some(data_dir) => (data_dir.join("plugins"), None),
         None => {
             let folder = tempfile::tempdir().map_err(|error| LoadError::Copy {
                 path: std::env::temp_dir(),
                 message: error.to_string(),
             })?;
-            open(&copy_into(folder.path(), &sha256, &bytes)?, preamble)?
+            (folder.path().to_owned(), Some(Arc::new(folder)))
         }
     };
+    let path = copy_into(&folder, &sha256, &bytes)?;
+    // A process elsewhere opens it with another working directory.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    Ok(Stored {
+        preamble,
+        sha256,
+        path,
+        _folder: temporary,
+    })
+}
+
+/// Opens a stored library in this process, or returns it if the same content is open already.
+pub(super) fn open_here(stored: &Stored) -> Result<Loaded, LoadError> {
+    if !stored.preamble.unwind {
+        return Err(InspectError::PanicAborts.into());
+    }
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = loaded.get(&stored.sha256) {
+        return Ok(known.clone());
+    }
     let opened = Loaded {
-        sha256: sha256.clone(),
-        ..opened
+        sha256: stored.sha256.clone(),
+        ..open(&stored.path, stored.preamble.clone())?
     };
-    loaded.insert(sha256, opened.clone());
+    loaded.insert(stored.sha256.clone(), opened.clone());
     Ok(opened)
+}
+
+/// For a plugin's own process: opens the copy that the server made, by the same steps.
+pub(super) fn open_stored(path: &Path, sha256: &str) -> Result<Loaded, LoadError> {
+    let (bytes, _) = read_pinned(path, Some(sha256))?;
+    let preamble = inspect_bytes(&bytes)?;
+    drop(bytes);
+    open(path, preamble)
+}
+
+fn read_pinned(path: &Path, wanted: Option<&str>) -> Result<(Vec<u8>, String), LoadError> {
+    let bytes = std::fs::read(path).map_err(|error| InspectError::Unreadable(error.to_string()))?;
+    let found = hex::encode(Sha256::digest(&bytes));
+    match wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&found)) {
+        Some(wanted) => Err(LoadError::Checksum {
+            found,
+            wanted: wanted.to_owned(),
+        }),
+        None => Ok((bytes, found)),
+    }
 }
 
 /// Writes the copy unless it is there already, byte for byte.

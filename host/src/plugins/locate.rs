@@ -20,6 +20,28 @@ pub(super) fn search_path(configured: &[PathBuf]) -> Vec<PathBuf> {
     folders
 }
 
+/// The plugins that come with the server.
+const SHIPPED: [&str; 5] = ["default", "fair-share", "local", "pause", "wait_until"];
+
+/// Whether this library came with the server: one of its types, beside its program.
+pub(super) fn is_shipped(type_id: &str, path: &Path) -> bool {
+    let program = super::process::program();
+    let own = std::fs::canonicalize(program).ok();
+    let (Some(own), Ok(path)) = (own.as_deref().and_then(Path::parent), path.canonicalize()) else {
+        return false;
+    };
+    let folders = [
+        own.to_owned(),
+        own.join("plugins"),
+        own.join("../lib/barycenter/plugins"),
+    ];
+    let is_in = |folder: &PathBuf| {
+        let folder = folder.canonicalize().ok();
+        folder.is_some_and(|folder| path.parent() == Some(folder.as_path()))
+    };
+    SHIPPED.contains(&type_id) && folders.iter().any(is_in)
+}
+
 /// The library that exports this type. Files with an expected name come first, then any.
 ///
 /// The error says where was looked and what was wrong with files of a fitting name.

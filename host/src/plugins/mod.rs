@@ -2,28 +2,43 @@
 //! fit, and how they are called.
 //!
 //! ```text
-//! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge
+//! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge ─► transport ─┬─► inproc
+//!                                                                                         └─► process
 //! ```
 
 mod bridge;
 mod check;
 mod config;
+mod failure;
 mod fault;
+mod inproc;
 mod inspect;
+mod isolation;
+mod limits;
 mod load;
 mod locate;
+mod methods;
 mod options;
+pub mod process;
+mod quarantine;
 mod registry;
 mod services;
 mod stats;
+mod supervision;
+mod transport;
 
-pub use bridge::{ModuleInstance, PluginCallError, RunnerInstance, SchedulerInstance};
+pub use bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 pub use check::check_plan;
 pub use config::{Entry, Handlers, PluginsConfig};
+pub use failure::{Loss, PluginCallError};
 pub use fault::Fault;
 pub(crate) use fault::did_you_mean;
 pub use inspect::{InspectError, inspect_bytes, inspect_file};
+pub use isolation::Isolation;
+pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
+pub use methods::Capabilities;
 pub use registry::{ListedPlugin, PluginStatus, Plugins};
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, MethodStats};
+pub use supervision::{Budget, Supervision, SupervisionState, SupervisionStatus};

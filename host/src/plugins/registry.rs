@@ -3,14 +3,21 @@
 use super::bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 use super::config::{Entry, Handlers, PluginsConfig};
 use super::fault::{Fault, did_you_mean};
-use super::load::{Loaded, load};
-use super::locate::{find, search_path};
+use super::inproc::InProcess;
+use super::isolation::{self, Facts, Isolation};
+use super::load::{Stored, open_here, store};
+use super::locate::{find, is_shipped, search_path};
+use super::methods::{Capabilities, Object};
+use super::process::{Process, Spec, StartError};
+use super::quarantine::Quarantine;
 use super::stats::MethodStats;
-use barycenter_plugin_api::abi::HostBox;
-use barycenter_plugin_api::capability::SchedulerCapabilities;
+use super::supervision::{Supervision, SupervisionState};
+use super::transport::{Caller, Transport};
+use barycenter_plugin_api::abi::PluginInfo;
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Every plugin, loaded and configured.
 pub struct Plugins {
@@ -39,8 +46,10 @@ pub struct ListedPlugin {
     pub path: PathBuf,
     /// The library's digest; empty when it is not loaded.
     pub sha256: String,
-    /// Whether it works.
+    /// Whether it was loaded at the start. How it is doing since is in [`Plugins::supervision`].
     pub status: PluginStatus,
+    /// Where it runs, and why there; `None` when it is not loaded.
+    pub isolation: Option<(Isolation, &'static str)>,
 }
 
 /// Whether a plugin works.
@@ -162,6 +171,20 @@ impl Plugins {
         &self.listed
     }
 
+    /// How a plugin is doing; `None` for one that is not loaded.
+    pub fn supervision(&self, kind: PluginKind, id: &str) -> Option<&Arc<Supervision>> {
+        match kind {
+            PluginKind::Scheduler => self.scheduler(id).map(SchedulerInstance::supervision),
+            PluginKind::WorkflowModule => {
+                let mut modules = self.modules.iter();
+                modules
+                    .find(|module| module.id() == id)
+                    .map(ModuleInstance::supervision)
+            }
+            PluginKind::JobRunner => self.runner(id).map(RunnerInstance::supervision),
+        }
+    }
+
     /// How handlers take invocations.
     pub fn handlers(&self) -> &Handlers {
         &self.handlers
@@ -221,9 +244,9 @@ impl Plugins {
             let place = format!("{} ({})", entry.place, path.display());
             Failure::Plugin(Fault::new(place, message, ""))
         };
-        let loaded = load(&path, entry.sha256.as_deref(), data_dir)
+        let stored = store(&path, entry.sha256.as_deref(), data_dir)
             .map_err(|error| at_path(error.to_string()))?;
-        let preamble = &loaded.preamble;
+        let preamble = stored.preamble.clone();
         if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
             let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
             return Err(at_path(format!(
@@ -234,79 +257,193 @@ impl Plugins {
                 entry.type_id
             )));
         }
-        check_options(entry, &loaded.info.config_schema)?;
-        self.create(entry, &loaded, host_for(&entry.id))
-            .map_err(|message| {
-                let place = format!("{} ({})", entry.place, path.display());
-                let remedy = "Correct its config table in plugins.toml.";
-                Failure::Plugin(Fault::new(
-                    place,
-                    format!("the plugin refused to start: {message}"),
-                    remedy,
-                ))
-            })?;
+        let notes = Quarantine::below(data_dir);
+        let (isolation, why) = isolation::choose(
+            entry.isolation,
+            Facts {
+                shipped: is_shipped(&entry.type_id, &path),
+                pinned: entry.sha256.is_some(),
+                unwinds: preamble.unwind,
+                debug: preamble.debug,
+                quarantined: notes.has(&stored.sha256),
+                has_memory_limit: entry.limits.memory.is_some(),
+            },
+        );
+        let sha256 = stored.sha256.clone();
+        let made = Making {
+            entry,
+            path: &path,
+            stored,
+            is_shipped: is_shipped(&entry.type_id, &path),
+            data_dir,
+            notes,
+        };
+        match isolation {
+            Isolation::Process => made.in_a_process(host_for(&entry.id)),
+            _ => made.in_this_process(host_for(&entry.id)),
+        }
+        .and_then(|made| self.add(entry, made).map_err(at_path))?;
         Ok(ListedPlugin {
             kind: entry.kind,
             id: entry.id.clone(),
             type_id: entry.type_id.clone(),
-            version: preamble.version.clone(),
+            version: preamble.version,
             api: preamble.api,
-            sha256: loaded.sha256,
+            sha256,
             path,
             status: PluginStatus::Ready,
+            isolation: Some((isolation, why)),
         })
     }
 
-    fn create(&mut self, entry: &Entry, loaded: &Loaded, host: Host) -> Result<(), String> {
+    fn add(&mut self, entry: &Entry, made: Made) -> Result<(), String> {
+        let Made {
+            caller,
+            info,
+            capabilities,
+        } = made;
+        for (id, reason) in capabilities.dropped() {
+            tracing::warn!(plugin = %entry.id, "its capability {id} is not used: {reason}");
+        }
+        match entry.kind {
+            PluginKind::Scheduler => {
+                let fallback = entry.fallback.clone();
+                self.schedulers.push(SchedulerInstance::new(
+                    caller,
+                    info.active,
+                    fallback,
+                    capabilities,
+                ));
+            }
+            PluginKind::WorkflowModule => {
+                let instance = ModuleInstance::new(caller);
+                self.modules
+                    .push(instance.map_err(|error| error.to_string())?);
+            }
+            PluginKind::JobRunner => self.runners.push(RunnerInstance::new(caller)),
+        }
+        Ok(())
+    }
+}
+
+/// A plugin on its way from a file to something that can be called.
+struct Making<'a> {
+    entry: &'a Entry,
+    path: &'a Path,
+    stored: Stored,
+    is_shipped: bool,
+    data_dir: Option<&'a Path>,
+    notes: Quarantine,
+}
+
+/// What can be called, and what it said about itself.
+struct Made {
+    caller: Caller,
+    info: PluginInfo,
+    capabilities: Capabilities,
+}
+
+impl Making<'_> {
+    fn in_this_process(self, host: Host) -> Result<Made, Failure> {
+        let entry = self.entry;
+        let loaded = open_here(&self.stored).map_err(|error| self.at_path(error.to_string()))?;
+        check_options(entry, &loaded.info.config_schema)?;
         let config = entry.config.to_string();
-        let config = config.as_str().into();
-        let host: HostBox = host.into_object();
-        let root = loaded.root;
+        let object = Object::create(loaded.root, entry.kind, &config, host)
+            .map_err(|error| self.refused(&error.to_string()))?;
+        let supervision = Arc::new(Supervision::new(
+            entry.limits.restarts(),
+            SupervisionState::Ready,
+        ));
+        // What came with the server is as good as part of it: called without a thread of its own, unless somebody
+        // wants it to have a deadline.
+        let direct = self.is_shipped && entry.limits.call_timeout.is_none();
+        let lanes = (!direct).then_some(entry.limits.in_flight(entry.kind) as usize);
+        let inproc = InProcess::new(&entry.id, object, lanes, Arc::clone(&supervision));
+        let caller = self.caller(&loaded.info, Transport::InProcess(inproc), supervision);
+        Ok(Made {
+            caller,
+            capabilities: Capabilities::of(loaded.root, entry.kind),
+            info: loaded.info,
+        })
+    }
+
+    fn in_a_process(self, host: Host) -> Result<Made, Failure> {
+        let entry = self.entry;
+        let supervision = Arc::new(Supervision::new(
+            entry.limits.restarts(),
+            SupervisionState::Starting,
+        ));
+        let spec = Spec {
+            kind: entry.kind,
+            id: entry.id.clone(),
+            type_id: entry.type_id.clone(),
+            stored: self.stored.clone(),
+            config: entry.config.to_string(),
+            limits: entry.limits,
+            host,
+            crashes: self
+                .data_dir
+                .map(|folder| folder.join("plugins").join("crashes")),
+            on_quarantine: self.on_quarantine(),
+        };
+        let check = |info: &PluginInfo| check_options(entry, &info.config_schema);
+        let (process, info, capabilities) = Process::start(spec, Arc::clone(&supervision), check)
+            .map_err(|error| match error {
+            StartError::Unwanted(failure) => failure,
+            StartError::ByPlugin(message) => self.refused(&message),
+            StartError::Failed(message) => self.at_path(message),
+        })?;
+        let caller = self.caller(&info, Transport::Process(process), supervision);
+        Ok(Made {
+            caller,
+            info,
+            capabilities,
+        })
+    }
+
+    fn caller(
+        &self,
+        info: &PluginInfo,
+        transport: Transport,
+        supervision: Arc<Supervision>,
+    ) -> Caller {
+        let entry = self.entry;
         let names = (
             entry.id.as_str(),
             entry.type_id.as_str(),
-            loaded.info.version.as_str(),
+            info.version.as_str(),
         );
-        match entry.kind {
-            PluginKind::Scheduler => {
-                let object = root.scheduler()(config, host)
-                    .into_result()
-                    .map_err(as_text)?;
-                let (active, fallback) = (loaded.info.active, entry.fallback.clone());
-                let capabilities = SchedulerCapabilities::of(root);
-                for dropped in capabilities.dropped() {
-                    tracing::warn!(
-                        plugin = %entry.id,
-                        "its capability {} is not used: {}",
-                        dropped.id,
-                        dropped.reason
-                    );
-                }
-                let instance = SchedulerInstance::new(
-                    names,
-                    active,
-                    fallback,
-                    entry.call_timeout,
-                    capabilities,
-                    object,
-                );
-                self.schedulers.push(instance.map_err(as_text)?);
-            }
-            PluginKind::WorkflowModule => {
-                let object = root.workflow_module()(config, host)
-                    .into_result()
-                    .map_err(as_text)?;
-                self.modules
-                    .push(ModuleInstance::new(names, object).map_err(as_text)?);
-            }
-            PluginKind::JobRunner => {
-                let object = root.job_runner()(config, host)
-                    .into_result()
-                    .map_err(as_text)?;
-                self.runners.push(RunnerInstance::new(names, object));
-            }
-        }
-        Ok(())
+        let on_quarantine = self.on_quarantine();
+        Caller::new(
+            entry.kind,
+            names,
+            entry.limits,
+            transport,
+            supervision,
+            on_quarantine,
+        )
+    }
+
+    fn on_quarantine(&self) -> Box<dyn Fn(&str) + Send + Sync> {
+        let (notes, sha256) = (self.notes.clone(), self.stored.sha256.clone());
+        let plugin = format!("{} {}", self.entry.kind, self.entry.id);
+        Box::new(move |why| notes.add(&sha256, &plugin, why))
+    }
+
+    fn at_path(&self, message: String) -> Failure {
+        let place = format!("{} ({})", self.entry.place, self.path.display());
+        Failure::Plugin(Fault::new(place, message, ""))
+    }
+
+    fn refused(&self, message: &str) -> Failure {
+        let place = format!("{} ({})", self.entry.place, self.path.display());
+        let message = format!("the plugin refused to start: {message}");
+        Failure::Plugin(Fault::new(
+            place,
+            message,
+            "Correct its config table in plugins.toml.",
+        ))
     }
 }
 
@@ -316,10 +453,6 @@ enum Failure {
     Options(Vec<Fault>),
     /// Everything else; bearable when it is not required.
     Plugin(Fault),
-}
-
-fn as_text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
@@ -332,6 +465,7 @@ fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
         path: entry.path.clone().unwrap_or_default(),
         sha256: String::new(),
         status: PluginStatus::Degraded(fault.message.clone()),
+        isolation: None,
     }
 }
 

@@ -48,6 +48,8 @@ pub struct EngineSettings {
     /// What is kept of a job's stdout and stderr, each, in bytes.
     pub job_log_limit_bytes: u64,
     pub shell: String,
+    /// The command that sends mail, as `sendmail -t`; without one, mail is only logged.
+    pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
 }
@@ -60,6 +62,7 @@ impl Default for EngineSettings {
             job_time_limit_seconds: None,
             job_log_limit_bytes: 64 << 20,
             shell: "/bin/sh".into(),
+            sendmail: None,
             poll_seconds: 10,
         }
     }
@@ -138,16 +141,24 @@ impl Engine {
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let _ = self.supervisor.await;
-        for runner in self.services.plugins.runners() {
-            if let Err(error) = runner.shutdown() {
-                tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
-            }
+        // All at once, since each may take its time; a plugin that hangs is not waited for.
+        let mut stops = Vec::new();
+        for runner in self.services.plugins.runners().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = runner.shutdown() {
+                    tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
+                }
+            }));
         }
-        for scheduler in self.services.plugins.schedulers().to_vec() {
-            let instance = scheduler.clone();
-            if let Err(error) = blocking(move || instance.shutdown()).await {
-                tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
-            }
+        for scheduler in self.services.plugins.schedulers().iter().cloned() {
+            stops.push(tokio::task::spawn_blocking(move || {
+                if let Err(error) = scheduler.shutdown() {
+                    tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
+                }
+            }));
+        }
+        for stop in stops {
+            let _ = stop.await;
         }
     }
 }
@@ -244,6 +255,10 @@ impl Loops {
             let monitor = Monitor::new(services.clone(), mail.queue.clone());
             let body = monitor.run(stopped.clone());
             tasks.push(watched("invocations", running.clone(), body));
+        }
+        if roles.handler {
+            let body = super::mail::run(services.clone(), stopped.clone());
+            tasks.push(watched("mail", running.clone(), body));
         }
         tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
         services.signals.unclaimed();

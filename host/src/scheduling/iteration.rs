@@ -9,18 +9,18 @@ use barycenter_plugin_api::{
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
+use super::contents::{DataFiles, read_contents, write_contents};
 use super::dispatch::{Capacity, Queue};
 use super::engine::Services;
 use super::modules::PluginModules;
 use super::monitor::release_next_in_history;
 use crate::invoker::iteration::{Allowed, Iteration, Outcome, Tools, stopped};
-use crate::invoker::known::ElementObject;
 use crate::invoker::offers::offers;
 use crate::invoker::progress::Progress;
 use crate::invoker::stop::{Stop, Wait};
 use crate::invoker::writes::{Held, Hold, Writes};
 use crate::model::message::{InvocationMessage, reason};
-use crate::model::state::{DatasetState, InvocationEvent, InvocationState};
+use crate::model::state::{InvocationEvent, InvocationState};
 use crate::model::workflow::StepDescription;
 use crate::plugins::Plugins;
 use crate::store::StoreError;
@@ -143,12 +143,13 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
         tools: &tools,
         modules: &modules,
         ids: services.store.ids.as_ref(),
+        files: &DataFiles(&services.data),
     };
     let now = services.clock.now_ms();
     let mut planned = Planned::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
-        read_contents(services, &mut one.progress);
+        read_contents(services, &mut one.progress.known);
         if let Err(stop) = one.progress.recover(&modules) {
             let outcome = stopped(one.head.id, Writes::default(), stop);
             planned.push((one.head, Ok(outcome)));
@@ -413,52 +414,4 @@ impl Tools for StepTools {
             None => Err(format!("The tool {id} is not installed.")),
         }
     }
-}
-
-/// Writes the datasets that no job makes, before the transaction that tells of them.
-fn write_contents(services: &Services, writes: &Writes) -> std::io::Result<()> {
-    for hda in &writes.hdas {
-        if let Some(content) = &hda.content {
-            services
-                .data
-                .write_dataset(hda.dataset_id, content.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
-/// The values that datasets of type `expression.json` hold, where remaining steps may need them.
-fn read_contents(services: &Services, progress: &mut Progress) {
-    /// A parameter is small; a larger file is not one.
-    const CONTENT_MAX: i64 = 1 << 20;
-    let mut wanted = Vec::new();
-    for hda in progress.known.hdas.values() {
-        if hda.extension == "expression.json"
-            && hda.state == DatasetState::Ok
-            && hda.size.unwrap_or(0) <= CONTENT_MAX
-        {
-            wanted.push((hda.id, hda.dataset_id, hda.skipped));
-        }
-    }
-    for (id, dataset_id, skipped) in wanted {
-        let content = match skipped {
-            true => Ok(Value::Null),
-            false => std::fs::read(services.data.dataset(dataset_id))
-                .map_err(|_| "its file cannot be read".to_owned())
-                .and_then(|bytes| {
-                    serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON ({e})"))
-                }),
-        };
-        progress.known.contents.insert(id, content);
-    }
-    debug_assert!(
-        progress
-            .known
-            .hdcas
-            .values()
-            .all(|h| h.collection.elements.iter().all(|e| match e.object {
-                ElementObject::Hda(id) => progress.known.hdas.contains_key(&id),
-                ElementObject::Collection(_) => true,
-            }))
-    );
 }

@@ -2,10 +2,12 @@
 //! [`monitor`] advances invocations ([`iteration`] is one attempt), [`dispatch`] hands ready jobs to runners and stores
 //! how they end; beside them [`fetching`] gets what was given by URL. Nothing is held in memory that the database does not have as well.
 
+mod contents;
 pub mod dispatch;
 pub mod engine;
 pub mod fetching;
 pub mod iteration;
+mod mail;
 pub mod membership;
 pub mod modules;
 pub mod monitor;
@@ -13,6 +15,7 @@ pub mod questions;
 pub mod requests;
 pub mod signals;
 pub mod states;
+mod trouble;
 pub mod user_tools;
 
 pub use engine::{Engine, EngineSettings, Services};

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::invoker::known::StepValue;
 use crate::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::stop::Wait;
-use crate::plugins::Plugins;
+use crate::plugins::{ModuleInstance, PluginCallError, Plugins};
 
 /// The step types of the loaded plugins.
 pub struct PluginModules {
@@ -21,26 +21,52 @@ pub struct PluginModules {
     pub clock: Clock,
 }
 
+/// A module that is not there is asked again after this time.
+const ASK_AGAIN_MS: i64 = 1_000;
+
 impl Modules for PluginModules {
     fn execute(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
-        let mut context = context(call, self.clock.now_ms());
-        let module = self.plugins.module(&call.step.step_type)?;
-        if !call.runtime_state.is_null() {
-            let stored = module.recover_runtime_state(&context.runtime_state_json);
-            context.runtime_state_json = stored.map_err(|e| e.to_string())?.into();
-        }
-        outcome(module.execute(&context).map_err(|e| e.to_string())?, call)
+        self.ask(call, |module, context| {
+            if call.runtime_state.is_null() {
+                return module.execute(context);
+            }
+            let recovered = module.recover_runtime_state(&context.runtime_state_json)?;
+            module.execute(&StepContext {
+                runtime_state_json: recovered.into(),
+                ..context.clone()
+            })
+        })
     }
 
     fn recover_mapping(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+        self.ask(call, ModuleInstance::recover_mapping)
+    }
+}
+
+impl PluginModules {
+    fn ask(
+        &self,
+        call: &ModuleCall<'_>,
+        method: impl FnOnce(&ModuleInstance, &StepContext) -> Result<StepOutcome, PluginCallError>,
+    ) -> Result<ModuleOutcome, String> {
         let context = context(call, self.clock.now_ms());
         let module = self.plugins.module(&call.step.step_type)?;
-        outcome(
-            module
-                .recover_mapping(&context)
-                .map_err(|e| e.to_string())?,
-            call,
-        )
+        match method(module, &context) {
+            Ok(answer) => outcome(answer, call),
+            // That it is gone says nothing about the step.
+            Err(error) if error.is_absence() => {
+                tracing::warn!(
+                    plugin = module.id(),
+                    invocation.uuid = %call.invocation_uuid,
+                    "a step waits: {error}"
+                );
+                Ok(ModuleOutcome::Absent {
+                    why: error.to_string(),
+                    again_at_ms: self.clock.now_ms() + ASK_AGAIN_MS,
+                })
+            }
+            Err(error) => Err(error.to_string()),
+        }
     }
 }
 

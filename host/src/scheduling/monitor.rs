@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::dispatch::Queue;
 use super::engine::Services;
 use super::iteration::{self, Loaded};
+use super::trouble::Trouble;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
@@ -33,6 +34,8 @@ pub struct Monitor {
     /// Invocations that are planned by themselves, since something broke when they were planned with others: one of
     /// them must not hold up the rest again and again.
     alone: HashSet<i64>,
+    /// Invocations whose fault was told, and that have not been advanced since: it is not told every two seconds.
+    told: HashSet<i64>,
     /// Invocations may be there that no process holds.
     unclaimed: bool,
 }
@@ -44,6 +47,7 @@ impl Monitor {
             jobs,
             faulty: HashMap::new(),
             alone: HashSet::new(),
+            told: HashSet::new(),
             unclaimed: true,
         }
     }
@@ -51,15 +55,17 @@ impl Monitor {
     /// Runs until `stop` turns true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
+        let mut trouble = Trouble::new("invocations cannot be looked at");
         while !*stop.borrow() {
             let idle = match self.round().await {
-                Ok(idle) => idle,
+                Ok(idle) => {
+                    trouble.is_over();
+                    idle
+                }
                 Err(error) => {
-                    tracing::error!(
-                        "invocations could not be looked at: {}",
-                        crate::errors::chain(&error)
-                    );
-                    Idle::For(RETRY)
+                    // Signals come in meanwhile, and none of them helps.
+                    tokio::time::sleep(trouble.note(&error)).await;
+                    continue;
                 }
             };
             let pause = match idle {
@@ -81,6 +87,8 @@ impl Monitor {
         let now = services.clock.now_ms();
         // A plugin that asks for it is asked about everything that waits for an instant.
         let due = if services.signals.take_wake() {
+            // Whoever could not be asked may be there again.
+            self.faulty.clear();
             i64::MAX
         } else {
             now
@@ -158,10 +166,17 @@ impl Monitor {
             .partition(|one| self.alone.contains(&one.head.id));
         let groups = std::iter::once(together).chain(alone.into_iter().map(|one| vec![one]));
         for group in groups.filter(|group| !group.is_empty()) {
-            for one in &group {
-                self.alone.remove(&one.head.id);
+            let ids: Vec<i64> = group.iter().map(|one| one.head.id).collect();
+            for id in &ids {
+                self.alone.remove(id);
             }
-            for (id, fault) in iteration::advance(&self.services, &self.jobs, group).await {
+            let faults = iteration::advance(&self.services, &self.jobs, group).await;
+            for id in ids {
+                if !faults.iter().any(|(faulty, _)| *faulty == id) {
+                    self.told.remove(&id);
+                }
+            }
+            for (id, fault) in faults {
                 self.note_fault(id, &fault);
                 self.alone.insert(id);
             }
@@ -169,10 +184,14 @@ impl Monitor {
     }
 
     fn note_fault(&mut self, id: i64, fault: &str) {
-        tracing::error!(
-            invocation.id = id,
-            "an invocation could not be advanced and will be tried again: {fault}"
-        );
+        if self.told.insert(id) {
+            tracing::error!(
+                invocation.id = id,
+                "an invocation could not be advanced and will be tried again: {fault}"
+            );
+        } else {
+            tracing::debug!(invocation.id = id, "an invocation still waits: {fault}");
+        }
         self.faulty.insert(id, Instant::now() + RETRY);
     }
 }
@@ -205,7 +224,11 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
-            invocations::complete(&services.store, &head, now).await?;
+            let is_complete = invocations::complete(&services.store, &head, now).await?;
+            if !is_complete && head.history_deleted && head.parent_invocation_id.is_none() {
+                invocations::cancel_with_history(&services.store, &head, now).await?;
+                services.signals.invocations_changed();
+            }
             return Ok(Look::Done);
         }
         InvocationState::Cancelling => {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::contents::{DataFiles, read_contents};
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
@@ -16,6 +17,7 @@ use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
+use crate::store::scheduling::remap::{Remapped, remap};
 use crate::store::scheduling::{known, orders, progress};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
@@ -31,6 +33,8 @@ pub struct ToolRequest<'a> {
     pub state: &'a Value,
     /// Inputs that are mapped over collections: pipe path and hdca.
     pub mapped: &'a [(String, i64)],
+    /// The failed job that this one takes the place of.
+    pub in_place_of: Option<i64>,
 }
 
 /// Why a tool was not run.
@@ -65,7 +69,9 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
     }
     hdcas.extend(request.mapped.iter().map(|(_, id)| *id));
     known::load(&mut reader, &mut known, hdas, hdcas).await?;
+    tokio::task::block_in_place(|| read_contents(services, &mut known));
     let mut writes = Writes::default();
+    let files = DataFiles(&services.data);
     let run = ToolRun {
         tool: request.tool,
         dynamic_tool_id: request.dynamic_tool_id,
@@ -84,6 +90,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         force_skip: false,
         budget: None,
         resume: None,
+        files: &files,
     };
     let ids = services.store.ids.clone();
     ids.before_jobs().await;
@@ -101,6 +108,9 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         handler: services.membership.job_handler().to_owned(),
     };
     let now = services.clock.now_ms();
+    if let Some(failed) = request.in_place_of {
+        return in_place(services, &owner, failed, writes, now).await;
+    }
     let mut tx = services.store.begin().await?;
     let place = reserve(&mut tx, &owner, &writes, now).await?;
     insert_objects(&mut tx, &owner, &writes, place, now).await?;
@@ -111,6 +121,43 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         outputs,
         is_mapped: implicit_collection_jobs_id.is_some(),
     })
+}
+
+/// Stores a job in the place of a failed one.
+async fn in_place(
+    services: &Services,
+    owner: &Owner,
+    failed: i64,
+    writes: Writes,
+    now: i64,
+) -> Result<Made, ToolRunError> {
+    if writes.jobs.len() != 1 || !writes.implicit_jobs.is_empty() {
+        let text = "A job can only be put in the place of a failed one if it is one job.";
+        return Err(ToolRunError::Refused(text.to_owned()));
+    }
+    let job = writes.jobs[0].id;
+    match remap(&services.store, owner, failed, writes, now).await? {
+        Remapped::NotFailed => Err(ToolRunError::Refused(
+            "Only a job that failed can be run again in its own place.".to_owned(),
+        )),
+        Remapped::Yes {
+            outputs,
+            collections,
+            ..
+        } => {
+            services.signals.jobs_changed();
+            services.signals.invocations_changed();
+            let datasets = outputs.into_iter().map(|(n, id)| (n, StepValue::Hda(id)));
+            let collections = collections
+                .into_iter()
+                .map(|(n, id)| (n, StepValue::Hdca(id)));
+            Ok(Made {
+                jobs: vec![job],
+                outputs: datasets.chain(collections).collect(),
+                is_mapped: false,
+            })
+        }
+    }
 }
 
 fn sentence(stop: Stop) -> String {

@@ -17,6 +17,7 @@ struct Inner {
     invocations: Notify,
     jobs: Notify,
     fetches: Notify,
+    mail: Notify,
     wake: AtomicBool,
     unclaimed_invocations: AtomicBool,
     unclaimed_jobs: AtomicBool,
@@ -38,6 +39,16 @@ impl Signals {
     /// There is something to fetch, or something that is fetched is not wanted any more (and that is committed).
     pub fn fetches_changed(&self) {
         self.inner.fetches.notify_one();
+    }
+
+    /// There is mail to send.
+    pub fn mail_written(&self) {
+        self.inner.mail.notify_one();
+    }
+
+    /// Waits for the next mail; returns at once if there was one since the last wait.
+    pub async fn next_mail(&self) {
+        self.inner.mail.notified().await;
     }
 
     /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.

@@ -65,6 +65,8 @@ async fn save_changed(services: &Arc<Services>, stored: &mut HashMap<String, Str
         let services = services.clone();
         tokio::task::spawn_blocking(move || {
             keepers(&services)
+                // One that is not there has its last state kept for it.
+                .filter(|one| one.supervision().may_be_called())
                 .map(|one| (one.clone(), one.snapshot_state()))
                 .collect::<Vec<(SchedulerInstance, Result<String, PluginCallError>)>>()
         })

@@ -61,7 +61,8 @@ fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSe
 
 /// Step types that the server itself supplies.
 fn is_own(step_type: &str) -> bool {
-    matches!(step_type, "tool" | "subworkflow") || INPUT_STEP_TYPES.contains(&step_type)
+    matches!(step_type, "tool" | "subworkflow" | "pick_value")
+        || INPUT_STEP_TYPES.contains(&step_type)
 }
 
 struct Behind(Arc<Services>);
@@ -138,9 +139,9 @@ impl JobCommands for Behind {
 impl ToolRuns for Behind {
     fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
         Box::pin(async move {
-            if request.rerun_remap_job_id.is_some() {
-                return Err(ApiError::not_implemented(
-                    "A job cannot be put in the place of a failed one; run the tool without rerun_remap_job_id.",
+            if request.rerun_remap_job_id.is_some() && request.runs.len() != 1 {
+                return Err(ApiError::message(
+                    "A job can only be put in the place of a failed one if it is one job.",
                 ));
             }
             let mut answer = ToolRunAnswer::default();
@@ -152,6 +153,7 @@ impl ToolRuns for Behind {
                     dynamic_tool_id: request.dynamic_tool_id,
                     state: &inputs.state,
                     mapped: &inputs.mapped,
+                    in_place_of: request.rerun_remap_job_id,
                 };
                 let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;
                 add(&mut answer, made, &request);

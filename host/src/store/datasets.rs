@@ -317,6 +317,20 @@ pub async fn hide(
 pub async fn purge(tx: &mut Tx, hda_ids: &[i64], now_ms: i64) -> Result<Vec<i64>, StoreError> {
     let mut orphans = Vec::new();
     for block in blocks(hda_ids) {
+        if tx.has_rivals() {
+            // Of those who purge the last HDAs of a dataset, the last one to come here sees that no other is left.
+            let list = placeholders(1, block.len());
+            let shown =
+                format!("SELECT dataset_id FROM history_dataset_association WHERE id IN ({list})");
+            let shown = tx
+                .all(shown, block.iter().map(|id| (*id).into()).collect())
+                .await?;
+            let shown: Vec<i64> = shown
+                .iter()
+                .map(|row| row.get(0))
+                .collect::<Result<_, _>>()?;
+            tx.lock("dataset", &shown).await?;
+        }
         let list = placeholders(2, block.len());
         let mut args = args![now_ms];
         args.extend(block.iter().map(|id| super::db::Val::from(*id)));

@@ -219,7 +219,7 @@ pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreErro
         super::scheduling::invocations::lock_found(tx, SCHEDULED, args![h.id]).await?;
         tx.run(
             "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 \
-             AND state IN ('new', 'requires_materialization', 'ready')",
+             AND state IN ('new', 'requires_materialization', 'ready', 'scheduled')",
             args![h.id],
         )
         .await?;

@@ -44,7 +44,7 @@ pub enum RenderError {
         file: String,
         source: ExpressionError,
     },
-    #[error("tool {tool} has no command: it is an expression tool")]
+    #[error("tool {tool} has no command: the server itself does its work")]
     NoCommand { tool: String },
 }
 
@@ -109,7 +109,7 @@ fn command_line(tool: &Tool, evaluator: &mut Evaluator<'_>) -> Result<String, Re
             }
             Ok(words.join(" "))
         }
-        Action::Expression(_) => Err(RenderError::NoCommand {
+        Action::Expression(_) | Action::Collection(_) => Err(RenderError::NoCommand {
             tool: tool.id.clone(),
         }),
     }

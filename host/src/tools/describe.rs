@@ -191,6 +191,7 @@ fn input(input: &Input) -> Value {
             put("inputs", input_list(inputs));
             put("cache", json!([]));
         }
+        InputKind::Rules => put("value", Value::Null),
         InputKind::Section { inputs } => {
             put(
                 "title",
@@ -241,6 +242,7 @@ fn model_class(kind: &InputKind) -> &'static str {
         InputKind::Conditional { .. } => "Conditional",
         InputKind::Repeat { .. } => "Repeat",
         InputKind::Section { .. } => "Section",
+        InputKind::Rules => "RulesListToolParameter",
     }
 }
 

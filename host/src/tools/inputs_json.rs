@@ -81,6 +81,12 @@ pub struct DatasetView {
     pub hid: Option<i64>,
     /// The parsed content of an `expression.json` that feeds a parameter.
     pub content: Option<Value>,
+    /// For an expression tool: an `expression.json` given where a dataset is taken stands for its value.
+    pub is_value: bool,
+    /// For an expression tool: which dataset it is, so that it can be handed on.
+    pub hda_id: Option<i64>,
+    /// For an expression tool that asks for it: the text, if it is not too long.
+    pub contents: Option<String>,
 }
 
 /// A collection as far as a command needs it.
@@ -233,7 +239,7 @@ fn parameter(value: &Value, data: &DataViews) -> Value {
 /// A collection given to a `multiple` input is consumed element by element.
 fn flatten_files(view: &DataView, identifier: Option<&str>, files: &mut Vec<Value>) {
     match view {
-        DataView::Dataset(dataset) => files.push(file_json(dataset, identifier)),
+        DataView::Dataset(_) => files.push(data_json(view, identifier)),
         DataView::Collection(collection) => {
             for element in &collection.elements {
                 flatten_files(&element.object, Some(&element.identifier), files);
@@ -244,6 +250,9 @@ fn flatten_files(view: &DataView, identifier: Option<&str>, files: &mut Vec<Valu
 
 fn data_json(view: &DataView, identifier: Option<&str>) -> Value {
     match view {
+        DataView::Dataset(dataset) if dataset.is_value => {
+            dataset.content.clone().unwrap_or(Value::Null)
+        }
         DataView::Dataset(dataset) => file_json(dataset, identifier),
         DataView::Collection(collection) => collection_json(collection),
     }
@@ -304,5 +313,11 @@ pub fn file_json(dataset: &DatasetView, identifier: Option<&str>) -> Value {
     file.insert("location".into(), format!("file://{}", dataset.path).into());
     file.insert("listing".into(), Value::Array(Vec::new()));
     file.insert("element_identifier".into(), identifier.into());
+    if let Some(id) = dataset.hda_id {
+        file.insert("src".into(), json!({"src": "hda", "id": id}));
+    }
+    if let Some(contents) = &dataset.contents {
+        file.insert("contents".into(), contents.clone().into());
+    }
     Value::Object(file)
 }

@@ -72,6 +72,48 @@ pub enum Action {
     },
     /// JavaScript that returns an object, one key per output; no command runs.
     Expression(String),
+    /// What holds of collections is arranged anew; no command runs and no data are copied.
+    Collection(CollectionOperation),
+}
+
+macro_rules! operations {
+    ($($variant:ident => $word:literal),+ $(,)?) => {
+        /// Galaxy's operations on collections.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum CollectionOperation { $($variant),+ }
+
+        impl CollectionOperation {
+            /// By its word in a tool file.
+            pub fn parse(word: &str) -> Option<CollectionOperation> {
+                match word {
+                    $($word => Some(CollectionOperation::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    Flatten => "flatten",
+    Zip => "zip",
+    Unzip => "unzip",
+    BuildList => "build_list",
+    Merge => "merge",
+    CrossProductFlat => "cross_product_flat",
+    CrossProductNested => "cross_product_nested",
+    DuplicateFile => "duplicate_file",
+    Extract => "extract",
+    FilterFailed => "filter_failed",
+    FilterEmpty => "filter_empty",
+    FilterNull => "filter_null",
+    KeepSuccess => "keep_success",
+    Harmonize => "harmonize",
+    Sort => "sort",
+    Relabel => "relabel_from_file",
+    FilterFromFile => "filter_from_file",
+    TagFromFile => "tag_from_file",
+    ApplyRules => "apply_rules",
 }
 
 /// A file written into the job's directory before the command starts.
@@ -189,6 +231,8 @@ pub enum InputKind {
     Section {
         inputs: Vec<Input>,
     },
+    /// Rules that reorganise a collection: an object of Galaxy's rule language.
+    Rules,
 }
 
 impl InputKind {
@@ -206,6 +250,7 @@ impl InputKind {
             InputKind::Conditional { .. } => "conditional",
             InputKind::Repeat { .. } => "repeat",
             InputKind::Section { .. } => "section",
+            InputKind::Rules => "rules",
         }
     }
 
@@ -264,6 +309,28 @@ pub struct Output {
     pub label: Option<String>,
     pub hidden: bool,
     pub kind: OutputKind,
+    /// The output is there only if this holds.
+    pub only_if: Option<Condition>,
+}
+
+/// A parameter has one of these values (Galaxy's output filter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Pipe path.
+    pub input: String,
+    pub values: Vec<String>,
+}
+
+impl Condition {
+    /// Whether it holds for these parameters.
+    pub fn holds(&self, state: &Value) -> bool {
+        let found = match super::parameters::get_path(state, &self.input) {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => return false,
+        };
+        self.values.contains(&found)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -366,6 +433,12 @@ pub enum SortKey {
 impl Tool {
     pub fn output(&self, name: &str) -> Option<&Output> {
         self.outputs.iter().find(|output| output.name == name)
+    }
+
+    /// The outputs that a job with these parameters has.
+    pub fn outputs_for<'t>(&'t self, state: &'t Value) -> impl Iterator<Item = &'t Output> {
+        let there = |output: &&Output| output.only_if.as_ref().is_none_or(|c| c.holds(state));
+        self.outputs.iter().filter(there)
     }
 
     /// Whether the tool only computes values with JavaScript and starts no process.

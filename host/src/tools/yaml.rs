@@ -2,7 +2,8 @@
 //!
 //! Beyond the published schema, a `GalaxyTool` may have an id with capitals and blanks, may be
 //! `hidden`, and may have an `expression` in place of a command: JavaScript that returns an object
-//! with a key per output, as Galaxy's XML expression tools do.
+//! with a key per output, as Galaxy's XML expression tools do. An output of it may be there only for
+//! certain values of a parameter (`only_if`).
 
 mod inputs;
 mod node;
@@ -14,7 +15,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::model::{
-    Action, Citation, ConfigFile, CrossReference, Help, Input, Requirements, Tool, ToolClass,
+    Action, Citation, CollectionOperation, ConfigFile, CrossReference, Help, Input, Requirements,
+    Tool, ToolClass,
 };
 use super::template::Template;
 use node::{Node, Place, Reader};
@@ -101,11 +103,12 @@ fn tool(node: Node, source: String) -> Result<Tool, YamlToolError> {
         Some(place) => inputs::inputs(place)?,
         None => Vec::new(),
     };
+    let action = action(&mut root, &inputs, user_tool)?;
+    let made_by_host = matches!(action, Action::Collection(_));
     let (outputs, precreate_directories) = match root.take("outputs") {
-        Some(place) => outputs::outputs(place, user_tool)?,
+        Some(place) => outputs::outputs(place, user_tool, made_by_host)?,
         None => Default::default(),
     };
-    let action = action(&mut root, &inputs, user_tool)?;
     let config_files = config_files(&mut root, &inputs)?;
     for output in &outputs {
         if let Some(label) = &output.label {
@@ -257,11 +260,20 @@ fn action(root: &mut Reader, inputs: &[Input], user_tool: bool) -> Result<Action
     let shell = root.take("shell_command");
     let base = root.take("base_command");
     let arguments = root.take("arguments");
-    let expression = if user_tool {
-        None
-    } else {
-        root.take("expression")
+    let (expression, operation) = match user_tool {
+        true => (None, None),
+        false => (root.take("expression"), root.take("collection_operation")),
     };
+    if let Some(operation) = operation {
+        if shell.is_some() || base.is_some() || expression.is_some() {
+            return Err(root.fault("a tool has either a command or a collection_operation"));
+        }
+        let word = operation.text()?;
+        return match CollectionOperation::parse(&word) {
+            Some(operation) => Ok(Action::Collection(operation)),
+            None => Err(root.fault(format!("there is no collection_operation '{word}'"))),
+        };
+    }
     match (shell, base, arguments, expression) {
         (Some(shell), None, None, None) => Ok(Action::Shell(template(shell, inputs)?)),
         (None, Some(base), arguments, None) => {

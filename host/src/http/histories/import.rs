@@ -80,7 +80,7 @@ pub async fn import(app: &App, user_id: i64, archive: &UploadedFile) -> Result<V
         new.push(NewDataset {
             dataset_id,
             hda_id,
-            // Known when the history is.
+            // Given with its history's, below.
             history_id: 0,
             hid,
             name: clip(text(about, "name").unwrap_or("Unnamed dataset")),

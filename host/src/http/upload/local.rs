@@ -104,7 +104,7 @@ fn nodes(elements: Vec<(String, LocalElement)>, paths: &mut Vec<PathBuf>) -> Vec
     let node = |(identifier, element)| match element {
         LocalElement::File(file) => Node::Item {
             identifier,
-            item: item(file, paths),
+            item: Box::new(item(file, paths)),
         },
         LocalElement::Inner(inner) => Node::Inner {
             identifier,

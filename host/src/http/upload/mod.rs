@@ -305,7 +305,7 @@ fn tree_of(collection_type: String, nodes: Vec<Node>, items: &mut Vec<Item>) -> 
         .into_iter()
         .map(|node| match node {
             Node::Item { identifier, item } => {
-                items.push(item);
+                items.push(*item);
                 NewElement {
                     identifier,
                     object: NewObject::Hda(items.len() as i64 - 1),

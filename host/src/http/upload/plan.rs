@@ -51,7 +51,7 @@ pub enum Target {
 pub enum Node {
     Item {
         identifier: String,
-        item: Item,
+        item: Box<Item>,
     },
     Inner {
         identifier: String,
@@ -141,7 +141,7 @@ impl Reader {
                 },
                 None => Node::Item {
                     identifier,
-                    item: self.item(map)?,
+                    item: Box::new(self.item(map)?),
                 },
             });
         }

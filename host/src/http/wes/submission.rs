@@ -204,6 +204,10 @@ fn texts(
 ) -> Result<Map<String, Value>, ApiError> {
     let mut map = object(fields, name)?;
     for (key, value) in &mut map {
+        // Not every database keeps it.
+        if key.contains('\0') || value.as_str().is_some_and(|text| text.contains('\0')) {
+            return Err(ApiError::invalid(format!("{name} holds a NUL character.")));
+        }
         match value {
             Value::String(_) => {}
             Value::Bool(_) | Value::Number(_) if lenient => *value = value.to_string().into(),
@@ -260,6 +264,8 @@ mod tests {
         assert_eq!(code("workflow_params", json!("{")), 400_003);
         assert_eq!(code("workflow_params", json!("[]")), 400_008);
         assert_eq!(code("tags", json!({"a": 1})), 400_008);
+        assert_eq!(code("tags", json!({"a": "\0"})), 400_008);
+        assert_eq!(code("tags", json!("{\"a\\u0000\": \"\"}")), 400_008);
         assert_eq!(code("tags", json!("\"a\"")), 400_008);
         assert_eq!(code("workflow_engine", json!("cwltool")), 400_008);
         assert_eq!(code("workflow_engine_version", json!("1")), 400_007);

@@ -175,6 +175,10 @@ pub async fn undelete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+fn slug_is_taken() -> ApiError {
+    ApiError::slug_taken("You have another workflow with this slug.")
+}
+
 async fn set(
     app: &App,
     caller: &Caller,
@@ -184,7 +188,11 @@ async fn set(
     let mut q = app.store.reader();
     let found = find::workflow(app, &mut q, caller, id, Which::default(), Wish::Change).await?;
     let mut tx = app.store.begin().await?;
-    workflows::set_attributes(&mut tx, found.stored.id, &attributes, app.now_ms()).await?;
+    let set = workflows::set_attributes(&mut tx, found.stored.id, &attributes, app.now_ms()).await;
+    set.map_err(|error| match error.is_constraint() {
+        true => slug_is_taken(),
+        false => error.into(),
+    })?;
     tx.commit(Durability::Acknowledged, "workflow.attributes")
         .await?;
     Ok(found)
@@ -327,9 +335,7 @@ pub async fn set_slug(
         ));
     }
     if workflows::slug_taken(&mut q, found.stored.user_id, slug, found.stored.id).await? {
-        return Err(ApiError::slug_taken(
-            "You have another workflow with this slug.",
-        ));
+        return Err(slug_is_taken());
     }
     let attributes = Attributes {
         slug: Some(slug.to_owned()),

@@ -8,12 +8,16 @@ use super::bind::Bound;
 use super::{INVOCATION_UUID, ToolRun};
 use crate::invoker::known::{Collection, ElementObject, Known, StepValue};
 use crate::invoker::mapping::{Mapping, Slice};
+use crate::invoker::operations;
 use crate::invoker::resolve;
-use crate::invoker::stop::Stop;
+use crate::invoker::stop::{Stop, Wait};
 use crate::invoker::when;
 use crate::invoker::writes::JobInput;
 use crate::model::message::{InvocationMessage, reason};
-use crate::tools::inputs_json::{DataRef, DataSource, DataView, DataViews, DatasetView};
+use crate::tools::inputs_json::{
+    CollectionView, DataRef, DataSource, DataView, DataViews, DatasetView, ElementView,
+};
+use crate::tools::model::Action;
 use crate::tools::parameters::{self, TerminalKind};
 
 /// A job that was checked and only lacks its ids.
@@ -26,6 +30,10 @@ pub(super) struct Draft {
     pub(super) counts: HashMap<String, usize>,
     pub(super) skipped: bool,
     pub(super) dbkey: String,
+    /// The `name:` tags of its inputs, which its outputs inherit.
+    pub(super) name_tags: Vec<String>,
+    /// What an operation on collections makes of its inputs.
+    pub(super) operation: Option<operations::Results>,
 }
 
 pub(super) fn draft(
@@ -90,6 +98,8 @@ pub(super) fn draft(
         counts: HashMap::new(),
         skipped,
         dbkey: "?".into(),
+        name_tags: Vec::new(),
+        operation: None,
     };
     let slices: HashMap<i64, &Collection> = parts
         .iter()
@@ -120,8 +130,42 @@ pub(super) fn draft(
             )?;
         }
     }
+    if let (Action::Collection(operation), false) = (&run.tool.action, draft.skipped) {
+        let given = operations::Given {
+            params: &params,
+            known,
+            slices: &slices,
+            identifiers: &identifiers,
+            files: run.files,
+        };
+        let planned = operations::plan(*operation, &given);
+        draft.operation = Some(planned.map_err(|refusal| refused(run, refusal))?);
+    }
     draft.params = params;
     Ok(draft)
+}
+
+/// Why an operation on collections makes nothing, as the step's control signal.
+fn refused(run: &ToolRun<'_>, refusal: operations::Refusal) -> Stop {
+    match refusal {
+        // One is enough: when it is there, the next one that is not is waited for.
+        operations::Refusal::NotReady(datasets) => Stop::Delayed {
+            why: "the inputs of this tool have to be there before it runs".to_owned(),
+            waits: match datasets.last() {
+                Some(last) => vec![Wait::Dataset(*last)],
+                None => vec![Wait::Step],
+            },
+        },
+        operations::Refusal::NotOk(hda_id) => Stop::fail(InvocationMessage {
+            reason: reason::DATASET_FAILED,
+            workflow_step_id: Some(run.workflow_step_id),
+            hda_id: Some(hda_id),
+            ..Default::default()
+        }),
+        operations::Refusal::Because(text) => {
+            Stop::unexpected(run.workflow_step_id, format!("{}: {text}.", run.tool.name))
+        }
+    }
 }
 
 pub(super) fn add_input(
@@ -142,6 +186,11 @@ pub(super) fn add_input(
         })?;
         if let Some(dbkey) = hda.dbkey.as_deref().filter(|k| *k != "?") {
             draft.dbkey = dbkey.to_owned();
+        }
+        for tag in hda.tags.iter().filter(|tag| tag.starts_with("name:")) {
+            if !draft.name_tags.contains(tag) {
+                draft.name_tags.push(tag.clone());
+            }
         }
         let count = draft.counts.entry(name.to_owned()).or_default();
         *count += 1;
@@ -178,6 +227,8 @@ pub(super) fn add_input(
             each_leaf(&hdca.collection, &mut |id, identifier| {
                 add(id, Some(identifier))
             })?;
+            let view = collection_view(&hdca.collection, &hdca.name, known);
+            draft.views.insert(reference, view);
             draft
                 .input_collections
                 .push((name.to_owned(), Some(reference.id), None));
@@ -186,6 +237,8 @@ pub(super) fn add_input(
         DataSource::Dce => {
             if let Some(collection) = slices.get(&reference.id) {
                 each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
+                let view = collection_view(collection, identifier.unwrap_or_default(), known);
+                draft.views.insert(reference, view);
             }
             draft
                 .input_collections
@@ -197,6 +250,25 @@ pub(super) fn add_input(
             format!("Input {name} names a library dataset; this server has no libraries."),
         )),
     }
+}
+
+/// A collection as labels, formats and types need it: with one dataset for all.
+fn collection_view(collection: &Collection, name: &str, known: &Known) -> DataView {
+    let first = collection.first_leaf().and_then(|id| known.hdas.get(&id));
+    let elements = first.map(|hda| ElementView {
+        identifier: String::new(),
+        object: DataView::Dataset(DatasetView {
+            ext: hda.extension.clone(),
+            name: hda.name.clone(),
+            ..Default::default()
+        }),
+    });
+    DataView::Collection(CollectionView {
+        name: name.to_owned(),
+        collection_type: collection.collection_type.clone(),
+        elements: elements.into_iter().collect(),
+        ..Default::default()
+    })
 }
 
 pub(super) fn each_leaf(

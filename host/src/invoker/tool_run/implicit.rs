@@ -19,12 +19,15 @@ pub(super) struct Frame {
     pub(super) collection_type: String,
     pub(super) paths: Vec<Vec<(usize, String)>>,
     pub(super) on: Vec<Hid>,
+    /// Of the inputs that are mapped over: their names and those of their collections.
+    pub(super) names: Vec<(String, String)>,
 }
 
 /// One job per slice, their outputs gathered in one collection per output.
 pub(super) fn implicit(
     run: &ToolRun<'_>,
     drafts: Vec<Draft>,
+    params: &Value,
     frame: &Frame,
     known: &mut Known,
     ids: &dyn NewIds,
@@ -40,7 +43,9 @@ pub(super) fn implicit(
         .implicit_collection_jobs
         .push((group, is_new, complete));
     let mut trees: Vec<(String, i64, Tree)> = Vec::new();
-    for output in &run.tool.outputs {
+    // The slices of one step have the same outputs.
+    let params = drafts.first().map_or(params, |draft| &draft.params).clone();
+    for output in run.tool.outputs_for(&params) {
         let resumed = run
             .resume
             .as_ref()
@@ -71,8 +76,10 @@ pub(super) fn implicit(
         let job_id = ids.job();
         let made = make_job(run, job_id, draft, Some(()), known, ids, writes);
         writes.implicit_jobs.push((group, job_id, slice as i64));
-        for ((_, _, tree), (_, made)) in trees.iter_mut().zip(made) {
-            tree.place(&frame.paths[slice], made, ids, writes);
+        for (name, made) in made {
+            if let Some((_, _, tree)) = trees.iter_mut().find(|(other, _, _)| *other == name) {
+                tree.place(&frame.paths[slice], made, ids, writes);
+            }
         }
     }
     let mut outputs = HashMap::new();
@@ -127,7 +134,8 @@ pub(super) fn new_implicit_hdca(
     let empty = (Value::Null, DataViews::new());
     let (params, views) = draft.map_or((&empty.0, &empty.1), |d| (&d.params, &d.views));
     let label = output_label(run.tool, output, &on, params, views);
-    let changed = changed(run, output, label, vec![], draft, known);
+    let tags = draft.map(|d| d.name_tags.clone()).unwrap_or_default();
+    let changed = changed(run, output, label, tags, draft, &frame.names, known);
     writes.hdcas.push(NewHdca {
         id,
         collection_id: tree.root.id,

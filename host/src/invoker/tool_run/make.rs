@@ -3,9 +3,9 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::ToolRun;
 use super::draft::Draft;
-use crate::invoker::known::{Collection, Hda, Hdca, Known, Populated};
+use super::{ToolRun, share};
+use crate::invoker::known::{Collection, Hdca, Hid, Known, Populated};
 use crate::invoker::post_job_actions;
 use crate::invoker::writes::{NewCollection, NewHda, NewHdca, NewIds, NewJob, Writes};
 use crate::model::state::{DatasetState, JobState};
@@ -18,10 +18,18 @@ pub(super) fn changed(
     name: String,
     tags: Vec<String>,
     draft: Option<&Draft>,
+    mapped_names: &[(String, String)],
     known: &Known,
 ) -> post_job_actions::Changed {
     let input_name = |wanted: &str| {
+        if let Some((_, name)) = mapped_names.iter().find(|(name, _)| name == wanted) {
+            return Some(name.clone());
+        }
         let draft = draft?;
+        let whole = draft.input_collections.iter().find(|(n, ..)| n == wanted);
+        if let Some(hdca) = whole.and_then(|(_, hdca, _)| known.hdcas.get(&(*hdca)?)) {
+            return Some(hdca.name.clone());
+        }
         let input = draft.inputs.iter().find(|i| i.name == wanted)?;
         known.hdas.get(&input.hda_id).map(|h| h.name.clone())
     };
@@ -55,14 +63,8 @@ pub(super) fn make_job(
     ids: &dyn NewIds,
     writes: &mut Writes,
 ) -> Vec<(String, Made)> {
-    let on = {
-        let mut hids = Vec::new();
-        for input in &draft.inputs {
-            let hid = known.hdas.get(&input.hda_id).map(|h| h.hid);
-            hids.extend(hid.filter(|h| !hids.contains(h)));
-        }
-        writes.names.on_data(hids)
-    };
+    let mut draft = draft;
+    let on = on_string(&draft, known, writes);
     let mut job = NewJob {
         id: job_id,
         uuid: Uuid::new_v4(),
@@ -83,16 +85,24 @@ pub(super) fn make_job(
         post_job_action_ids: run
             .post_job_actions
             .iter()
-            .filter(|(_, action)| !post_job_actions::is_immediate(&action.action_type))
+            .filter(|(_, action)| post_job_actions::is_at_end(&action.action_type))
             .map(|(id, _)| *id)
             .collect(),
         cores: run.tool.requirements.cores_min.into(),
         memory_mb: run.tool.requirements.ram_min_mb as i64,
     };
+    if let Some(results) = draft.operation.take() {
+        let made = share::outputs(
+            run, &mut job, &draft, results, &on, mapped, known, ids, writes,
+        );
+        finish(job, draft, writes);
+        return made;
+    }
     let mut made = Vec::with_capacity(run.tool.outputs.len());
-    for output in &run.tool.outputs {
+    for output in run.tool.outputs_for(&draft.params) {
         let label = output_label(run.tool, output, &on, &draft.params, &draft.views);
-        let changed = changed(run, output, label, vec![], Some(&draft), known);
+        let tags = draft.name_tags.clone();
+        let changed = changed(run, output, label, tags, Some(&draft), &[], known);
         match &output.kind {
             OutputKind::Data(_) | OutputKind::Scalar(_) => {
                 let id = ids.hda();
@@ -119,26 +129,10 @@ pub(super) fn make_job(
                     blurb: draft.skipped.then(|| "skipped".to_owned()),
                     info: None,
                     content: draft.skipped.then(|| "null".to_owned()),
+                    copied_from: None,
+                    own_extension: true,
                 };
-                known.hdas.insert(
-                    id,
-                    Hda {
-                        id,
-                        dataset_id: hda.dataset_id,
-                        hid: hda.hid,
-                        name: hda.name.clone(),
-                        extension: hda.extension.clone(),
-                        state: hda.state,
-                        deleted: false,
-                        purged: false,
-                        dbkey: Some(hda.dbkey.clone()),
-                        size: None,
-                        skipped: draft.skipped,
-                    },
-                );
-                if draft.skipped {
-                    known.contents.insert(id, Ok(Value::Null));
-                }
+                known.note(&hda);
                 job.outputs.push((output.name.clone(), id));
                 writes.hdas.push(hda);
                 made.push((output.name.clone(), Made::Hda(id)));
@@ -205,9 +199,36 @@ pub(super) fn make_job(
             }
         }
     }
+    finish(job, draft, writes);
+    made
+}
+
+fn finish(mut job: NewJob, draft: Draft, writes: &mut Writes) {
     job.params = draft.params;
     job.inputs = draft.inputs;
     job.input_collections = draft.input_collections;
     writes.jobs.push(job);
-    made
+}
+
+/// "data 1 and data 2": what the outputs of a job are on. Few numbers are named, so few are looked for.
+fn on_string(draft: &Draft, known: &Known, writes: &mut Writes) -> String {
+    const NAMED: usize = 4;
+    if draft.operation.is_some() {
+        let whole = draft.input_collections.iter();
+        let hids: Vec<Hid> = whole
+            .filter_map(|(_, hdca, _)| known.hdcas.get(&(*hdca)?).map(|hdca| hdca.hid))
+            .collect();
+        if !hids.is_empty() {
+            return writes.names.on_collection(hids);
+        }
+    }
+    let mut hids: Vec<Hid> = Vec::new();
+    for input in &draft.inputs {
+        let hid = known.hdas.get(&input.hda_id).map(|h| h.hid);
+        hids.extend(hid.filter(|h| !hids.contains(h)));
+        if hids.len() == NAMED {
+            break;
+        }
+    }
+    writes.names.on_data(hids)
 }

@@ -2,13 +2,18 @@
 //! one job, or one per slice of the collections it is mapped over.
 //!
 //! [`bind`] puts the connected values in place, [`draft`] checks one job, [`make`] creates it with its outputs,
-//! [`implicit`] gathers the outputs of a mapped step in the collections that [`tree`] fills.
+//! [`implicit`] gathers the outputs of a mapped step in the collections that [`tree`] fills; [`share`] makes the outputs of
+//! operations, which are other names for data that there are.
 
 mod bind;
 mod draft;
 mod implicit;
 mod make;
+mod share;
 mod tree;
+
+pub(super) use share::{New, new_hda};
+pub(super) use tree::push_element;
 
 use std::collections::HashMap;
 
@@ -21,6 +26,7 @@ use self::implicit::{Frame, implicit};
 use self::make::{Made, make_job};
 use super::known::{Known, StepValue};
 use super::mapping::{self, MappedInput};
+use super::operations::Files;
 use super::stop::Stop;
 use super::writes::{NewIds, Writes};
 use crate::model::workflow::PostJobAction;
@@ -50,6 +56,8 @@ pub struct ToolRun<'a> {
     /// At most this many new jobs.
     pub budget: Option<usize>,
     pub resume: Option<Resume>,
+    /// What operations on collections read.
+    pub files: &'a dyn Files,
 }
 
 /// What an earlier iteration already made of a mapped step.
@@ -123,9 +131,22 @@ pub fn run(
                     .iter()
                     .map(|(_, id, _)| known.hdcas[id].hid)
                     .collect(),
+                names: bound
+                    .mapped
+                    .iter()
+                    .map(|(name, id, _)| (name.clone(), known.hdcas[id].name.clone()))
+                    .collect(),
             };
             drop(mapping);
-            Ok(implicit(run, drafts, &frame, known, ids, writes))
+            Ok(implicit(
+                run,
+                drafts,
+                &bound.params,
+                &frame,
+                known,
+                ids,
+                writes,
+            ))
         }
     }
 }

@@ -6,6 +6,7 @@ use super::ToolRun;
 use super::draft::Draft;
 use super::implicit::Frame;
 use super::make::Made;
+use super::share;
 use crate::invoker::known::{Collection, Element, ElementObject, Populated};
 use crate::invoker::writes::{NewCollection, NewElement, NewIds, Writes};
 use crate::tools::model::{Output, OutputKind};
@@ -31,9 +32,11 @@ impl Tree {
     ) -> Tree {
         let inner = match &output.kind {
             OutputKind::Collection(_) => {
+                let made = draft.and_then(|d| share::collection_type(d, &output.name));
                 let known_type = draft
+                    .filter(|_| made.is_none())
                     .and_then(|d| output_collection_type(run.tool, output, &d.params, &d.views));
-                format!(":{}", known_type.as_deref().unwrap_or("list"))
+                format!(":{}", made.or(known_type).as_deref().unwrap_or("list"))
             }
             _ => String::new(),
         };
@@ -163,7 +166,7 @@ pub(super) fn new_collection(ids: &dyn NewIds, collection_type: String) -> Colle
     }
 }
 
-pub(super) fn push_element(
+pub(in crate::invoker) fn push_element(
     parent: &mut Collection,
     index: usize,
     identifier: &str,

@@ -45,6 +45,7 @@ pub(super) fn collect(services: &Services, held: &Held, report: &JobReport) -> J
         outputs: Vec::new(),
         collections: Vec::new(),
         extra: Vec::new(),
+        actions: job.dispatch.actions.clone(),
     };
     let fault = match verdict(report) {
         Some(fault) => Some(fault),
@@ -172,6 +173,7 @@ pub(super) fn place(
             file,
             visible,
             info: None,
+            share: None,
         });
     }
     for dataset in gathered.datasets.iter().filter(|d| d.extra) {
@@ -210,6 +212,7 @@ pub(super) fn place(
         let mut elements = Vec::new();
         for element in found.map(|c| c.elements.as_slice()).unwrap_or_default() {
             let identifier = element.identifiers.last().cloned().unwrap_or_default();
+            let ext = changed_type(actions, &slot.name).unwrap_or(&element.ext);
             let output_name = format!(
                 "__new_primary_file_{}|{}__",
                 slot.name,
@@ -219,7 +222,7 @@ pub(super) fn place(
                 services,
                 &mut put,
                 &element.path,
-                &element.ext,
+                ext,
                 element.dbkey.as_deref(),
                 identifier,
                 output_name,
@@ -237,6 +240,16 @@ pub(super) fn place(
         });
     }
     Ok(())
+}
+
+/// The datatype that an action gives to the elements of an output.
+fn changed_type<'a>(actions: &'a [EndAction], output: &str) -> Option<&'a str> {
+    let wanted = actions
+        .iter()
+        .rfind(|a| a.action_type == "ChangeDatatypeAction" && a.is_for(output))?;
+    wanted.arguments["newtype"]
+        .as_str()
+        .filter(|ext| !ext.is_empty())
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one row")]
@@ -278,7 +291,7 @@ fn extension(slot: &OutputSlot, found: &CollectedDataset) -> String {
     }
 }
 
-fn facts(
+pub(super) fn facts(
     file: &Path,
     extension: &str,
     slot: &OutputSlot,

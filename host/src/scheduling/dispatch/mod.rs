@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod expression;
 mod job_holds;
 mod leftovers;
 mod outcome;
@@ -33,6 +34,7 @@ use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
 use super::iteration::ask;
+use super::trouble::Trouble;
 use crate::store::StoreError;
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
@@ -155,24 +157,25 @@ impl Dispatcher {
         });
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
         let mut look = true;
+        let mut trouble = Trouble::new("jobs cannot be moved on");
         let mut reports = Vec::new();
         let mut arrived = Vec::new();
         while !*stop.borrow() {
             if let Err(error) = self.round(look, &mut reports, &mut arrived).await {
-                tracing::error!(
-                    "jobs could not be moved on: {}",
-                    crate::errors::chain(&error)
-                );
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(trouble.note(&error)).await;
                 look = true;
                 continue;
             }
+            trouble.is_over();
             look = false;
             let now = self.services.clock.now_ms();
-            let pause = match self.wake_at_ms {
+            let mut pause = match self.wake_at_ms {
                 Some(at) => poll.min(Duration::from_millis((at - now).max(1) as u64)),
                 None => poll,
             };
+            if let Some(doubt) = self.runners.doubt_ends_in() {
+                pause = pause.min(doubt.max(Duration::from_millis(20)));
+            }
             tokio::select! {
                 biased;
                 _ = stop.changed() => {}
@@ -200,13 +203,11 @@ impl Dispatcher {
             news.extend(self.runners.poll());
         }
         self.take_reports(news).await?;
+        self.ask_the_uncertain().await?;
         for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
-        if !self.unplaced.is_empty() {
-            let back = std::mem::take(&mut self.unplaced);
-            jobs::put_back(&self.services.store, &back, self.services.clock.now_ms()).await?;
-        }
+        self.put_back().await?;
         if look {
             let mut reader = self.services.store.reader();
             self.is_locked = installation::jobs_are_locked(&mut reader).await?;
@@ -241,6 +242,16 @@ impl Dispatcher {
         let plugins = &self.services.plugins;
         jobs.retain(|job| !plugins.is_passive(job.scheduler.as_deref()));
         self.ready.push(jobs);
+    }
+
+    /// Puts jobs back that no runner has; until it is stored they are remembered.
+    async fn put_back(&mut self) -> Result<(), StoreError> {
+        if !self.unplaced.is_empty() {
+            let now = self.services.clock.now_ms();
+            jobs::put_back(&self.services.store, &self.unplaced, now).await?;
+            self.unplaced.clear();
+        }
+        Ok(())
     }
 
     /// Reads ready jobs from the database: those somebody else made, and those that found no room in memory.
@@ -279,6 +290,7 @@ impl Dispatcher {
                 if !over.contains(&report.job_id)
                     && let Some(held) = self.runners.get_mut(id)
                 {
+                    held.seen_running = true;
                     held.external_id = Some(report.external_id.to_string());
                     held.since_ms = held.since_ms.max(report.started_ms);
                     started.push(Started {
@@ -334,22 +346,18 @@ impl Dispatcher {
     async fn store_ends(&mut self, ends: Vec<JobEnd>) -> Result<(), StoreError> {
         // A database that is full or locked for a while must not lose an end: try until it is stored.
         let now = self.services.clock.now_ms();
-        let mut pause = Duration::from_millis(100);
+        let mut trouble = Trouble::new("the ends of jobs cannot be stored yet");
         let settled = loop {
             match settle::settle(&self.services.store, ends.clone(), now).await {
                 Ok(settled) => break settled,
-                Err(error) => {
-                    tracing::error!(
-                        "the ends of {} jobs could not be stored yet: {}",
-                        ends.len(),
-                        crate::errors::chain(&error)
-                    );
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
+                Err(error) => tokio::time::sleep(trouble.note(&error)).await,
             }
         };
+        trouble.is_over();
         self.take_in(settled.ready);
+        if settled.mail {
+            self.services.signals.mail_written();
+        }
         if settled.invocations {
             self.services.signals.invocations_changed();
         }
@@ -501,15 +509,16 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let taken: HashSet<i64> = jobs::hand_over(
-            &services.store,
-            services.membership.name(),
-            &hand_overs,
-            now,
-        )
-        .await?
-        .into_iter()
-        .collect();
+        let me = services.membership.name();
+        let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
+        let taken: HashSet<i64> = match handed_over {
+            Ok(taken) => taken.into_iter().collect(),
+            Err(error) => {
+                // It may be stored all the same, if only the answer was lost: whatever it says is taken back.
+                self.unplaced.extend(ids);
+                return Err(error);
+            }
+        };
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {
@@ -526,12 +535,14 @@ impl Dispatcher {
             }
             back.append(&mut later);
         }
-        if !back.is_empty() {
-            jobs::put_back(&services.store, &back, now).await?;
-            self.wake(now + 1_000);
-        }
+        let has_back = !back.is_empty();
+        self.unplaced.append(&mut back);
         if !ends.is_empty() {
             self.store_ends(ends).await?;
+        }
+        self.put_back().await?;
+        if has_back {
+            self.wake(now + 1_000);
         }
         Ok(())
     }

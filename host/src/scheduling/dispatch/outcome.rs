@@ -23,6 +23,7 @@ pub(super) fn failed(job: &Dispatch, message: &str, now: i64) -> JobEnd {
             .collect(),
         collections: broken_collections(job),
         extra: Vec::new(),
+        actions: job.actions.clone(),
     }
 }
 
@@ -51,6 +52,7 @@ pub(super) fn broken_output(output: &OutputSlot, info: Option<&str>) -> OutputEn
         },
         visible: output.visible,
         info: info.map(str::to_owned),
+        share: None,
     }
 }
 

@@ -9,8 +9,8 @@ use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
 use super::outcome::{failed, paused};
-use super::{BROKEN, unbroken};
-use crate::invoker::known::{Collection, ElementObject, Known};
+use super::{BROKEN, expression, unbroken};
+use crate::invoker::known::{Collection, ElementObject, Hda, Known};
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
@@ -143,7 +143,7 @@ pub(super) async fn load(
     })
 }
 
-/// The jobs that can be handed over, and the ends of those that cannot.
+/// The jobs that can be handed over, and the ends of those that cannot, or that the host has done itself.
 pub(super) type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
 
 /// Writes the chosen jobs' directories. Blocks. A job whose command cannot be written, or that its scheduler rejects,
@@ -184,6 +184,12 @@ pub(super) fn write_all(
             _ => {}
         }
         match prepare(services, &loaded, dispatch, &ready) {
+            Ok(job) if job.tool.is_expression() => {
+                let end = unbroken("evaluating an expression tool", || {
+                    expression::evaluate(services, &job, now)
+                });
+                broken.push(end.unwrap_or_else(|| failed(&job.dispatch, BROKEN, now)));
+            }
             Ok(job) => match unbroken("writing a job's directory", || write(services, &job))
                 .unwrap_or_else(|| Err(BROKEN.to_owned()))
             {
@@ -225,7 +231,7 @@ pub(super) fn prepare(
         return Err((Box::new(dispatch), text));
     };
     Ok(Prepared {
-        views: views(services, loaded, &dispatch),
+        views: views(services, loaded, &dispatch, tool.is_expression()),
         directory: services.data.job(dispatch.id),
         command_line: String::new(),
         cores: ready.cores.clamp(1, 100_000) as u32,
@@ -279,7 +285,7 @@ pub(super) fn clean_up(directory: &Path) {
     }
 }
 
-fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch) -> DataViews {
+fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch, expression: bool) -> DataViews {
     let mut identifiers: HashMap<i64, &str> = HashMap::new();
     for input in &dispatch.inputs {
         if let Some(identifier) = &input.element_identifier {
@@ -291,10 +297,12 @@ fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch) -> DataViews
         let view = match reference.src {
             DataSource::Hda => {
                 let identifier = identifiers.get(&reference.id).map(|i| (*i).to_owned());
-                dataset_view(services, loaded, reference.id, identifier).map(DataView::Dataset)
+                dataset_view(services, loaded, reference.id, identifier, expression)
+                    .map(DataView::Dataset)
             }
             DataSource::Hdca => loaded.known.hdcas.get(&reference.id).map(|hdca| {
-                let mut view = collection_view(services, loaded, &hdca.collection, &hdca.name);
+                let mut view =
+                    collection_view(services, loaded, &hdca.collection, &hdca.name, expression);
                 if let crate::invoker::known::Hid::Given(hid) = hdca.hid {
                     view.hid = Some(hid);
                 }
@@ -305,10 +313,10 @@ fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch) -> DataViews
                 .get(&reference.id)
                 .and_then(|object| match object {
                     ElementObject::Hda(id) => {
-                        dataset_view(services, loaded, *id, None).map(DataView::Dataset)
+                        dataset_view(services, loaded, *id, None, expression).map(DataView::Dataset)
                     }
                     ElementObject::Collection(collection) => Some(DataView::Collection(
-                        collection_view(services, loaded, collection, ""),
+                        collection_view(services, loaded, collection, "", expression),
                     )),
                 }),
             DataSource::Ldda => None,
@@ -325,6 +333,7 @@ fn dataset_view(
     loaded: &Loaded,
     hda_id: i64,
     identifier: Option<String>,
+    expression: bool,
 ) -> Option<DatasetView> {
     let hda = loaded.known.hdas.get(&hda_id)?;
     Some(DatasetView {
@@ -341,8 +350,30 @@ fn dataset_view(
             crate::invoker::known::Hid::Given(hid) => Some(hid),
             crate::invoker::known::Hid::New(_) => None,
         },
-        content: None,
+        content: content(services, hda),
+        is_value: expression && hda.extension == "expression.json",
+        hda_id: expression.then_some(hda_id),
+        contents: expression.then(|| contents(services, hda)).flatten(),
     })
+}
+
+/// The value in an `expression.json`.
+fn content(services: &Services, hda: &Hda) -> Option<serde_json::Value> {
+    const CONTENT_MAX: i64 = 1 << 20;
+    if hda.extension != "expression.json" || hda.size.unwrap_or(0) > CONTENT_MAX {
+        return None;
+    }
+    let bytes = std::fs::read(services.data.dataset(hda.dataset_id)).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// What an expression may look at, as CWL's loadContents has it: the text of a small file.
+fn contents(services: &Services, hda: &Hda) -> Option<String> {
+    const CONTENTS_MAX: i64 = 64 << 10;
+    if hda.size.unwrap_or(0) > CONTENTS_MAX {
+        return None;
+    }
+    std::fs::read_to_string(services.data.dataset(hda.dataset_id)).ok()
 }
 
 fn collection_view(
@@ -350,6 +381,7 @@ fn collection_view(
     loaded: &Loaded,
     collection: &Collection,
     name: &str,
+    expression: bool,
 ) -> CollectionView {
     let elements = collection.elements.iter().filter_map(|element| {
         let object = match &element.object {
@@ -358,12 +390,14 @@ fn collection_view(
                 loaded,
                 *id,
                 Some(element.identifier.clone()),
+                expression,
             )?),
             ElementObject::Collection(child) => DataView::Collection(collection_view(
                 services,
                 loaded,
                 child,
                 &element.identifier,
+                expression,
             )),
         };
         Some(ElementView {

@@ -1,5 +1,6 @@
-//! At start: what became of the jobs that runners had when the last server ended. Each is found running and taken over
-//! again, found finished and settled, found never started and handed over once more, or found lost and failed.
+//! What became of the jobs that runners had: at start, when the last server ended; later, when a runner's process was lost.
+//! Each is found running and taken over again, found finished and settled, found never started and handed over once
+//! more, or found lost and failed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,6 +11,7 @@ use super::outcome::failed;
 use super::prepare::{self, Prepared};
 use super::runners::Held;
 use crate::model::state::JobState;
+use crate::plugins::PluginCallError;
 use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
@@ -98,6 +100,15 @@ impl Dispatcher {
                     plugin = runner,
                     "a runner could not say what became of its jobs: {error}"
                 );
+                if !matches!(error, PluginCallError::Refused { .. }) {
+                    // That is not an answer: it is asked again.
+                    self.runners.doubt(runner);
+                    for (job, prepared) in jobs {
+                        self.runners
+                            .add(runner, held(&job, prepared, self.started_ms));
+                    }
+                    return Vec::new();
+                }
                 HashMap::new()
             }
         };
@@ -115,16 +126,8 @@ impl Dispatcher {
                 again.push((ready, prepared));
                 continue;
             }
-            let held = Held {
-                id: job.id,
-                token: job.token,
-                user_id: job.user_id,
-                cores: job.cores.max(1) as u64,
-                since_ms: job.started_ms.unwrap_or(0).max(self.started_ms),
-                external_id: job.external_id.clone(),
-                prepared,
-            };
-            self.runners.add(runner, held);
+            self.runners
+                .add(runner, held(&job, prepared, self.started_ms));
             // That it was started may not have been stored yet.
             if status != RecoverStatus::RUNNING || job.state == JobState::Queued {
                 let mut report = result.map(|r| r.report).unwrap_or_default();
@@ -141,6 +144,80 @@ impl Dispatcher {
         self.unplaced.extend(later);
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
         refused.collect()
+    }
+}
+
+impl Dispatcher {
+    /// Asks the runners whose process was lost, or whose last answer said nothing, what became of their jobs. Returns
+    /// when to look again.
+    pub(super) async fn ask_the_uncertain(&mut self) -> Result<(), StoreError> {
+        let mut reports = Vec::new();
+        for (instance, generation) in self.runners.to_be_asked() {
+            let runner = instance.id();
+            let settings = &self.services.settings;
+            let requests: Vec<RecoverRequest> = self
+                .runners
+                .of(runner)
+                .map(|held| RecoverRequest {
+                    spec: held.prepared.spec(held.id, held.token, settings),
+                    external_id: held.external_id.clone().unwrap_or_default().into(),
+                    ..Default::default()
+                })
+                .collect();
+            if requests.is_empty() {
+                self.runners.settled(runner, generation);
+                continue;
+            }
+            let found = match instance.recover(&requests) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::error!(
+                        plugin = runner,
+                        "a runner could not say what became of its {} jobs and is asked again: {error}",
+                        requests.len()
+                    );
+                    continue;
+                }
+            };
+            self.runners.settled(runner, generation);
+            for result in found {
+                let id = result.job_id as i64;
+                let Some(held) = self.runners.get(id) else {
+                    continue;
+                };
+                tracing::info!(
+                    job.id = id,
+                    plugin = runner,
+                    "a job of a runner that was lost: {}",
+                    status_word(result.status)
+                );
+                if result.status == RecoverStatus::NOT_STARTED && !held.seen_running {
+                    if let Some(held) = self.runners.remove(id) {
+                        prepare::clean_up(&held.prepared.directory);
+                        self.unplaced.push(id);
+                    }
+                    continue;
+                }
+                let mut report = result.report;
+                report.job_id = result.job_id;
+                report.token = held.token.to_string().into();
+                reports.push(report);
+            }
+        }
+        self.take_reports(reports).await
+    }
+}
+
+fn held(job: &Active, prepared: Prepared, server_started_ms: i64) -> Held {
+    Held {
+        id: job.id,
+        token: job.token,
+        user_id: job.user_id,
+        cores: job.cores.max(1) as u64,
+        since_ms: job.started_ms.unwrap_or(0).max(server_started_ms),
+        external_id: job.external_id.clone(),
+        seen_running: job.state == JobState::Running,
+        prepared,
     }
 }
 

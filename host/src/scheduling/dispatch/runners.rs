@@ -1,6 +1,7 @@
 //! The runners and what each has of ours.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{Attr, JobRef, JobReport, List, RunnerOffer, UserLoad};
 use uuid::Uuid;
@@ -22,13 +23,23 @@ pub(super) struct Held {
     /// Since when it counts as its user's, milliseconds since 1970.
     pub since_ms: i64,
     pub external_id: Option<String>,
+    /// Its runner said that it runs.
+    pub seen_running: bool,
     pub prepared: Prepared,
 }
 
+/// A runner that could not say what became of its jobs is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 pub(super) struct Runner {
     pub instance: RunnerInstance,
-    slots: u64,
-    queue_depth: u64,
+    /// `None` while it has not said how much it can run.
+    capacity: Option<(u64, u64)>,
+    /// The start of the plugin that knows of its jobs. Another one has to be asked what became of them.
+    generation: u64,
+    /// Nobody knows whether some of its jobs were started: it has to be asked.
+    uncertain: bool,
+    ask_at: Instant,
     /// Slots asked for by the jobs it has.
     used: u64,
     jobs: HashMap<i64, Held>,
@@ -39,9 +50,37 @@ impl Runner {
         self.jobs.values().map(reference).collect()
     }
 
-    /// How many more it takes now.
+    fn slots(&self) -> u64 {
+        self.capacity.map_or(0, |(slots, _)| slots)
+    }
+
+    /// How many more it takes now: none while it is not there, or has to say first what it has.
     fn accepts(&self) -> u64 {
-        (self.slots + self.queue_depth).saturating_sub(self.used)
+        if self.is_in_doubt() || !self.instance.supervision().may_be_called() {
+            return 0;
+        }
+        let (slots, queue_depth) = self.capacity.unwrap_or_default();
+        slots
+            .saturating_add(queue_depth)
+            .min(ACCEPTS_MAX)
+            .saturating_sub(self.used)
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.uncertain
+            || self.capacity.is_none()
+            || self.generation != self.instance.supervision().generation()
+    }
+
+    /// Asks how much it can run.
+    fn ask_capacity(&mut self) {
+        match self.instance.capacity() {
+            Ok(capacity) => self.capacity = Some((capacity.slots_total, capacity.queue_depth)),
+            Err(error) => tracing::error!(
+                plugin = self.instance.id(),
+                "a runner is not used yet: {error}"
+            ),
+        }
     }
 }
 
@@ -53,6 +92,9 @@ fn reference(held: &Held) -> JobRef {
         ..Default::default()
     }
 }
+
+/// No runner gets more jobs than this, whatever it says.
+const ACCEPTS_MAX: u64 = 1_000_000;
 
 /// Slots times milliseconds.
 fn slot_ms(slots: u64, begun: i64, ended: i64) -> u64 {
@@ -95,21 +137,17 @@ impl Runners {
     pub fn new(plugins: &Plugins) -> Runners {
         let mut runners = Runners::default();
         for instance in plugins.runners() {
-            match instance.capacity() {
-                Ok(capacity) => {
-                    let runner = Runner {
-                        instance: instance.clone(),
-                        slots: capacity.slots_total,
-                        queue_depth: capacity.queue_depth,
-                        used: 0,
-                        jobs: HashMap::new(),
-                    };
-                    runners.runners.insert(instance.id().to_owned(), runner);
-                }
-                Err(error) => {
-                    tracing::error!(plugin = instance.id(), "a runner is not used: {error}")
-                }
-            }
+            let mut runner = Runner {
+                generation: instance.supervision().generation(),
+                instance: instance.clone(),
+                capacity: None,
+                uncertain: false,
+                ask_at: Instant::now() + ASK_AGAIN,
+                used: 0,
+                jobs: HashMap::new(),
+            };
+            runner.ask_capacity();
+            runners.runners.insert(instance.id().to_owned(), runner);
         }
         runners
     }
@@ -180,8 +218,11 @@ impl Runners {
     pub fn offers(&self) -> List<RunnerOffer> {
         let offers = self.runners.values().map(|runner| RunnerOffer {
             id: runner.instance.id().into(),
-            slots_total: runner.slots,
-            slots_free: runner.slots.saturating_sub(runner.used),
+            slots_total: runner.slots(),
+            slots_free: match runner.accepts() {
+                0 => 0,
+                _ => runner.slots().saturating_sub(runner.used),
+            },
             accepts: runner.accepts(),
             ..Default::default()
         });
@@ -241,9 +282,21 @@ impl Runners {
                 .into_iter()
                 .map(|answer| (answer.job_id, answer))
                 .collect(),
-            Err(error) => {
-                tracing::error!(plugin = runner, "jobs could not be handed over: {error}");
+            Err(error) if error.was_not_asked() => {
+                tracing::warn!(plugin = runner, "jobs are not handed over yet: {error}");
                 HashMap::new()
+            }
+            Err(error) => {
+                tracing::error!(
+                    plugin = runner,
+                    "whether {} jobs were started is not known: {error}",
+                    jobs.len()
+                );
+                self.doubt(runner);
+                for (ready, prepared) in jobs {
+                    self.add(runner, held(&ready, None, now, prepared));
+                }
+                return (Vec::new(), Vec::new());
             }
         };
         let (mut refused, mut later) = (Vec::new(), Vec::new());
@@ -252,16 +305,7 @@ impl Runners {
                 Some(answer) if answer.accepted => {
                     let external_id =
                         (!answer.external_id.is_empty()).then(|| answer.external_id.to_string());
-                    let held = Held {
-                        id: ready.id,
-                        token: ready.token,
-                        user_id: ready.user_id,
-                        cores: ready.cores.max(1) as u64,
-                        since_ms: now,
-                        external_id,
-                        prepared,
-                    };
-                    self.add(runner, held);
+                    self.add(runner, held(&ready, external_id, now, prepared));
                 }
                 Some(answer) if !answer.retryable => {
                     refused.push((prepared.dispatch, answer.message.to_string()))
@@ -295,7 +339,10 @@ impl Runners {
     /// Asks every runner about its jobs, for those that cannot tell by themselves.
     pub fn poll(&self) -> Vec<JobReport> {
         let mut news = Vec::new();
-        for runner in self.runners.values().filter(|r| !r.jobs.is_empty()) {
+        let there = |runner: &&Runner| {
+            !runner.jobs.is_empty() && runner.instance.supervision().may_be_called()
+        };
+        for runner in self.runners.values().filter(there) {
             match runner.instance.poll(&runner.refs()) {
                 Ok(reports) => news.extend(reports),
                 Err(error) => tracing::warn!(
@@ -305,5 +352,70 @@ impl Runners {
             }
         }
         news
+    }
+
+    /// What this runner has is not known for sure: it is asked when it is there.
+    pub fn doubt(&mut self, runner: &str) {
+        if let Some(found) = self.runners.get_mut(runner) {
+            found.uncertain = true;
+        }
+    }
+
+    /// How long until a runner has to be asked what it has; `None` when none has to be.
+    pub fn doubt_ends_in(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let in_doubt = self.runners.values().filter(|runner| runner.is_in_doubt());
+        in_doubt
+            .map(|runner| runner.ask_at.saturating_duration_since(now))
+            .min()
+    }
+
+    /// The runners that have to be asked now, and can be.
+    pub fn to_be_asked(&mut self) -> Vec<(RunnerInstance, u64)> {
+        let now = Instant::now();
+        let mut found = Vec::new();
+        for runner in self.runners.values_mut() {
+            let may = runner.instance.supervision().may_be_called();
+            if !may || !runner.is_in_doubt() || runner.ask_at > now {
+                continue;
+            }
+            // Not again at once, whatever comes of it.
+            runner.ask_at = now + ASK_AGAIN;
+            let generation = runner.instance.supervision().generation();
+            if runner.capacity.is_none() {
+                runner.ask_capacity();
+            }
+            found.push((runner.instance.clone(), generation));
+        }
+        found
+    }
+
+    /// The jobs of a runner.
+    pub fn of(&self, runner: &str) -> impl Iterator<Item = &Held> {
+        self.runners
+            .get(runner)
+            .into_iter()
+            .flat_map(|runner| runner.jobs.values())
+    }
+
+    /// The runner said what it has, when this was its start.
+    pub fn settled(&mut self, runner: &str, generation: u64) {
+        if let Some(found) = self.runners.get_mut(runner) {
+            found.generation = generation;
+            found.uncertain = false;
+        }
+    }
+}
+
+fn held(ready: &ReadyJob, external_id: Option<String>, now: i64, prepared: Prepared) -> Held {
+    Held {
+        id: ready.id,
+        token: ready.token,
+        user_id: ready.user_id,
+        cores: ready.cores.max(1) as u64,
+        since_ms: now,
+        external_id,
+        seen_running: false,
+        prepared,
     }
 }

@@ -48,6 +48,15 @@ pub trait Query: Send {
     ) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send {
         async move { Ok(self.all(sql, args).await?.into_iter().next()) }
     }
+
+    /// Within a transaction, as [`Tx::lock`]: what is read next stays so until it is written. A [`Reader`] keeps nothing.
+    fn keep(
+        &mut self,
+        _table: &'static str,
+        _ids: &[i64],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
+    }
 }
 
 /// The opened database. Cheap to clone.
@@ -431,6 +440,10 @@ impl Query for Tx {
             Unit::Sqlite(unit) => sqlite::fetch(unit.connection(), sql.into(), args).await,
             Unit::Postgres(transaction) => transaction.fetch(sql.into(), args).await,
         }
+    }
+
+    async fn keep(&mut self, table: &'static str, ids: &[i64]) -> Result<(), StoreError> {
+        self.lock(table, ids).await
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) struct Batch {
     pub(super) ended: Vec<Vec<Val>>,
     pub(super) datasets: Vec<Vec<Val>>,
     pub(super) hdas: Vec<Vec<Val>>,
+    /// Outputs of the jobs that ended.
+    pub(super) outputs: Vec<i64>,
+    /// Outputs that turned out to be other names: output, its dataset, what it is a name of.
+    pub(super) copied: Vec<(i64, i64, i64)>,
     /// Datasets that can be read now.
     pub(super) usable: Vec<i64>,
     /// Datasets that never will, for the time being.

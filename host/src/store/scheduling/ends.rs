@@ -23,6 +23,8 @@ pub struct JobEnd {
     pub collections: Vec<CollectionEnd>,
     /// Datasets that the job made beside the declared ones.
     pub extra: Vec<NewDataset>,
+    /// What its step wants done now.
+    pub actions: Vec<EndAction>,
 }
 
 /// What became of a declared output.
@@ -34,6 +36,8 @@ pub struct OutputEnd {
     pub file: FileFacts,
     pub visible: bool,
     pub info: Option<String>,
+    /// It is another name for the data of this dataset in a history, and has none of its own.
+    pub share: Option<i64>,
 }
 
 /// What is known of a dataset's file.

@@ -248,6 +248,8 @@ pub async fn settle(
         .await?;
     let Some(row) = row else { return Ok(None) };
     let (job_state, history_id) = (super::progress::job_state(row.get(0)?)?, row.get::<i64>(1)?);
+    // Whoever makes a job that reads the dataset judges it under the same lock.
+    tx.lock("dataset", &[dataset_id]).await?;
     let is_stopped = !matches!(job_state, JobState::Queued | JobState::Running);
     let purged = tx
         .maybe(

@@ -143,6 +143,7 @@ async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, Sto
         tx.commit(Durability::Progress, "invocation.look").await?;
         return Ok(false);
     }
+    super::after::invocation_is_over(&mut tx, head.id, now).await?;
     let summary = job_state_summary(&mut tx, head.id).await?;
     tx.run(
         "INSERT INTO workflow_invocation_completion (workflow_invocation_id, completion_time, job_state_summary) VALUES ($1, $2, $3)
@@ -205,6 +206,27 @@ pub async fn signal(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
     )
     .await
     .map(|_| ())
+}
+
+/// Cancels a scheduled invocation whose history was deleted: its jobs are for nothing.
+pub async fn cancel_with_history(store: &Store, head: &Head, now: i64) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let touched = tx
+        .run(
+            "UPDATE workflow_invocation SET state = 'cancelling', signal_count = signal_count + 1, update_time = $1
+             WHERE id = $2 AND state = 'scheduled'",
+            args![now, head.id],
+        )
+        .await?;
+    if touched == 1 {
+        let message = InvocationMessage {
+            reason: reason::HISTORY_DELETED,
+            history_id: Some(head.history_id),
+            ..Default::default()
+        };
+        insert_message(&mut tx, head.id, &message, now).await?;
+    }
+    tx.commit(Durability::Progress, "invocation.cancel").await
 }
 
 /// Finishes a cancellation: waiting jobs end here, running ones are marked for their runner, and so with every

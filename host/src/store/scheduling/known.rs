@@ -26,7 +26,7 @@ pub async fn load(
         .collect();
     for block in blocks(&missing) {
         let sql = format!(
-            "SELECT a.id, a.dataset_id, a.hid, a.name, a.extension, d.state, a.deleted, a.purged, a.metadata, d.file_size, a.blurb
+            "SELECT a.id, a.dataset_id, a.hid, a.name, a.extension, d.state, a.deleted, a.purged, a.metadata, d.file_size, a.blurb, a.tags
              FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id WHERE a.id IN ({})",
             placeholders(1, block.len())
         );
@@ -58,8 +58,16 @@ fn hda(row: &Row) -> Result<Hda, StoreError> {
         dbkey: dbkey(&metadata),
         size: row.get(9)?,
         skipped: extension == "expression.json" && blurb.as_deref() == Some("skipped"),
+        tags: tags(&row.get::<String>(11)?),
         extension,
     })
+}
+
+fn tags(stored: &str) -> Vec<String> {
+    match stored {
+        "[]" => Vec::new(),
+        stored => serde_json::from_str(stored).unwrap_or_default(),
+    }
 }
 
 fn dbkey(metadata: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! What the scheduling loops read and write: an invocation's progress, the outcome of an iteration, the queue of
 //! ready jobs, the end of jobs. Each write is one transaction, and each is safe to be cut off anywhere.
 
+pub mod after;
 pub mod commit;
 mod dependants;
 pub mod ends;
@@ -14,5 +15,6 @@ pub mod objects;
 pub mod orders;
 pub mod progress;
 pub mod readiness;
+pub mod remap;
 pub mod scheduler_state;
 pub mod settle;

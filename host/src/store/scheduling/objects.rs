@@ -92,6 +92,12 @@ pub async fn insert_objects(
     insert_jobs(tx, owner, writes, &starts, now).await?;
     insert_elements(tx, owner.history_id, writes, first_hid, now).await?;
     insert_job_links(tx, writes, &starts).await?;
+    let over = writes.jobs.iter().zip(&starts);
+    let over: Vec<i64> = over
+        .filter(|(job, start)| **start == Start::Done && !job.post_job_action_ids.is_empty())
+        .map(|(job, _)| job.id)
+        .collect();
+    super::after::jobs_are_over(tx, &over, now).await?;
     let ready = writes
         .jobs
         .iter()
@@ -119,9 +125,16 @@ async fn starts(
     tx: &mut Tx,
     writes: &Writes,
 ) -> Result<(Vec<Start>, HashMap<i64, InputState>), StoreError> {
+    let shared: HashSet<i64> = writes
+        .hdas
+        .iter()
+        .filter(|hda| hda.copied_from.is_some())
+        .map(|hda| hda.dataset_id)
+        .collect();
     let mut known: HashMap<i64, InputState> = writes
         .hdas
         .iter()
+        .filter(|hda| hda.copied_from.is_none())
         .map(|hda| {
             (
                 hda.dataset_id,
@@ -133,6 +146,24 @@ async fn starts(
             )
         })
         .collect();
+    let shared: Vec<i64> = shared
+        .into_iter()
+        .filter(|id| !known.contains_key(id))
+        .collect();
+    for block in blocks(&shared) {
+        let sql = format!(
+            "SELECT id, state, purged FROM dataset WHERE id IN ({})",
+            placeholders(1, block.len())
+        );
+        for row in tx.all(sql, ids(block)).await? {
+            let input = InputState {
+                state: state(&row.get::<String>(1)?)?,
+                deleted: false,
+                purged: row.get(2)?,
+            };
+            known.insert(row.get(0)?, input);
+        }
+    }
     let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
     let older: HashSet<i64> = inputs
         .filter(|i| !known.contains_key(&i.dataset_id))
@@ -196,6 +227,7 @@ async fn insert_datasets(
 ) -> Result<(), StoreError> {
     let mut datasets = Vec::with_capacity(writes.hdas.len());
     let mut hdas = Vec::with_capacity(writes.hdas.len());
+    let (mut copies, mut own_extensions) = (Vec::new(), Vec::new());
     for hda in &writes.hdas {
         let state = states.get(&hda.dataset_id).map_or(hda.state, |s| s.state);
         let size = hda.content.as_ref().map(|c| c.len() as i64);
@@ -203,15 +235,19 @@ async fn insert_datasets(
             DatasetState::Paused => Some(readiness::paused_info()),
             _ => hda.info.as_deref(),
         };
-        datasets.push(args![
-            hda.dataset_id,
-            uuid::Uuid::new_v4(),
-            state.code(),
-            size,
-            size,
-            now,
-            now
-        ]);
+        match hda.copied_from {
+            None => datasets.push(args![
+                hda.dataset_id,
+                uuid::Uuid::new_v4(),
+                state.code(),
+                size,
+                size,
+                now,
+                now
+            ]),
+            Some(_) if hda.own_extension => own_extensions.push(hda.id),
+            Some(_) => copies.push(hda.id),
+        }
         hdas.push(args![
             hda.id,
             history_id,
@@ -224,6 +260,7 @@ async fn insert_datasets(
             &json!(hda.tags),
             hda.blurb.as_deref(),
             info,
+            hda.copied_from,
             now,
             now
         ]);
@@ -237,12 +274,38 @@ async fn insert_datasets(
     .await?;
     tx.insert_many(
         "INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, metadata, visible, tags,
-            blurb, info, create_time, update_time) VALUES",
-        13,
+            blurb, info, copied_from_history_dataset_association_id, create_time, update_time) VALUES",
+        14,
         "",
         hdas,
     )
-    .await
+    .await?;
+    describe_copies(tx, &copies, true).await?;
+    describe_copies(tx, &own_extensions, false).await
+}
+
+/// Gives new names of data what is known of these data, as it is in this very transaction.
+pub(super) async fn describe_copies(
+    tx: &mut Tx,
+    copies: &[i64],
+    with_extension: bool,
+) -> Result<(), StoreError> {
+    let extension = match with_extension {
+        true => ", extension = source.extension",
+        false => "",
+    };
+    for block in blocks(copies) {
+        let sql = format!(
+            "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
+                    info = source.info{extension}
+             FROM history_dataset_association AS source
+             WHERE source.id = history_dataset_association.copied_from_history_dataset_association_id
+               AND history_dataset_association.id IN ({})",
+            placeholders(1, block.len())
+        );
+        tx.run(sql, ids(block)).await?;
+    }
+    Ok(())
 }
 
 fn number(hid: Hid, first_hid: i64) -> i64 {
@@ -300,6 +363,7 @@ async fn insert_jobs(
             Start::Paused(info) => (JobState::Paused, Some(*info)),
             Start::Failed(info) => (JobState::Error, Some(*info)),
             Start::Skipped => (JobState::Skipped, None),
+            Start::Done => (JobState::Ok, None),
         };
         let ready_time = (*start == Start::Ready).then_some(now);
         jobs.push(args![

@@ -7,7 +7,7 @@ use super::jobs::{ReadyJob, release, set_dataset_states};
 use super::objects::{insert_state_history, lock_unfinished};
 use crate::args;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, repeated};
+use crate::store::db::{Durability, Query, StoreError, Tx, repeated};
 
 /// Puts a paused job back, and those behind it that wait for nothing else that failed. Returns the job's id and
 /// those that can start at once (Galaxy's Job.resume).
@@ -17,6 +17,17 @@ pub async fn resume(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob
 
 async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJob>, StoreError> {
     let mut tx = store.begin().await?;
+    let ready = resume_in(&mut tx, job_id, now).await?;
+    tx.commit(Durability::Acknowledged, "job.resume").await?;
+    Ok(ready)
+}
+
+/// The same as part of something larger.
+pub(super) async fn resume_in(
+    tx: &mut Tx,
+    job_id: i64,
+    now: i64,
+) -> Result<Vec<ReadyJob>, StoreError> {
     let mut candidates = Vec::new();
     let mut level = vec![job_id];
     while let Some(id) = level.pop() {
@@ -29,7 +40,7 @@ async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJo
         if touched == 0 {
             continue;
         }
-        insert_state_history(&mut tx, vec![args![id, "new", None::<String>, now]]).await?;
+        insert_state_history(tx, vec![args![id, "new", None::<String>, now]]).await?;
         if tx.has_rivals() {
             let inputs = tx
                 .all(
@@ -41,7 +52,7 @@ async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJo
                 .iter()
                 .map(|row| row.get(0))
                 .collect::<Result<_, _>>()?;
-            lock_unfinished(&mut tx, &inputs).await?;
+            lock_unfinished(tx, &inputs).await?;
         }
         tx.run(
             "INSERT INTO job_wait (job_id, dataset_id)
@@ -61,7 +72,7 @@ async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJo
             .map(|row| Ok((row.get(0)?, row.get(1)?)))
             .collect::<Result<_, StoreError>>()?;
         let datasets: Vec<i64> = outputs.iter().map(|(_, dataset)| *dataset).collect();
-        set_dataset_states(&mut tx, &datasets, "new", now).await?;
+        set_dataset_states(tx, &datasets, "new", now).await?;
         for (hda, _) in &outputs {
             tx.run("UPDATE history_dataset_association SET info = NULL, update_time = $1 WHERE id = $2", args![now, *hda])
                 .await?;
@@ -90,10 +101,8 @@ async fn resume_once(store: &Store, job_id: i64, now: i64) -> Result<Vec<ReadyJo
         .map(|row| row.get(0))
         .collect::<Result<_, _>>()?;
     batch.failed = still_failed;
-    pause_dependants(&mut tx, &mut batch, now).await?;
-    let ready = release(&mut tx, &candidates, now).await?;
-    tx.commit(Durability::Acknowledged, "job.resume").await?;
-    Ok(ready)
+    pause_dependants(tx, &mut batch, now).await?;
+    release(tx, &candidates, now).await
 }
 
 /// Asks for a job to be stopped. A job no runner has ends at once; true where a runner has to act.

@@ -16,6 +16,8 @@ pub enum Start {
     Failed(&'static str),
     /// It never runs: its condition was false.
     Skipped,
+    /// It was over when it was made.
+    Done,
 }
 
 /// A dataset as a job's input.
@@ -64,8 +66,10 @@ pub fn decide(
 }
 
 fn decide_one(job: &NewJob, datasets: &HashMap<i64, InputState>) -> Start {
-    if job.state == JobState::Skipped {
-        return Start::Skipped;
+    match job.state {
+        JobState::Skipped => return Start::Skipped,
+        JobState::Ok => return Start::Done,
+        _ => {}
     }
     let mut waits = Vec::new();
     for input in &job.inputs {

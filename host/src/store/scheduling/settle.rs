@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::after;
 use super::dependants::{
     Batch, discard_outputs, pause, pause_dependants, release_dependants, signal_invocations,
 };
@@ -22,6 +23,8 @@ pub struct Settled {
     pub ready: Vec<ReadyJob>,
     /// Some invocation has to be looked at.
     pub invocations: bool,
+    /// There may be mail to send.
+    pub mail: bool,
 }
 
 /// Stores how jobs ended, releases or pauses whoever waits for them, signals their invocations.
@@ -33,12 +36,16 @@ async fn settle_once(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settl
     let mut tx = store.begin().await?;
     let states = states(&mut tx, &ends).await?;
     let mut batch = Batch::default();
+    let mut with_actions = Vec::new();
     for end in ends {
         let recorded = match states.get(&end.job_id) {
             Some(recorded) if !recorded.state.is_terminal() => *recorded,
             _ => continue,
         };
         batch.jobs.push(end.job_id);
+        if end.actions.iter().any(|a| after::is_ours(&a.action_type)) {
+            with_actions.push(end.job_id);
+        }
         batch.invocations.extend(recorded.invocation_id);
         batch.histories.insert(recorded.history_id);
         if matches!(recorded.state, JobState::Deleting | JobState::Stop) {
@@ -58,6 +65,10 @@ async fn settle_once(store: &Store, ends: Vec<JobEnd>, now: i64) -> Result<Settl
     store_ended(&mut tx, &mut batch).await?;
     insert_state_history(&mut tx, std::mem::take(&mut batch.history)).await?;
     pause_dependants(&mut tx, &mut batch, now).await?;
+    if !with_actions.is_empty() {
+        after::jobs_are_over(&mut tx, &with_actions, now).await?;
+        settled.mail = true;
+    }
     settled.ready = release_dependants(&mut tx, &batch.usable, now).await?;
     for history in &batch.histories {
         tx.run(
@@ -155,6 +166,14 @@ async fn ended(
         now
     ]);
     for output in &end.outputs {
+        batch.outputs.push(output.hda_id);
+        if let Some(source) = output.share {
+            batch
+                .copied
+                .push((output.hda_id, output.dataset_id, source));
+            batch.usable.push(output.dataset_id);
+            continue;
+        }
         batch.datasets.push(args![
             output.dataset_id,
             output.state.code(),
@@ -212,8 +231,48 @@ async fn store_ended(tx: &mut Tx, batch: &mut Batch) -> Result<(), StoreError> {
          FROM given WHERE history_dataset_association.id = given.id",
         std::mem::take(&mut batch.hdas),
     )
-    .await
-    .map(drop)
+    .await?;
+    tell_copies(tx, &batch.copied, &batch.outputs).await
+}
+
+/// What a job found out about its outputs holds for other names of the same data too; some of its outputs turned out
+/// to be other names themselves.
+async fn tell_copies(
+    tx: &mut Tx,
+    shares: &[(i64, i64, i64)],
+    outputs: &[i64],
+) -> Result<(), StoreError> {
+    for (hda_id, dataset_id, source) in shares {
+        tx.run(
+            "UPDATE history_dataset_association SET copied_from_history_dataset_association_id = $1 WHERE id = $2",
+            args![*source, *hda_id],
+        )
+        .await?;
+        tx.run(
+            "UPDATE history_dataset_association
+             SET dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1) WHERE dataset_id = $2",
+            args![*source, *dataset_id],
+        )
+        .await?;
+        tx.run(
+            "UPDATE dataset SET state = 'discarded', deleted = TRUE WHERE id = $1",
+            args![*dataset_id],
+        )
+        .await?;
+        super::objects::describe_copies(tx, &[*hda_id], true).await?;
+    }
+    for block in blocks(outputs) {
+        let sql = format!(
+            "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
+                    info = source.info, extension = source.extension
+             FROM history_dataset_association AS source
+             WHERE source.id = history_dataset_association.copied_from_history_dataset_association_id
+               AND source.dataset_id = history_dataset_association.dataset_id AND source.id IN ({})",
+            placeholders(1, block.len())
+        );
+        tx.run(sql, ids(block)).await?;
+    }
+    Ok(())
 }
 
 async fn fill_collection(

@@ -30,14 +30,19 @@ pub fn on_postgres(test: fn()) {
 
 /// Each of these tests once more, on PostgreSQL: `on_postgres::NAME`.
 macro_rules! on_postgres_too {
-    ($($test:ident),+ $(,)?) => {
+    ($run:path => $($test:ident),+ $(,)?) => {
         mod on_postgres {
             $(
                 #[test]
                 fn $test() {
-                    $crate::store::testing::databases::on_postgres(super::$test);
+                    $run(super::$test);
                 }
             )+
+        }
+    };
+    ($($test:ident),+ $(,)?) => {
+        $crate::store::testing::on_postgres_too! {
+            $crate::store::testing::databases::on_postgres => $($test),+
         }
     };
 }

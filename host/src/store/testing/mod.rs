@@ -2,6 +2,7 @@
 //! of its file.
 
 pub(crate) mod databases;
+mod rivals;
 
 use databases::TestDatabase;
 pub(crate) use databases::on_postgres_too;

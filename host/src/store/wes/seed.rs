@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args;
 use crate::model::workflow::WorkflowDescription;
 use crate::store::Store;
-use crate::store::db::{Durability, StoreError, Tx, Val};
+use crate::store::db::{Dialect, Durability, StoreError, Tx, Val};
 use crate::store::workflows;
 
 /// What the invocations look like.
@@ -122,6 +122,12 @@ pub async fn seed(
     let mut invocation_ids = Vec::new();
     for n in 0..runs {
         invocation_ids.push(bulk.invocation(first_step, n).await?);
+    }
+    if store.db.dialect() == Dialect::Postgres {
+        // So many rows at once: without this its first plans would go by tables that were empty.
+        let mut tx = store.begin().await?;
+        tx.run("ANALYZE", args![]).await?;
+        tx.commit(Durability::Progress, "seed").await?;
     }
     Ok(Seeded {
         workflow_id,

@@ -71,6 +71,7 @@ fn input(name: Option<String>, place: Place) -> Result<Input, YamlToolError> {
             extensions: words(map.take_any(&["format", "extensions"]))?,
         },
         "conditional" => conditional(&mut map)?,
+        "rules" => InputKind::Rules,
         "repeat" => InputKind::Repeat {
             inputs: inputs(required_any(&mut map, &["parameters", "blocks"])?)?,
             min: map.take("min").map(Place::count).transpose()?.unwrap_or(0),

@@ -3,20 +3,26 @@
 use super::node::{Place, Reader};
 use super::{YamlToolError, stays_inside};
 use crate::tools::model::{
-    CollectionOutput, DataOutput, Discovery, Output, OutputFiles, OutputKind, ScalarKind,
-    ScalarOutput, SortKey,
+    CollectionOutput, Condition, DataOutput, Discovery, Output, OutputFiles, OutputKind,
+    ScalarKind, ScalarOutput, SortKey,
 };
 
 /// Galaxy's limit for a label, in characters.
 const LABEL_MAX: usize = 250;
 
 /// Reads a list or map of outputs, and the directories that must exist before the command runs.
-pub fn outputs(place: Place, user_tool: bool) -> Result<(Vec<Output>, Vec<String>), YamlToolError> {
+///
+/// `made_by_host`: the outputs are no files of a command, so nothing says where they lie.
+pub fn outputs(
+    place: Place,
+    user_tool: bool,
+    made_by_host: bool,
+) -> Result<(Vec<Output>, Vec<String>), YamlToolError> {
     let mut found: Vec<Output> = Vec::new();
     let mut directories = Vec::new();
     let (line, path) = (place.node.line, place.path.clone());
     for (name, item) in place.named()? {
-        let output = output(name, item, user_tool, &mut directories)?;
+        let output = output(name, item, user_tool, made_by_host, &mut directories)?;
         if found.iter().any(|other| other.name == output.name) {
             let message = format!("{path}: two outputs are called '{}'", output.name);
             return Err(YamlToolError::at(line, message));
@@ -30,6 +36,7 @@ fn output(
     name: Option<String>,
     place: Place,
     user_tool: bool,
+    made_by_host: bool,
     directories: &mut Vec<String>,
 ) -> Result<Output, YamlToolError> {
     let mut map = place.map()?;
@@ -57,7 +64,7 @@ fn output(
             files: files(&mut map, directories)?,
             from: map.text("from")?,
         }),
-        "collection" => OutputKind::Collection(collection(&mut map, directories)?),
+        "collection" => OutputKind::Collection(collection(&mut map, made_by_host, directories)?),
         "text" | "integer" | "float" | "boolean" if !user_tool => {
             OutputKind::Scalar(ScalarOutput {
                 kind: match kind.as_str() {
@@ -77,8 +84,14 @@ fn output(
         OutputKind::Scalar(scalar) => (Some(&scalar.files), &scalar.from),
         OutputKind::Collection(_) => (None, &None),
     };
+    let only_if = match map.take("only_if") {
+        Some(place) if !user_tool => Some(condition(place)?),
+        Some(_) => return Err(map.fault("a user's tool has all its outputs always")),
+        None => None,
+    };
     if let (Some(OutputFiles::Discover(discover)), None) = (files, from)
         && discover.is_empty()
+        && !made_by_host
     {
         return Err(map.fault("an output must have from_work_dir or discover_datasets"));
     }
@@ -88,7 +101,21 @@ fn output(
         label,
         hidden,
         kind,
+        only_if,
     })
+}
+
+fn condition(place: Place) -> Result<Condition, YamlToolError> {
+    let mut map = place.map()?;
+    let input = map.require("input")?.text()?;
+    let values = map
+        .require("value")?
+        .list_or_one()?
+        .into_iter()
+        .map(Place::scalar_text)
+        .collect::<Result<_, _>>()?;
+    map.finish()?;
+    Ok(Condition { input, values })
 }
 
 fn files(map: &mut Reader, directories: &mut Vec<String>) -> Result<OutputFiles, YamlToolError> {
@@ -108,6 +135,7 @@ fn files(map: &mut Reader, directories: &mut Vec<String>) -> Result<OutputFiles,
 
 fn collection(
     map: &mut Reader,
+    made_by_host: bool,
     directories: &mut Vec<String>,
 ) -> Result<CollectionOutput, YamlToolError> {
     let precreate = map.flag("precreate_directory")?;
@@ -124,7 +152,7 @@ fn collection(
         structure(&mut nested, directories, precreate, &mut found)?;
         nested.finish()?;
     }
-    if found.discover.is_empty() {
+    if found.discover.is_empty() && !made_by_host {
         return Err(map.fault("a collection must have discover_datasets"));
     }
     let types = [
@@ -132,7 +160,7 @@ fn collection(
         &found.collection_type_source,
         &found.structured_like,
     ];
-    if types.iter().all(|given| given.is_none()) {
+    if types.iter().all(|given| given.is_none()) && !made_by_host {
         return Err(map.fault(
             "a collection must have collection_type, collection_type_source or structured_like",
         ));

@@ -141,6 +141,7 @@ fn judge(services: &Services, ready: ReadyJob, job: Prepared, report: WorkReport
                 cores: ready.cores.max(1) as u64,
                 since_ms: now,
                 external_id,
+                seen_running: true,
                 prepared: job,
             };
             let actions = &held.prepared.dispatch.actions;

@@ -1,0 +1,359 @@
+//! The plugin's process: loads the library the server names and answers its calls.
+//!
+//! The main thread reads; calls run on threads of their own, so that a plugin that computes does not keep the process
+//! from showing signs of life, or from hearing what the host answers it.
+
+use super::frame::{
+    Create, Frame, FrameReader, Head, Hello, LoadedWord, PROTOCOL, Refusal, Sort, begin, encode,
+    finish, write,
+};
+use super::{limits, services};
+use crate::plugins::load::open_stored;
+use crate::plugins::methods::{
+    Capabilities, Method, Object, RestoreState, SchedulerStartup, Served, serve,
+};
+use barycenter_plugin_api::abi::PluginRootRef;
+use barycenter_plugin_api::{API_VERSION, ErrorCode, Host, PluginError, PluginKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// The exit code of a process that could not begin.
+const BROKEN: i32 = 70;
+
+/// What the hidden subcommand does. Standard input is the connection to the server.
+pub fn main() -> ExitCode {
+    limits::die_with_parent();
+    match run() {
+        Ok(()) => limits::end_at_once(0),
+        Err(message) => {
+            eprintln!("{message}");
+            limits::end_at_once(BROKEN)
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let connection = limits::take_connection()
+        .map_err(|error| format!("this command is for the server's own use ({error})"))?;
+    let reading = connection.try_clone().map_err(|error| error.to_string())?;
+    let mut reader = FrameReader::new(reading);
+    let link = Arc::new(ToServer::new(connection));
+    let hello: Hello = expect(&mut reader, Sort::HELLO)?;
+    let refuse = |by_plugin, message: String| {
+        link.send(Sort::REFUSED, 0, "", &Refusal { by_plugin, message })
+    };
+    if hello.protocol.1 < PROTOCOL.0 || hello.protocol.0 > PROTOCOL.1 {
+        let (theirs, ours) = (hello.protocol, PROTOCOL);
+        return refuse(
+            false,
+            format!("the server speaks protocol {theirs:?}, this program {ours:?}"),
+        );
+    }
+    if let Err(error) = limits::apply(&hello.limits) {
+        return refuse(false, format!("its limits could not be set ({error})"));
+    }
+    let loaded = match open_stored(&hello.library, &hello.sha256) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(false, error.to_string()),
+    };
+    let Some(kind) = PluginKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == hello.kind)
+    else {
+        return refuse(false, format!("there is no kind {}", hello.kind));
+    };
+    link.send(
+        Sort::LOADED,
+        0,
+        "",
+        &LoadedWord {
+            protocol: PROTOCOL.1.min(hello.protocol.1),
+            api: API_VERSION,
+            info: loaded.info.clone(),
+            capabilities: Capabilities::of(loaded.root, kind),
+        },
+    )?;
+    let create: Create = expect(&mut reader, Sort::CREATE)?;
+    let host = Host::new(services::ToHost::new(Arc::clone(&link), hello.log_level));
+    let work = Arc::new(Work::default());
+    let (making, making_work) = (Arc::clone(&link), Arc::clone(&work));
+    let root = loaded.root;
+    start("create", move || {
+        let made = make(root, kind, &create, host);
+        let sent = match made {
+            Ok(object) => {
+                making_work.open(object);
+                making.send(Sort::CREATED, 0, "", &())
+            }
+            Err(error) => {
+                let refusal = Refusal {
+                    by_plugin: true,
+                    message: error.to_string(),
+                };
+                making.send(Sort::REFUSED, 0, "", &refusal)
+            }
+        };
+        if let Err(message) = sent {
+            eprintln!("{message}");
+        }
+    })?;
+    let threads = usize::try_from(hello.in_flight).unwrap_or(1).max(1);
+    // The connection ends when the server does.
+    while let Ok(frame) = reader.next() {
+        let (head, body) = frame.open()?;
+        match head.sort {
+            Sort::CALL => {
+                let at = body.len();
+                let call = Call {
+                    number: head.number,
+                    name: head.name.to_owned(),
+                    frame,
+                    body: at,
+                };
+                work.push(call, threads, &link)?;
+            }
+            Sort::ANSWER | Sort::ERROR => link.answered(&head, body),
+            Sort::PING => link.send(Sort::PONG, head.number, "", &())?,
+            Sort::STOP => {
+                let work = Arc::clone(&work);
+                start("stop", move || {
+                    work.close();
+                    limits::end_at_once(0);
+                })?;
+            }
+            other => return Err(format!("the server sent a frame of sort {other}")),
+        }
+    }
+    Ok(())
+}
+
+fn make(
+    root: PluginRootRef,
+    kind: PluginKind,
+    how: &Create,
+    host: Host,
+) -> Result<Object, PluginError> {
+    let object = Object::create(root, kind, &how.config, host.clone())?;
+    if kind == PluginKind::Scheduler {
+        if how.startup {
+            SchedulerStartup::call(&object, &())?;
+        }
+        if let Some(state) = &how.state
+            && let Err(error) = RestoreState::call(&object, state)
+        {
+            // Better without its past than not at all.
+            host.warn(format_args!("it begins anew, without its state: {error}"));
+        }
+    }
+    Ok(object)
+}
+
+fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let started = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body);
+    started
+        .map(drop)
+        .map_err(|error| format!("no thread could be started: {error}"))
+}
+
+/// The next frame, which must be of this sort.
+fn expect<T: DeserializeOwned>(
+    reader: &mut FrameReader<UnixStream>,
+    sort: u8,
+) -> Result<T, String> {
+    let frame = reader
+        .next()
+        .map_err(|error| format!("the server's first words are missing ({error:?})"))?;
+    let (head, body) = frame.open()?;
+    if head.sort != sort {
+        return Err(format!(
+            "the server sent a frame of sort {} where {sort} was due",
+            head.sort
+        ));
+    }
+    postcard::from_bytes(body)
+        .map_err(|error| format!("the server's words cannot be read: {error}"))
+}
+
+struct Call {
+    number: u64,
+    name: String,
+    frame: Frame,
+    /// Length of the body, which is the frame's end.
+    body: usize,
+}
+
+/// The calls that wait, and the object that they are for.
+#[derive(Default)]
+struct Work {
+    state: Mutex<WorkState>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct WorkState {
+    object: Option<Arc<Object>>,
+    calls: VecDeque<Call>,
+    threads: usize,
+    idle: usize,
+}
+
+impl Work {
+    fn open(&self, object: Object) {
+        self.lock().object = Some(Arc::new(object));
+        self.arrived.notify_all();
+    }
+
+    /// Drops the object, once no call has it any more.
+    fn close(&self) {
+        let object = self.lock().object.take();
+        drop(object);
+    }
+
+    fn push(self: &Arc<Self>, call: Call, most: usize, link: &Arc<ToServer>) -> Result<(), String> {
+        let mut state = self.lock();
+        state.calls.push_back(call);
+        if state.idle >= state.calls.len() {
+            self.arrived.notify_one();
+        } else if state.threads < most {
+            state.threads += 1;
+            let (work, link) = (Arc::clone(self), Arc::clone(link));
+            return start("call", move || work.serve(&link));
+        }
+        Ok(())
+    }
+
+    fn serve(&self, link: &ToServer) {
+        let mut state = self.lock();
+        loop {
+            if let Some(object) = state.object.clone()
+                && let Some(call) = state.calls.pop_front()
+            {
+                drop(state);
+                answer(&object, &call, link);
+                drop((object, call));
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, WorkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer(object: &Object, call: &Call, link: &ToServer) {
+    let made = (|| {
+        let mut out = begin(Sort::ANSWER, call.number, "")?;
+        // About as large as the request: growing step by step would copy it again and again.
+        out.reserve(call.body.min(1 << 20));
+        match serve(object, &call.name, call.frame.tail(call.body), &mut out) {
+            Served::Answered => finish(out).or_else(|message| {
+                let error = PluginError::failed(format!("its answer cannot be sent: {message}"));
+                encode(Sort::ERROR, call.number, "", &error)
+            }),
+            Served::Failed(error) => encode(Sort::ERROR, call.number, "", &error),
+            Served::Unreadable(what) => {
+                let error = PluginError::new(ErrorCode::REFUSED, what);
+                encode(Sort::ERROR, call.number, "", &error)
+            }
+        }
+    })();
+    match made {
+        Ok(frame) => link.send_frame(&frame),
+        Err(message) => eprintln!("an answer could not be written: {message}"),
+    }
+}
+
+/// The connection, as this process uses it.
+pub(super) struct ToServer {
+    stream: Mutex<UnixStream>,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, SyncSender<Result<Vec<u8>, PluginError>>>>,
+}
+
+impl ToServer {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            stream: Mutex::new(stream),
+            next: AtomicU64::new(1),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// A service that gives nothing back.
+    pub fn tell<T: Serialize + ?Sized>(&self, service: &str, request: &T) {
+        if let Err(message) = self.send(Sort::SERVICE, 0, service, request) {
+            eprintln!("the host could not be told: {message}");
+        }
+    }
+
+    /// A service that gives something back. Waits for it.
+    pub fn ask<T: Serialize + ?Sized, A: DeserializeOwned>(
+        &self,
+        service: &str,
+        request: &T,
+    ) -> Result<A, PluginError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, answer) = sync_channel(1);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, sender);
+        self.send(Sort::SERVICE, number, service, request)
+            .map_err(PluginError::failed)?;
+        let answer = answer
+            .recv()
+            .map_err(|_| PluginError::failed("the host does not answer"))??;
+        postcard::from_bytes(&answer).map_err(|error| {
+            PluginError::failed(format!("the host's answer cannot be read: {error}"))
+        })
+    }
+
+    fn answered(&self, head: &Head<'_>, body: &[u8]) {
+        let waiting = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&head.number);
+        let Some(waiting) = waiting else { return };
+        let answer = match head.sort {
+            Sort::ANSWER => Ok(body.to_vec()),
+            _ => Err(postcard::from_bytes(body).unwrap_or_default()),
+        };
+        let _ = waiting.send(answer);
+    }
+
+    fn send<T: Serialize + ?Sized>(
+        &self,
+        sort: u8,
+        number: u64,
+        name: &str,
+        body: &T,
+    ) -> Result<(), String> {
+        self.send_frame(&encode(sort, number, name, body)?);
+        Ok(())
+    }
+
+    fn send_frame(&self, frame: &[u8]) {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if write(&mut *stream, frame).is_err() {
+            // Nobody is there any more.
+            limits::end_at_once(0);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The ways to a plugin behind one call, with its counters and its failures in types.
+
+use super::failure::{Failure, PluginCallError};
+use super::inproc::{Ask, InProcess};
+use super::limits::Limits;
+use super::methods::{Method, names};
+use super::process::Process;
+use super::stats::{Counters, MethodStats};
+use super::supervision::Supervision;
+use barycenter_plugin_api::{ErrorCode, PluginError, PluginKind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where the object is.
+pub(super) enum Transport {
+    InProcess(InProcess),
+    Process(Process),
+}
+
+/// A plugin that can be called: every call is timed, counted, and its failures named.
+pub(super) struct Caller {
+    pub id: String,
+    pub type_id: String,
+    pub version: String,
+    counters: Vec<Counters>,
+    limit: Duration,
+    transport: Transport,
+    supervision: Arc<Supervision>,
+    /// Called when panics have put it into quarantine.
+    on_quarantine: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Stopping the server waits for no plugin longer than this.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+impl Caller {
+    pub fn new(
+        kind: PluginKind,
+        (id, type_id, version): (&str, &str, &str),
+        limits: Limits,
+        transport: Transport,
+        supervision: Arc<Supervision>,
+        on_quarantine: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Self {
+        Self {
+            id: id.to_owned(),
+            type_id: type_id.to_owned(),
+            version: version.to_owned(),
+            counters: names(kind).into_iter().map(Counters::new).collect(),
+            limit: limits.call_timeout(kind),
+            transport,
+            supervision,
+            on_quarantine,
+        }
+    }
+
+    /// How long a call may take, if there is a limit.
+    pub fn limit(&self) -> Option<Duration> {
+        match &self.transport {
+            Transport::InProcess(inproc) if inproc.is_direct() => None,
+            _ => Some(self.limit),
+        }
+    }
+
+    /// What one that takes its place is given.
+    pub fn remember(&self, state: &str) {
+        if let Transport::Process(process) = &self.transport {
+            process.remember(state.to_owned());
+        }
+    }
+
+    pub fn supervision(&self) -> &Arc<Supervision> {
+        &self.supervision
+    }
+
+    /// A reading of the counters, one entry per method.
+    pub fn stats(&self) -> Vec<MethodStats> {
+        self.counters.iter().map(Counters::read).collect()
+    }
+
+    /// Calls a method.
+    pub fn call<M: Method>(&self, request: &M::Request) -> Result<M::Answer, PluginCallError> {
+        self.ask::<M>(&Ask::Borrowed(request))
+    }
+
+    /// Calls a method with a request that is shared, and so need not be copied.
+    pub fn ask<M: Method>(&self, request: &Ask<'_, M>) -> Result<M::Answer, PluginCallError> {
+        let limit = match M::NAME {
+            "shutdown" => self.limit.min(SHUTDOWN_LIMIT),
+            _ => self.limit,
+        };
+        let begin = Instant::now();
+        let outcome = match &self.transport {
+            Transport::InProcess(inproc) => inproc.call(request, limit),
+            Transport::Process(process) => process.call::<M>(request.get(), limit),
+        };
+        let took = begin.elapsed();
+        let panicked =
+            matches!(&outcome, Err(Failure::Plugin(error)) if error.code == ErrorCode::PANICKED);
+        if let Some(counters) = self.counters(M::NAME) {
+            counters.count_call(took, outcome.is_err(), panicked);
+        }
+        match outcome {
+            Ok(answer) => {
+                self.supervision.answered();
+                Ok(answer)
+            }
+            Err(failure) => Err(self.named(M::NAME, failure)),
+        }
+    }
+
+    /// An answer that broke a rule.
+    pub fn invalid(&self, method: &'static str, faults: Vec<String>) -> PluginCallError {
+        if let Some(counters) = self.counters(method) {
+            counters.count_invalid();
+        }
+        PluginCallError::Invalid {
+            plugin: self.id.clone(),
+            method,
+            faults,
+        }
+    }
+
+    fn counters(&self, method: &str) -> Option<&Counters> {
+        self.counters
+            .iter()
+            .find(|counters| counters.method == method)
+    }
+
+    fn named(&self, method: &'static str, failure: Failure) -> PluginCallError {
+        let plugin = self.id.clone();
+        match failure {
+            Failure::Plugin(error) if error.code == ErrorCode::PANICKED => {
+                let what = format!("{method} panicked: {error}");
+                if self.supervision.panicked(&what) {
+                    tracing::error!(
+                        target: "plugin", plugin,
+                        "{what}; that was once too often in a row, it stays in quarantine"
+                    );
+                    (self.on_quarantine)(&what);
+                }
+                let PluginError {
+                    message, location, ..
+                } = error;
+                PluginCallError::Panicked {
+                    plugin,
+                    method,
+                    message: message.into(),
+                    location: location.into(),
+                }
+            }
+            Failure::Plugin(error) => {
+                self.supervision.answered();
+                PluginCallError::Refused {
+                    plugin,
+                    method,
+                    bad_input: error.code == ErrorCode::INVALID,
+                    message: error.message.into(),
+                }
+            }
+            Failure::TimedOut(limit) => PluginCallError::TimedOut {
+                plugin,
+                method,
+                limit,
+            },
+            Failure::Lost(loss) => PluginCallError::Lost {
+                plugin,
+                method,
+                loss,
+            },
+            Failure::Unavailable(why) => PluginCallError::Unavailable {
+                plugin,
+                method,
+                why,
+            },
+            Failure::Unreadable(what) => self.invalid(method, vec![what]),
+        }
+    }
+}
