@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod command_line;
 mod database;
+mod dry_runs;
 mod durability;
 mod events;
 mod fair_share;
