@@ -1,5 +1,6 @@
 //! The developer's commands: `cargo xtask demo` shows a workflow from import to results on a server of
-//! its own, `cargo xtask test` runs every test and says what could not be tested here, `cargo xtask bench` measures.
+//! its own, `cargo xtask test` runs every test and says what could not be tested here, `cargo xtask bench` measures,
+//! `cargo xtask postgres` is for tests that are started by hand.
 
 mod bench;
 mod build;

@@ -4,6 +4,7 @@ use super::fault::{Fault, did_you_mean};
 use super::isolation::Isolation;
 use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
+use super::registry::library_faults;
 use barycenter_plugin_api::PluginKind;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -108,7 +109,16 @@ impl PluginsConfig {
     pub fn read(path: &Path) -> Result<Self, Vec<Fault>> {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &name, path.parent().unwrap_or(Path::new("."))),
+            Ok(text) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                let (config, mut faults) = Self::parse_all(&text, &name, folder)?;
+                if faults.is_empty() {
+                    return Ok(config);
+                }
+                // Who corrects the file wants to know about its libraries in the same go.
+                faults.extend(library_faults(&config));
+                Err(faults)
+            }
             Err(error) => Err(vec![Fault::new(
                 name,
                 format!("the file cannot be read ({error})"),
@@ -128,6 +138,14 @@ impl PluginsConfig {
 
     /// Parses and checks. `name` is for messages, relative paths are relative to `folder`.
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        match Self::parse_all(text, name, folder)? {
+            (config, faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(faults),
+        }
+    }
+
+    /// What could be read, and every fault; an error when nothing could.
+    fn parse_all(text: &str, name: &str, folder: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let lines = Lines::of(text);
         let root = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| lines.at(span.start));
@@ -144,11 +162,7 @@ impl PluginsConfig {
             faults: Vec::new(),
         };
         let config = parser.root(root.get_ref());
-        if parser.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(parser.faults)
-        }
+        Ok((config, parser.faults))
     }
 }
 

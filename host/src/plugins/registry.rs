@@ -239,24 +239,12 @@ impl Plugins {
         host_for: &dyn Fn(&str) -> Host,
         data_dir: Option<&Path>,
     ) -> Result<ListedPlugin, Failure> {
-        let path = locate(entry, folders)?;
+        let (path, stored) = inspected(entry, folders, data_dir)?;
         let at_path = |message: String| {
             let place = format!("{} ({})", entry.place, path.display());
             Failure::Plugin(Fault::new(place, message, ""))
         };
-        let stored = store(&path, entry.sha256.as_deref(), data_dir)
-            .map_err(|error| at_path(error.to_string()))?;
         let preamble = stored.preamble.clone();
-        if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
-            let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
-            return Err(at_path(format!(
-                "the library is the {} `{}`, not the {} `{}`",
-                kinds.join(" and "),
-                preamble.type_id,
-                entry.kind,
-                entry.type_id
-            )));
-        }
         let notes = Quarantine::below(data_dir);
         let (isolation, why) = isolation::choose(
             entry.isolation,
@@ -445,6 +433,58 @@ impl Making<'_> {
             "Correct its config table in plugins.toml.",
         ))
     }
+}
+
+/// What is wrong with the libraries and options of a file that has other faults as well. Makes no plugin, and runs only
+/// libraries that would run inside the server anyway.
+pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
+    let folders = search_path(&config.search);
+    let mut faults = Vec::new();
+    for entry in &config.entries {
+        let checked = inspected(entry, &folders, None).and_then(|(path, stored)| {
+            if entry.isolation == Isolation::Process || !is_shipped(&entry.type_id, &path) {
+                return Ok(());
+            }
+            let loaded = open_here(&stored).map_err(|error| {
+                let place = format!("{} ({})", entry.place, path.display());
+                Failure::Plugin(Fault::new(place, error.to_string(), ""))
+            })?;
+            check_options(entry, &loaded.info.config_schema)
+        });
+        match checked {
+            Err(Failure::Options(found)) => faults.extend(found),
+            Err(Failure::Plugin(fault)) if entry.required => faults.push(fault),
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Finds the library of an entry and reads it without running it.
+fn inspected(
+    entry: &Entry,
+    folders: &[PathBuf],
+    data_dir: Option<&Path>,
+) -> Result<(PathBuf, Stored), Failure> {
+    let path = locate(entry, folders)?;
+    let at_path = |message: String| {
+        let place = format!("{} ({})", entry.place, path.display());
+        Failure::Plugin(Fault::new(place, message, ""))
+    };
+    let stored = store(&path, entry.sha256.as_deref(), data_dir)
+        .map_err(|error| at_path(error.to_string()))?;
+    let preamble = &stored.preamble;
+    if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
+        let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
+        return Err(at_path(format!(
+            "the library is the {} `{}`, not the {} `{}`",
+            kinds.join(" and "),
+            preamble.type_id,
+            entry.kind,
+            entry.type_id
+        )));
+    }
+    Ok((path, stored))
 }
 
 /// Why a plugin is not there.

@@ -80,6 +80,8 @@ pub struct Engine {
     stop: watch::Sender<bool>,
     running: Arc<AtomicBool>,
     supervisor: JoinHandle<()>,
+    queue: Queue,
+    answering: JoinHandle<()>,
 }
 
 /// After a fault at a new start of the loops.
@@ -103,7 +105,8 @@ impl Engine {
         };
         let queue = mail.queue.clone();
         // Before the schedulers start, as they may ask at once; until the last of them is gone.
-        tokio::spawn(questions::serve(services.clone(), queue, questions));
+        let answering = questions::serve(services.clone(), queue.clone(), questions);
+        let answering = tokio::spawn(answering);
         for scheduler in services.plugins.schedulers().to_vec() {
             let instance = scheduler.clone();
             if let Err(error) = blocking(move || instance.startup()).await {
@@ -123,7 +126,14 @@ impl Engine {
             stop,
             running,
             supervisor: tokio::spawn(supervisor),
+            queue,
+            answering,
         })
+    }
+
+    /// What is known of runners and users.
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
     }
 
     /// Whether the loops are alive.
@@ -162,6 +172,7 @@ impl Engine {
         for stop in stops {
             let _ = stop.await;
         }
+        self.answering.abort();
     }
 }
 

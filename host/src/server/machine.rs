@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
 use crate::plugins::{Handlers, Plugins, Wiring};
+use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::fetching::Fetching;
 use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
@@ -117,8 +118,10 @@ impl Machine {
             membership,
             settings: config.engine.clone(),
         });
-        app.wire(seams(&services, &config.workflows));
+        let queue = CurrentQueue::default();
+        app.wire(seams(&services, &queue, &config.workflows));
         let engine = Engine::start(services.clone(), reports, questions).await?;
+        queue.set(engine.queue());
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,

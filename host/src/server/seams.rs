@@ -9,18 +9,19 @@ use serde_json::{Map, Value};
 use crate::config::WorkflowOptions;
 use crate::http::ApiError;
 use crate::http::seams::{
-    Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
-    WorkflowSettings,
+    Explanations, Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest,
+    ToolRuns, WorkflowSettings,
 };
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
 use crate::plugins::Plugins;
 use crate::scheduling::Services;
+use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
 
 /// Connects the doors with what is behind them.
-pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
+pub fn seams(services: &Arc<Services>, queue: &CurrentQueue, options: &WorkflowOptions) -> Seams {
     let behind = Arc::new(Behind(services.clone()));
     Seams {
         toolbox: services.toolbox.clone(),
@@ -29,6 +30,10 @@ pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
         schedulers: behind.clone(),
         handlers: behind.clone(),
         step_actions: behind.clone(),
+        explanations: Arc::new(Explaining {
+            services: services.clone(),
+            queue: queue.clone(),
+        }),
         job_commands: behind.clone(),
         tool_runs: behind,
         workflows: workflow_settings(options, &services.plugins),
@@ -123,6 +128,27 @@ impl StepActions for Behind {
         action: &Value,
     ) -> Result<Value, String> {
         requests::check_action(&self.0, invocation_step_id, step, action)
+    }
+}
+
+struct Explaining {
+    services: Arc<Services>,
+    queue: CurrentQueue,
+}
+
+impl Explanations for Explaining {
+    fn explain(&self, invocation_id: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>> {
+        Box::pin(async move {
+            let queue = self.queue.get();
+            let explained = requests::explain(&self.services, &queue, invocation_id);
+            Ok(explained.await?.map(|explanation| {
+                serde_json::json!({
+                    "code": explanation.code.as_str(),
+                    "text": explanation.text.as_str(),
+                    "expected_ms": (explanation.expected_ms > 0).then_some(explanation.expected_ms),
+                })
+            }))
+        })
     }
 }
 

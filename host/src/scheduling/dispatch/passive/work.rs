@@ -53,6 +53,8 @@ impl Passive<'_> {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
+        // Another server may have been meant to run them.
+        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let taken = jobs::hand_over(
             &services.store,
             self.holder().handler,
