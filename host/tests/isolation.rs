@@ -271,14 +271,8 @@ fn a_plugin_that_goes_on_crashing_is_left_alone_and_can_be_let_out() {
     assert_eq!(scheduler.supervision().status().losses, 4);
     // The next start of a server puts this very file into a process of its own, come what may.
     let sha256 = &loaded.plugins.list()[1].sha256;
-    assert!(
-        loaded
-            .data
-            .path()
-            .join("plugins/quarantined")
-            .join(sha256)
-            .exists()
-    );
+    let note = loaded.data.path().join("plugins/quarantined").join(sha256);
+    wait_until("noted", || note.exists());
     scheduler.supervision().release();
     loaded.wait_for(SupervisionState::Ready);
     scheduler.plan(&request(1)).expect("it serves again");

@@ -153,14 +153,16 @@ impl Engine {
         let _ = self.supervisor.await;
         // All at once, since each may take its time; a plugin that hangs is not waited for.
         let mut stops = Vec::new();
-        for runner in self.services.plugins.runners().iter().cloned() {
+        for runner in self.services.plugins.runners() {
+            let runner = runner.clone();
             stops.push(tokio::task::spawn_blocking(move || {
                 if let Err(error) = runner.shutdown() {
                     tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
                 }
             }));
         }
-        for scheduler in self.services.plugins.schedulers().iter().cloned() {
+        for scheduler in self.services.plugins.schedulers() {
+            let scheduler = scheduler.clone();
             stops.push(tokio::task::spawn_blocking(move || {
                 if let Err(error) = scheduler.shutdown() {
                     tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");

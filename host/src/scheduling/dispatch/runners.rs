@@ -378,7 +378,7 @@ impl Runners {
     }
 
     /// The runners that have to be asked now, and can be.
-    pub fn to_be_asked(&mut self) -> Vec<(RunnerInstance, u64)> {
+    pub fn take_doubtful(&mut self) -> Vec<(RunnerInstance, u64)> {
         let now = Instant::now();
         let mut found = Vec::new();
         for runner in self.runners.values_mut() {
