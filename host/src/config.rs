@@ -32,6 +32,8 @@ pub struct Config {
     pub plugins: PluginsFile,
     /// Directories of tool files, beside the stock tools.
     pub tool_dirs: Vec<PathBuf>,
+    /// Where the calls of schedulers are recorded, if they are.
+    pub record: Option<PathBuf>,
     pub doors: Settings,
     pub workflows: WorkflowOptions,
     pub engine: EngineSettings,
@@ -130,6 +132,7 @@ keys! {
     "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "record", "none", "A directory into which every call of a scheduler is written, for `barycenter plugin replay`; 16 files of 64 MiB at most.";
     "name", "main, or the next of main-2, main-3 that is free", "This server among those that share a database; what it holds carries it.";
     "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
     "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
@@ -233,6 +236,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
     };
     let tool_dirs = options.paths("tool_dirs");
+    let record = options.path("record");
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let doors = doors(options, &listen);
     let engine = engine(options);
@@ -252,6 +256,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         data_dir,
         plugins,
         tool_dirs,
+        record,
         doors,
         workflows,
         engine,

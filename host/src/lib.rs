@@ -10,6 +10,7 @@ pub mod http;
 pub mod ingest;
 pub mod invocation_request;
 pub mod invoker;
+pub mod kit;
 pub mod logging;
 pub mod memory;
 pub mod model;

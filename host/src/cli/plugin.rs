@@ -1,4 +1,11 @@
-//! `barycenter plugin …`: what is declared, what is found, what is wrong.
+//! `barycenter plugin …`: what is declared, what is found, what is wrong; and the kit for authors.
+
+mod bench;
+mod check;
+mod inspect;
+mod lock;
+mod new;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,11 +30,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Load every declared plugin as the server would and tell all that is wrong
-    Check {
-        #[command(flatten)]
-        of: Which,
-    },
+    Check(check::Arguments),
+    #[command(hide = true)]
+    CheckOne(check::One),
+    Inspect(inspect::Arguments),
+    Lock(lock::Arguments),
+    New(new::Arguments),
+    Replay(replay::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Which list of plugins.
@@ -56,7 +66,13 @@ impl Which {
 pub fn main(command: &Command) -> ExitCode {
     match command {
         Command::List { of, json } => list(of, *json),
-        Command::Check { of } => check(of),
+        Command::Check(arguments) => check::main(arguments),
+        Command::CheckOne(arguments) => check::one(arguments),
+        Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Lock(arguments) => lock::main(arguments),
+        Command::New(arguments) => new::main(arguments),
+        Command::Replay(arguments) => replay::main(arguments),
+        Command::Bench(arguments) => bench::main(arguments),
     }
 }
 
@@ -87,7 +103,16 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     match as_json {
         true => out::line(format_args!("{:#}", as_values(plugins.list()))),
         false => {
-            let heading = ["KIND", "ID", "TYPE", "VERSION", "API", "STATUS", "FILE"];
+            let heading = [
+                "KIND",
+                "ID",
+                "TYPE",
+                "VERSION",
+                "API",
+                "STATUS",
+                "ISOLATION",
+                "FILE",
+            ];
             let rows: Vec<Vec<String>> = plugins.list().iter().map(row).collect();
             out::table(&heading, &rows);
         }
@@ -98,7 +123,7 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     }
 }
 
-fn check(of: &Which) -> ExitCode {
+fn check_list(of: &Which) -> ExitCode {
     let loaded = of
         .read()
         .and_then(|(file, declared)| Ok((file, load(&declared)?)));
@@ -153,6 +178,14 @@ fn api(plugin: &ListedPlugin) -> String {
     }
 }
 
+/// Where it runs, and why there.
+fn isolation(plugin: &ListedPlugin) -> String {
+    match plugin.isolation {
+        Some((isolation, why)) => format!("{}: {why}", isolation.word()),
+        None => String::new(),
+    }
+}
+
 fn row(plugin: &ListedPlugin) -> Vec<String> {
     vec![
         plugin.kind.to_string(),
@@ -161,6 +194,7 @@ fn row(plugin: &ListedPlugin) -> Vec<String> {
         plugin.version.clone(),
         api(plugin),
         status(plugin),
+        isolation(plugin),
         plugin.path.display().to_string(),
     ]
 }
@@ -176,6 +210,8 @@ fn as_values(plugins: &[ListedPlugin]) -> serde_json::Value {
             "file": plugin.path.display().to_string(),
             "sha256": plugin.sha256,
             "status": status(plugin),
+            "isolation": plugin.isolation.map(|(isolation, _)| isolation.word()),
+            "isolation_reason": plugin.isolation.map(|(_, why)| why),
         })
     };
     plugins.iter().map(value).collect()

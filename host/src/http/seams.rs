@@ -23,6 +23,7 @@ pub struct Seams {
     pub schedulers: Arc<dyn Schedulers>,
     pub handlers: Arc<dyn Handlers>,
     pub step_actions: Arc<dyn StepActions>,
+    pub explanations: Arc<dyn Explanations>,
     pub job_commands: Arc<dyn JobCommands>,
     pub tool_runs: Arc<dyn ToolRuns>,
     pub workflows: WorkflowSettings,
@@ -81,6 +82,7 @@ impl Seams {
             schedulers: nothing.clone(),
             handlers: nothing.clone(),
             step_actions: nothing.clone(),
+            explanations: nothing.clone(),
             job_commands: nothing.clone(),
             tool_runs: nothing,
             workflows: WorkflowSettings::default(),
@@ -92,6 +94,12 @@ impl Seams {
 pub trait Handlers: Send + Sync {
     /// The handler's name, or the tag under which one will take it; None is nobody as yet.
     fn assign(&self, history_id: i64) -> Option<String>;
+}
+
+/// Why invocations wait, by their schedulers.
+pub trait Explanations: Send + Sync {
+    /// What the scheduler of an invocation says; None when it explains nothing.
+    fn explain(&self, invocation_id: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>>;
 }
 
 /// What persons may do to a step while its invocation runs (Galaxy: do_invocation_step_action).
@@ -165,6 +173,12 @@ impl Schedulers for Nothing {
 impl Handlers for Nothing {
     fn assign(&self, _: i64) -> Option<String> {
         None
+    }
+}
+
+impl Explanations for Nothing {
+    fn explain(&self, _: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>> {
+        Box::pin(async { Ok(None) })
     }
 }
 

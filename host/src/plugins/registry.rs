@@ -5,15 +5,17 @@ use super::config::{Entry, Handlers, PluginsConfig};
 use super::fault::{Fault, did_you_mean};
 use super::inproc::InProcess;
 use super::isolation::{self, Facts, Isolation};
+use super::load::Loaded;
 use super::load::{Stored, open_here, store};
 use super::locate::{find, is_shipped, search_path};
 use super::methods::{Capabilities, Object};
 use super::process::{Process, Spec, StartError};
 use super::quarantine::Quarantine;
+use super::record::Recorder;
 use super::stats::MethodStats;
 use super::supervision::{Supervision, SupervisionState};
 use super::transport::{Caller, Transport};
-use barycenter_plugin_api::abi::PluginInfo;
+use barycenter_plugin_api::abi::{HostBox, PluginInfo};
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -107,6 +109,48 @@ impl Plugins {
             Ok(plugins)
         } else {
             Err(faults)
+        }
+    }
+
+    /// One instance by itself, for those who look at a single plugin.
+    pub fn of_entry(entry: &Entry, host: Host) -> Result<Self, Vec<Fault>> {
+        let mut plugins = Self {
+            schedulers: Vec::new(),
+            modules: Vec::new(),
+            runners: Vec::new(),
+            listed: Vec::new(),
+            default_scheduler: String::new(),
+            handlers: Handlers::default(),
+        };
+        match plugins.load_one(entry, &[], &|_| host.clone(), None) {
+            Ok(listed) => plugins.listed.push(listed),
+            Err(Failure::Options(faults)) => return Err(faults),
+            Err(Failure::Plugin(fault)) => return Err(vec![fault]),
+        }
+        Ok(plugins)
+    }
+
+    /// From now on the calls of every scheduler are recorded. `config` is what they were made from.
+    pub fn record(&self, recorder: &Recorder, config: &PluginsConfig) {
+        for scheduler in &self.schedulers {
+            let id = scheduler.id();
+            let is_it =
+                |kind: PluginKind, other: &str| kind == PluginKind::Scheduler && other == id;
+            let entry = config
+                .entries
+                .iter()
+                .find(|entry| is_it(entry.kind, &entry.id));
+            let listed = self
+                .listed
+                .iter()
+                .find(|listed| is_it(listed.kind, &listed.id));
+            recorder.start(
+                PluginKind::Scheduler,
+                (id, scheduler.type_id(), scheduler.version()),
+                listed.map_or("", |listed| &listed.sha256),
+                &entry.map_or_else(Value::default, |entry| entry.config.clone()),
+            );
+            scheduler.record(recorder.clone());
         }
     }
 
@@ -239,24 +283,12 @@ impl Plugins {
         host_for: &dyn Fn(&str) -> Host,
         data_dir: Option<&Path>,
     ) -> Result<ListedPlugin, Failure> {
-        let path = locate(entry, folders)?;
+        let (path, stored) = inspected(entry, folders, data_dir)?;
         let at_path = |message: String| {
             let place = format!("{} ({})", entry.place, path.display());
             Failure::Plugin(Fault::new(place, message, ""))
         };
-        let stored = store(&path, entry.sha256.as_deref(), data_dir)
-            .map_err(|error| at_path(error.to_string()))?;
         let preamble = stored.preamble.clone();
-        if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
-            let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
-            return Err(at_path(format!(
-                "the library is the {} `{}`, not the {} `{}`",
-                kinds.join(" and "),
-                preamble.type_id,
-                entry.kind,
-                entry.type_id
-            )));
-        }
         let notes = Quarantine::below(data_dir);
         let (isolation, why) = isolation::choose(
             entry.isolation,
@@ -447,6 +479,84 @@ impl Making<'_> {
     }
 }
 
+/// What is wrong with the libraries and options of a file that has other faults as well. Makes no plugin, and runs only
+/// libraries that would run inside the server anyway.
+pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
+    let folders = search_path(&config.search);
+    let mut faults = Vec::new();
+    for entry in &config.entries {
+        let checked = inspected(entry, &folders, None).and_then(|(path, stored)| {
+            if entry.isolation == Isolation::Process || !is_shipped(&entry.type_id, &path) {
+                return Ok(());
+            }
+            let loaded = open_here(&stored).map_err(|error| {
+                let place = format!("{} ({})", entry.place, path.display());
+                Failure::Plugin(Fault::new(place, error.to_string(), ""))
+            })?;
+            check_options(entry, &loaded.info.config_schema)
+        });
+        match checked {
+            Err(Failure::Options(found)) => faults.extend(found),
+            Err(Failure::Plugin(fault)) if entry.required => faults.push(fault),
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Finds the library of an entry and reads it without running it.
+fn inspected(
+    entry: &Entry,
+    folders: &[PathBuf],
+    data_dir: Option<&Path>,
+) -> Result<(PathBuf, Stored), Failure> {
+    let path = locate(entry, folders)?;
+    let admitted = entry
+        .trust
+        .admits(&entry.place, &path, entry.sha256.as_deref());
+    admitted.map_err(Failure::Plugin)?;
+    let at_path = |message: String| {
+        let place = format!("{} ({})", entry.place, path.display());
+        Failure::Plugin(Fault::new(place, message, ""))
+    };
+    let stored = store(&path, entry.sha256.as_deref(), data_dir)
+        .map_err(|error| at_path(error.to_string()))?;
+    let preamble = &stored.preamble;
+    if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
+        let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
+        return Err(at_path(format!(
+            "the library is the {} `{}`, not the {} `{}`",
+            kinds.join(" and "),
+            preamble.type_id,
+            entry.kind,
+            entry.type_id
+        )));
+    }
+    Ok((path, stored))
+}
+
+/// Makes an object and drops it, with options that nobody has checked: does the plugin bear them?
+pub fn create_unchecked(
+    loaded: &Loaded,
+    kind: PluginKind,
+    config: &Value,
+    host: Host,
+) -> Result<(), barycenter_plugin_api::PluginError> {
+    let config = config.to_string();
+    let (config, host): (_, HostBox) = (config.as_str().into(), host.into_object());
+    match kind {
+        PluginKind::Scheduler => loaded.root.scheduler()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::WorkflowModule => loaded.root.workflow_module()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::JobRunner => loaded.root.job_runner()(config, host)
+            .into_result()
+            .map(drop),
+    }
+}
+
 /// Why a plugin is not there.
 enum Failure {
     /// Its options are wrong: the operator must correct them in any case.
@@ -466,6 +576,19 @@ fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
         sha256: String::new(),
         status: PluginStatus::Degraded(fault.message.clone()),
         isolation: None,
+    }
+}
+
+impl PluginsConfig {
+    /// The library of an entry, searched for as at the start of a server.
+    pub fn library_of(&self, entry: &Entry) -> Result<PathBuf, Fault> {
+        locate(entry, &search_path(&self.search)).map_err(|failure| match failure {
+            Failure::Plugin(fault) => fault,
+            Failure::Options(faults) => faults
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Fault::new(&entry.place, "its library was not found", "")),
+        })
     }
 }
 

@@ -172,7 +172,8 @@ fn wait(answer: &StepOutcome, call: &ModuleCall<'_>) -> Wait {
         .inputs
         .iter()
         .any(|(_, input)| *input == ModuleInput::Delayed);
-    if decided && upstream {
+    // A step that is not ready because what feeds it is not waits for that, and for nobody.
+    if upstream && (decided || answer.status == StepStatus::DELAYED) {
         Wait::Step
     } else {
         Wait::Review

@@ -9,18 +9,19 @@ use serde_json::{Map, Value};
 use crate::config::WorkflowOptions;
 use crate::http::ApiError;
 use crate::http::seams::{
-    Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
-    WorkflowSettings,
+    Explanations, Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest,
+    ToolRuns, WorkflowSettings,
 };
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
 use crate::plugins::Plugins;
 use crate::scheduling::Services;
+use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
 
 /// Connects the doors with what is behind them.
-pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
+pub fn seams(services: &Arc<Services>, queue: &CurrentQueue, options: &WorkflowOptions) -> Seams {
     let behind = Arc::new(Behind(services.clone()));
     Seams {
         toolbox: services.toolbox.clone(),
@@ -29,6 +30,10 @@ pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
         schedulers: behind.clone(),
         handlers: behind.clone(),
         step_actions: behind.clone(),
+        explanations: Arc::new(Explaining {
+            services: services.clone(),
+            queue: queue.clone(),
+        }),
         job_commands: behind.clone(),
         tool_runs: behind,
         workflows: workflow_settings(options, &services.plugins),
@@ -126,6 +131,27 @@ impl StepActions for Behind {
     }
 }
 
+struct Explaining {
+    services: Arc<Services>,
+    queue: CurrentQueue,
+}
+
+impl Explanations for Explaining {
+    fn explain(&self, invocation_id: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>> {
+        Box::pin(async move {
+            let queue = self.queue.get();
+            let explained = requests::explain(&self.services, &queue, invocation_id);
+            Ok(explained.await?.map(|explanation| {
+                serde_json::json!({
+                    "code": explanation.code.as_str(),
+                    "text": explanation.text.as_str(),
+                    "expected_ms": (explanation.expected_ms > 0).then_some(explanation.expected_ms),
+                })
+            }))
+        })
+    }
+}
+
 impl JobCommands for Behind {
     fn cancel(&self, job_id: i64, _: Option<String>) -> BoxFuture<'_, Result<bool, ApiError>> {
         Box::pin(async move { Ok(requests::cancel_job(&self.0, job_id).await?) })
@@ -153,6 +179,7 @@ impl ToolRuns for Behind {
                     dynamic_tool_id: request.dynamic_tool_id,
                     state: &inputs.state,
                     mapped: &inputs.mapped,
+                    use_cached_job: request.use_cached_job,
                     in_place_of: request.rerun_remap_job_id,
                 };
                 let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;

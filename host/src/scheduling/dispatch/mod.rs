@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use barycenter_plugin_api::{JobReport, JobStatus, JobVerdict, PlanRequest};
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
-pub use queue::{Capacity, Queue};
+pub use queue::{Capacity, CurrentQueue, Queue};
 
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
@@ -107,8 +107,8 @@ impl Dispatcher {
         handle: Queue,
         inbox: OwnedMutexGuard<Inbox>,
     ) -> Dispatcher {
-        let runners = Runners::new(&services.plugins);
         let started_ms = services.clock.now_ms();
+        let runners = Runners::new(&services.plugins, started_ms);
         Dispatcher {
             services,
             inbox,

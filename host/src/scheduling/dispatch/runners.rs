@@ -102,10 +102,11 @@ fn slot_ms(slots: u64, begun: i64, ended: i64) -> u64 {
 }
 
 /// What 1.1 tells about a user besides the numbers of jobs.
-fn attrs(names: Option<&Names>, slots: u64, used_slot_ms: u64) -> List<Attr> {
+fn attrs(names: Option<&Names>, slots: u64, used_slot_ms: u64, since_ms: i64) -> List<Attr> {
     let mut attrs = vec![
         Attr::json("running_slots", &slots.into()),
         Attr::json("used_slot_ms", &used_slot_ms.into()),
+        Attr::json("counted_since_ms", &since_ms.into()),
     ];
     if let Some(names) = names {
         attrs.push(Attr::json("username", &names.username.as_str().into()));
@@ -129,13 +130,18 @@ pub(super) struct Runners {
     runners: BTreeMap<String, Runner>,
     /// Which runner has a job.
     of_job: HashMap<i64, String>,
-    /// What the jobs that ended have used since the server started, by user: slots times milliseconds.
+    /// Since when uses are counted: when this server started, milliseconds since 1970.
+    counted_since_ms: i64,
+    /// What the jobs that ended have used since then, by user: slots times milliseconds.
     used_slot_ms: BTreeMap<i64, u64>,
 }
 
 impl Runners {
-    pub fn new(plugins: &Plugins) -> Runners {
-        let mut runners = Runners::default();
+    pub fn new(plugins: &Plugins, now: i64) -> Runners {
+        let mut runners = Runners {
+            counted_since_ms: now,
+            ..Runners::default()
+        };
         for instance in plugins.runners() {
             let mut runner = Runner {
                 generation: instance.supervision().generation(),
@@ -251,6 +257,7 @@ impl Runners {
                 users.get(user),
                 slots.get(&user).copied().unwrap_or(0),
                 used.get(&user).copied().unwrap_or(0),
+                self.counted_since_ms,
             ),
         });
         loads.collect()
@@ -371,7 +378,7 @@ impl Runners {
     }
 
     /// The runners that have to be asked now, and can be.
-    pub fn to_be_asked(&mut self) -> Vec<(RunnerInstance, u64)> {
+    pub fn take_doubtful(&mut self) -> Vec<(RunnerInstance, u64)> {
         let now = Instant::now();
         let mut found = Vec::new();
         for runner in self.runners.values_mut() {
