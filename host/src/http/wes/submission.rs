@@ -297,8 +297,10 @@ mod tests {
 
     #[test]
     fn a_tag_may_be_as_long_as_the_index_takes() {
-        let read = read(json!({"workflow_type": "gx_workflow_ga", "workflow_type_version": "1",
-            "tags": {"a": "x".repeat(1999)}}));
+        let read = read(
+            json!({"workflow_type": "gx_workflow_ga", "workflow_type_version": "1",
+            "tags": {"a": "x".repeat(1999)}}),
+        );
         assert_eq!(read.expect("good").tags.len(), 1);
     }
 
