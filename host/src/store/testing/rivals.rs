@@ -8,10 +8,12 @@ use super::{TestStore, add_user, on_postgres_too};
 use crate::args;
 use crate::invoker::iteration::Outcome;
 use crate::invoker::writes::{JobInput, NewJob, Writes};
+use crate::model::handler::{Peer, Roles};
 use crate::model::state::{DatasetState, InvocationState, JobState};
 use crate::store::db::{Durability, Query as _, StoreError};
+use crate::store::handlers::{Newcomer, enter};
 use crate::store::scheduling::commit::{Stored, commit_iteration};
-use crate::store::scheduling::ends::{FileFacts, JobEnd, OutputEnd};
+use crate::store::scheduling::ends::{EndAction, FileFacts, JobEnd, OutputEnd};
 use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
 use crate::store::scheduling::progress::head;
 use crate::store::scheduling::settle::settle;
@@ -412,6 +414,90 @@ fn a_pool_without_a_free_connection_says_so() {
     });
 }
 
+fn the_last_readers_of_an_intermediate_delete_it_though_they_end_together() {
+    run(async || {
+        let rivals = Rivals::open().await;
+        let action = EndAction {
+            action_type: "DeleteIntermediatesAction".into(),
+            output_name: "out".into(),
+            arguments: serde_json::Value::Null,
+        };
+        for round in 0..ROUNDS {
+            let invocation = rivals.invocation("scheduled").await;
+            let workflow =
+                format!("SELECT workflow_id FROM workflow_invocation WHERE id = {invocation}");
+            let workflow = rivals.number(&workflow).await;
+            let made = 3 * round + 1;
+            let readers = [made + 1, made + 2];
+            rivals.job(made, "ok", Some(invocation)).await;
+            for id in readers {
+                rivals.job(id, "running", Some(invocation)).await;
+            }
+            // The steps have the ids of their jobs; only the first has a result of the workflow.
+            let mut setup = Vec::new();
+            for id in [made, readers[0], readers[1]] {
+                setup.push(format!("INSERT INTO workflow_step (id, workflow_id, type, order_index) VALUES ({id}, {workflow}, 'tool', {id})"));
+                setup.push(format!(
+                    "INSERT INTO workflow_invocation_step (id, workflow_invocation_id, workflow_step_id, order_index, state, job_id, create_time, update_time)
+                     VALUES ({id}, {invocation}, {id}, {id}, 'scheduled', {id}, 1, 1)"
+                ));
+            }
+            setup.push(format!("INSERT INTO workflow_output (id, workflow_step_id, output_name) VALUES ({made}, {made}, 'other')"));
+            for id in readers {
+                setup.push(format!("INSERT INTO job_to_input_dataset (job_id, hda_id, name) VALUES ({id}, {made}, 'i')"));
+                setup.push(format!("INSERT INTO post_job_action (id, workflow_step_id, action_type) VALUES ({id}, {id}, 'DeleteIntermediatesAction')"));
+                setup.push(format!("INSERT INTO post_job_action_association (job_id, post_job_action_id) VALUES ({id}, {id})"));
+            }
+            rivals.run(&setup).await;
+            let [one, two] = readers.map(|id| JobEnd {
+                actions: vec![action.clone()],
+                ..end(id)
+            });
+            let [a, b] = &rivals.stores;
+            let (a, b) = tokio::join!(settle(a, vec![one], 3), settle(b, vec![two], 3));
+            a.expect("settles");
+            b.expect("settles");
+            let deleted = format!(
+                "SELECT COUNT(*) FROM history_dataset_association WHERE id = {made} AND deleted"
+            );
+            assert_eq!(rivals.number(&deleted).await, 1, "round {round}");
+        }
+    });
+}
+
+fn of_two_starts_that_find_the_holder_of_a_name_dead_one_enters() {
+    run(async || {
+        let rivals = Rivals::open().await;
+        for round in 0..ROUNDS {
+            let peer = Peer {
+                name: format!("p{round}"),
+                roles: Roles::ALL,
+                tags: Vec::new(),
+            };
+            let newcomer = Newcomer {
+                peer: &peer,
+                hostname: "here",
+                pid: 1,
+                machine: "m",
+                version: "1",
+                lease_ms: 60_000,
+            };
+            let [a, b] = &rivals.stores;
+            // Nobody has it yet: one of two, and nobody after that.
+            let (one, two) = tokio::join!(enter(a, &newcomer, None), enter(b, &newcomer, None));
+            let mut entered = vec![one.expect("asks"), two.expect("asks")];
+            entered.sort_unstable();
+            assert_eq!(entered, [None, Some(1)]);
+            // Both know that its holder is dead.
+            let (one, two) =
+                tokio::join!(enter(a, &newcomer, Some(1)), enter(b, &newcomer, Some(1)));
+            let mut entered = vec![one.expect("asks"), two.expect("asks")];
+            entered.sort_unstable();
+            assert_eq!(entered, [None, Some(2)]);
+        }
+    });
+}
+
 on_postgres_too!(
     hids_have_no_gaps_and_no_repeats,
     a_job_that_waits_for_two_is_released_once,
@@ -419,6 +505,8 @@ on_postgres_too!(
     the_last_jobs_of_an_invocation_signal_it,
     a_signal_is_answered_by_one_of_two,
     a_new_job_never_waits_for_what_ended_meanwhile,
+    the_last_readers_of_an_intermediate_delete_it_though_they_end_together,
+    of_two_starts_that_find_the_holder_of_a_name_dead_one_enters,
     ids_of_two_servers_differ_and_those_of_histories_grow,
     sequences_are_moved_behind_rows_from_elsewhere,
     a_lost_connection_is_told_from_a_refusal_and_replaced,
