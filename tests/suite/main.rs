@@ -16,5 +16,6 @@ mod jobs;
 mod main_job;
 mod passive;
 mod start_up;
+mod storm;
 mod wait_until;
 mod wes;
