@@ -154,6 +154,18 @@ impl TestServer {
         clean(&mut command).output().expect("the program runs")
     }
 
+    /// What `barycenter admin …` prints about this server's database. It must succeed.
+    #[track_caller]
+    pub fn admin_command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(build::binary());
+        command.arg("admin").args(arguments);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["--database-url", &self.database.url]);
+        let output = clean(&mut command).output().expect("the program runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The ordinary user.
     pub fn client(&self) -> Client {
         Client::new(&self.url, Some(&self.key))

@@ -165,7 +165,10 @@ fn a_name_belongs_to_one_live_server() {
     let mut second = server.command();
     second.args(["--name", "main"]);
     let told = barycenter_tests::server::refused(&mut second, 1);
-    assert!(told.contains("a server named main is running already"), "{told}");
+    assert!(
+        told.contains("a server named main is running already"),
+        "{told}"
+    );
     assert!(told.contains("--name"), "{told}");
     // Without a name it finds one.
     let peer = server.peer(&[]);
