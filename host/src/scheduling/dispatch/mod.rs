@@ -248,7 +248,8 @@ impl Dispatcher {
     async fn put_back(&mut self) -> Result<(), StoreError> {
         if !self.unplaced.is_empty() {
             let now = self.services.clock.now_ms();
-            jobs::put_back(&self.services.store, &self.unplaced, now).await?;
+            let me = self.services.membership.name();
+            jobs::put_back(&self.services.store, me, &self.unplaced, now).await?;
             self.unplaced.clear();
         }
         Ok(())
@@ -350,6 +351,8 @@ impl Dispatcher {
         let settled = loop {
             match settle::settle(&self.services.store, ends.clone(), now).await {
                 Ok(settled) => break settled,
+                // Whoever has the jobs now stores how they ended.
+                Err(error) if error.is_fenced() => return Err(error),
                 Err(error) => tokio::time::sleep(trouble.note(&error)).await,
             }
         };
@@ -492,10 +495,14 @@ impl Dispatcher {
     /// Writes the jobs' scripts, stores the hand-over, then hands over.
     async fn start(
         &mut self,
-        chosen: Vec<(ReadyJob, Result<String, String>)>,
+        mut chosen: Vec<(ReadyJob, Result<String, String>)>,
     ) -> Result<(), StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
+        let me = services.membership.name();
+        let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
+        let claim = jobs::claim(&services.store, me, &ids).await?;
+        chosen.retain(|(job, _)| claim.ids.contains(&job.id));
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
@@ -509,8 +516,7 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let me = services.membership.name();
-        let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
+        let handed_over = jobs::hand_over(&services.store, claim, me, &hand_overs, now).await;
         let taken: HashSet<i64> = match handed_over {
             Ok(taken) => taken.into_iter().collect(),
             Err(error) => {
