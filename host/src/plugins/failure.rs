@@ -74,12 +74,29 @@ pub enum PluginCallError {
 }
 
 impl PluginCallError {
+    /// A word for the sort of failure, in recordings.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Panicked { .. } => "panicked",
+            Self::Refused { .. } => "refused",
+            Self::Invalid { .. } => "invalid",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Lost { .. } => "lost",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
+
     /// Nobody knows whether the call had an effect, or it was not made: ask again once the plugin is back.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,
             Self::Lost { .. } | Self::TimedOut { .. } | Self::Unavailable { .. }
         )
+    }
+
+    /// The plugin itself is broken, whatever it was asked.
+    pub fn is_breakage(&self) -> bool {
+        !matches!(self, Self::Refused { .. } | Self::Unavailable { .. })
     }
 
     /// The plugin is not to blame for this call: it never saw it.

@@ -5,6 +5,8 @@
 //! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge ─► transport ─┬─► inproc
 //!                                                                                         └─► process
 //! ```
+//!
+//! `lifecycle` changes what the registry holds while the server runs, `status` says how it is.
 
 mod bridge;
 mod check;
@@ -14,17 +16,22 @@ mod fault;
 mod inproc;
 mod inspect;
 mod isolation;
+mod lifecycle;
 mod limits;
 mod load;
 mod locate;
 mod methods;
 mod options;
+mod probation;
 pub mod process;
 mod quarantine;
 mod registry;
+mod rehearsal;
 mod services;
 mod stats;
+mod status;
 mod supervision;
+mod switch;
 mod transport;
 
 pub use bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
@@ -35,10 +42,13 @@ pub use fault::Fault;
 pub(crate) use fault::did_you_mean;
 pub use inspect::{InspectError, inspect_bytes, inspect_file};
 pub use isolation::Isolation;
+pub use lifecycle::{Lifecycle, Refusal, Reloaded};
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
 pub use methods::Capabilities;
 pub use registry::{ListedPlugin, PluginStatus, Plugins};
+pub use rehearsal::Shadow;
 pub use services::Wiring;
-pub use stats::{BUCKET_BOUNDS_US, MethodStats};
+pub use stats::{BUCKET_BOUNDS_US, FAULTS, MethodStats};
+pub use status::{PluginView, Report, View};
 pub use supervision::{Budget, Supervision, SupervisionState, SupervisionStatus};
