@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fetch::{Local, Prefix, Rules};
-use crate::http::Settings;
+use crate::http::{MetricsFor, Settings};
 use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
@@ -32,6 +32,8 @@ pub struct Config {
     pub plugins: PluginsFile,
     /// Directories of tool files, beside the stock tools.
     pub tool_dirs: Vec<PathBuf>,
+    /// Where the calls of schedulers are recorded, if they are.
+    pub record: Option<PathBuf>,
     pub doors: Settings,
     pub workflows: WorkflowOptions,
     pub engine: EngineSettings,
@@ -130,6 +132,7 @@ keys! {
     "database_url", "sqlite://DATA_DIR/barycenter.sqlite", "The database: sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE.";
     "plugins", "plugins.toml", "The list of plugins; built-in if that file is not there.";
     "tool_dirs", "none", "Directories of tool files (in the environment separated by colons).";
+    "record", "none", "A directory into which every call of a scheduler is written, for `barycenter plugin replay`; 16 files of 64 MiB at most.";
     "name", "main, or the next of main-2, main-3 that is free", "This server among those that share a database; what it holds carries it.";
     "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
     "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
@@ -137,6 +140,7 @@ keys! {
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
+    "metrics", "loopback", "Who may read `/metrics` without an administrator's key: `loopback` (programs on this machine), `public` (everybody), `admin` (nobody).";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
     "fetch_url_prefixes", "none", "What the server may fetch by URL for its users: beginnings such as `https://example.org/data/`, `https://` (every host) or `file:///srv/data/` (in the environment separated by commas). Without any, nothing is fetched.";
@@ -233,6 +237,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         None => PluginsFile::Default(options.beside_file("plugins.toml")),
     };
     let tool_dirs = options.paths("tool_dirs");
+    let record = options.path("record");
     let listen = listen.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let doors = doors(options, &listen);
     let engine = engine(options);
@@ -252,6 +257,7 @@ fn decide(options: &mut Options<'_>) -> Option<Config> {
         data_dir,
         plugins,
         tool_dirs,
+        record,
         doors,
         workflows,
         engine,
@@ -288,6 +294,11 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
             .map_or(usual.upload_max_bytes, |n| n as u64),
         enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
         fetch: fetch(options),
+        metrics: options
+            .checked("metrics", |word| {
+                MetricsFor::from_word(word).ok_or("Give loopback, public or admin.")
+            })
+            .unwrap_or_default(),
         ..usual
     }
 }

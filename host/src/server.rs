@@ -117,11 +117,21 @@ impl health::Readiness for Probe {
                 .collect();
             let (mut loaded, mut degraded) = (0, Vec::new());
             for plugin in self.plugins.list() {
-                match plugin.status {
-                    PluginStatus::Ready => loaded += 1,
-                    PluginStatus::Degraded(_) => {
-                        degraded.push(format!("{} {}", plugin.kind, plugin.id));
-                    }
+                let name = format!("{} {}", plugin.kind, plugin.id);
+                if let PluginStatus::Degraded(_) = plugin.status {
+                    degraded.push(name);
+                    continue;
+                }
+                if plugin.status == PluginStatus::Disabled {
+                    continue;
+                }
+                loaded += 1;
+                let supervision = self.plugins.supervision(plugin.kind, &plugin.id);
+                if let Some(supervision) = supervision
+                    && let Some(why) = supervision.absence()
+                {
+                    let state = supervision.status().state.word();
+                    degraded.push(format!("{name}: {state}: {why}"));
                 }
             }
             let ready = database.is_none() && running;

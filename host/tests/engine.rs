@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use barycenter::args;
 use barycenter::clock::Clock;
-use barycenter::model::invocation::{NewInvocation, RequestInput};
+use barycenter::model::invocation::{
+    NewInvocation, RequestInput, RequestParameter, RequestParameterKind, meta,
+};
 use barycenter::model::revision::Revision;
 use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
@@ -19,6 +21,9 @@ use barycenter::store::{Durability, Query, Store, histories, invocations, users}
 use barycenter::tools::Toolbox;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
+
+#[path = "engine/semantics.rs"]
+mod semantics;
 
 #[path = "../src/store/testing/databases.rs"]
 mod databases;
@@ -114,6 +119,18 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
+const FLAKY: &str = r#"
+class: GalaxyTool
+id: flaky
+name: Fail on what is bad
+version: "1"
+shell_command: if grep -q bad '$(inputs.input.path)'; then echo no good >&2; exit 1; fi; cat '$(inputs.input.path)' > out.txt; echo flaky >> out.txt
+inputs:
+  - {name: input, type: data, format: txt}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#;
+
 impl World {
     async fn new() -> World {
         let directory = TestDatabase::fresh();
@@ -124,6 +141,7 @@ impl World {
             ("copy.yml", COPY),
             ("fail.yml", FAIL),
             ("sleep.yml", SLEEP),
+            ("flaky.yml", FLAKY),
         ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
         }
@@ -245,6 +263,26 @@ impl World {
 
     /// Stores a workflow and asks for an invocation of it; `inputs` by order_index: ("hda" | "hdca", id).
     async fn invoke(&self, steps: Value, inputs: &[(usize, &str, i64)]) -> i64 {
+        self.invoke_with(steps, inputs, Vec::new()).await
+    }
+
+    /// The same, taking results that are there already.
+    async fn invoke_cached(&self, steps: Value, inputs: &[(usize, &str, i64)]) -> i64 {
+        let cached = RequestParameter {
+            kind: RequestParameterKind::Meta,
+            name: meta::USE_CACHED_JOB.to_owned(),
+            value: "true".to_owned(),
+            step_id: None,
+        };
+        self.invoke_with(steps, inputs, vec![cached]).await
+    }
+
+    async fn invoke_with(
+        &self,
+        steps: Value,
+        inputs: &[(usize, &str, i64)],
+        parameters: Vec<RequestParameter>,
+    ) -> i64 {
         let services = self.services();
         let description = barycenter::formats::import(&json!({
             "a_galaxy_workflow": "true", "format-version": "0.1", "name": "test", "annotation": "", "steps": steps
@@ -273,6 +311,7 @@ impl World {
                 .collect::<Vec<_>>()
         };
         let mut new = self.request(&loaded);
+        new.parameters = parameters;
         (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
         (new.input_datasets, new.input_collections) = (given("hda"), given("hdca"));
         let now = Clock::system().now_ms();
@@ -429,7 +468,7 @@ fn step(id: usize, kind: &str, tool: Option<&str>, from: &[(&str, usize, &str)])
         .collect();
     json!({
         "id": id, "type": kind, "tool_id": tool, "content_id": tool, "tool_version": tool.map(|_| "1"), "name": kind,
-        "tool_state": Value::Object(connected).to_string(), "input_connections": connections, "label": null,
+        "tool_state": Value::Object(connected).to_string(), "input_connections": connections, "label": format!("s{id}"),
         "position": {"left": id * 10, "top": id * 10}, "workflow_outputs": [], "annotation": ""
     })
 }

@@ -95,9 +95,49 @@ fn only_the_plugin_host_opens_libraries() {
 }
 
 #[test]
+fn the_kit_of_authors_is_no_part_of_a_server() {
+    for folder in [
+        "http",
+        "scheduling",
+        "server",
+        "store",
+        "plugins",
+        "invoker",
+        "model",
+    ] {
+        assert_free_of(folder, &["crate::kit"]);
+    }
+    assert_free_of(
+        "kit",
+        &[
+            "crate::http",
+            "crate::scheduling",
+            "crate::store",
+            "crate::server",
+            "libloading",
+        ],
+    );
+}
+
+#[test]
 fn only_fetching_makes_requests() {
-    assert_only_in("ureq::", &["fetch/"]);
+    assert_only_in("ureq::", &["fetch/", "cli/plugin/remote"]);
     assert_free_of("fetch", &["crate::", "tokio", "sqlx", "axum"]);
+}
+
+#[test]
+fn the_plugin_host_does_not_know_who_uses_it() {
+    assert_free_of(
+        "plugins",
+        &[
+            "crate::store",
+            "crate::scheduling",
+            "crate::http",
+            "crate::cli",
+        ],
+    );
+    // Nobody else starts processes for plugins, or speaks to them.
+    assert_only_in("PR_SET_PDEATHSIG", &["plugins/process/"]);
 }
 
 #[test]
@@ -114,10 +154,42 @@ fn the_store_does_not_know_who_uses_it() {
 }
 
 #[test]
+fn the_upkeep_of_the_database_is_for_the_command_line_alone() {
+    assert_only_in("store::upkeep", &["cli/", "store/upkeep/"]);
+}
+
+#[test]
 fn nothing_is_left_to_do_in_the_code() {
     for (file, text) in sources("") {
         for word in ["todo!(", "unimplemented!(", "dbg!("] {
             assert!(!text.contains(word), "{file} says {word}");
+        }
+    }
+}
+
+#[test]
+fn tests_that_open_a_store_run_on_both_databases() {
+    // What these test is SQLite's, or no store at all.
+    const APART: [&str; 4] = [
+        "http/layers.rs",
+        "server/pairing.rs",
+        "store/db/session.rs",
+        "store/files.rs",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (file, _) in sources("") {
+        let text = std::fs::read_to_string(root.join(&file)).expect("a readable source");
+        let (tests, listed) = text.split_once("on_postgres_too!(").unwrap_or((&text, ""));
+        let mut parts = tests.split("#[tokio::test");
+        parts.next();
+        for part in parts {
+            let name = part.split("async fn ").nth(1).unwrap_or_default();
+            let name = name.split('(').next().unwrap_or_default();
+            let is_listed = listed.lines().any(|line| line.trim() == format!("{name},"));
+            assert!(
+                is_listed || APART.contains(&file.as_str()),
+                "{file}: {name} is not named in on_postgres_too!"
+            );
         }
     }
 }

@@ -79,7 +79,6 @@ extern "C" fn info<E: Export>() -> RResult<PluginInfo, PluginError> {
                 [] => crate::List::new(),
                 ids => vec![Attr::json("capabilities", &ids.to_vec().into())].into(),
             },
-            ..PluginInfo::default()
         })
     })
     .into()

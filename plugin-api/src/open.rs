@@ -70,7 +70,19 @@ fn summarise(details: &str) -> String {
     let lines: Vec<&str> = details.lines().map(str::trim).collect();
     let mut out = Vec::new();
     if let Some(at) = lines.iter().position(|line| line.starts_with("Error:")) {
-        out.push(lines[at].to_owned());
+        // The type in which it was found is listed before the error.
+        let listed = lines[..at]
+            .iter()
+            .rposition(|line| line.starts_with("Layout of expected type:"));
+        let inside = listed.and_then(|from| {
+            lines[from..at]
+                .iter()
+                .find_map(|line| line.strip_prefix("type:"))
+        });
+        match inside {
+            Some(inside) => out.push(format!("{} in {inside}", lines[at])),
+            None => out.push(lines[at].to_owned()),
+        }
         let wanted = |prefix: &str| {
             let rest = &lines[at..];
             let found = rest.iter().position(|line| line.starts_with(prefix))?;

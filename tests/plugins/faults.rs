@@ -81,7 +81,7 @@ impl Faults {
             }
             "memory" => hog(),
             "print" => {
-                for number in 0..20_000 {
+                for number in 0..3_000 {
                     println!("garbage {number} \u{1b}[2J");
                 }
                 let _ = std::io::stdout().write_all(&[0xff, 0xfe, 0, b'\n']);

@@ -50,3 +50,31 @@ async fn postgres(url: &str) -> Result<BTreeMap<String, i64>, sqlx::Error> {
          WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'"
     )
 }
+
+/// What a statement finds, each value as text: cast what is none.
+pub fn read(database: &Database, sql: &str) -> Vec<Vec<String>> {
+    macro_rules! rows {
+        ($connection:ty) => {
+            async {
+                let mut connection = <$connection>::connect(&database.url).await?;
+                let mut found = Vec::new();
+                for row in sqlx::query(AssertSqlSafe(sql.to_owned()))
+                    .fetch_all(&mut connection)
+                    .await?
+                {
+                    let values = (0..row.len()).map(|at| row.try_get::<String, _>(at));
+                    found.push(values.collect::<Result<Vec<_>, sqlx::Error>>()?);
+                }
+                connection.close().await?;
+                Ok::<_, sqlx::Error>(found)
+            }
+        };
+    }
+    on_runtime(async {
+        match database.url.starts_with("sqlite:") {
+            true => rows!(SqliteConnection).await,
+            false => rows!(PgConnection).await,
+        }
+    })
+    .expect("the rows are read")
+}

@@ -1,15 +1,20 @@
 //! The whole system from outside: the real server, its real plugins, HTTP and the command line. One file per theme.
 
 mod api;
+mod author_kit;
 mod bad_input;
 mod clients;
 mod command_line;
 mod database;
+mod dry_runs;
 mod durability;
 mod events;
+mod fair_share;
 mod fetching;
+mod isolation;
 mod jobs;
 mod main_job;
 mod passive;
 mod start_up;
+mod wait_until;
 mod wes;

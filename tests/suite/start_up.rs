@@ -39,6 +39,19 @@ const RUNNER: &str = "[[job_runner]]\ntype = \"local\"\n";
 const SCHEDULER: &str = "[[scheduler]]\ntype = \"default\"\n";
 
 #[test]
+fn faults_of_the_file_and_of_its_libraries_are_told_in_one_go() {
+    let told = with_plugins(
+        "[plugins]\ndefault_scheduler = \"default\"\nserach = []\n\
+         [[scheduler]]\ntype = \"default\"\n[scheduler.config]\nmaximum_jobs = 3\n\
+         [[scheduler]]\ntype = \"fair-share\"\npath = \"/nowhere/libfair.so\"\n\
+         [[workflow_module]]\ntype = \"pause\"\nlibary = \"x\"\n[[job_runner]]\ntype = \"local\"\n",
+    );
+    for needle in ["serach", "maximum_jobs", "/nowhere/libfair.so", "libary"] {
+        assert!(told.contains(needle), "{needle}: {told}");
+    }
+}
+
+#[test]
 fn every_fault_of_plugins_toml_is_told_with_its_place() {
     let cases = [
         ("no scheduler", RUNNER.to_owned(), "scheduler"),

@@ -232,7 +232,7 @@ fn a_scripted_client_gets_along() {
 
 #[test]
 fn the_penguins_run_through_requests_and_through_wes_client() {
-    let python = match crate::clients::python("wes/requirements-client.txt", "wes-client-venv") {
+    let python = match super::clients::python("wes/requirements-client.txt", "wes-client-venv") {
         Ok(python) => python,
         Err(problem) => {
             return left_out::note(&format!(

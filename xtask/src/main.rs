@@ -1,5 +1,6 @@
 //! The developer's commands: `cargo xtask demo` shows a workflow from import to results on a server of
-//! its own, `cargo xtask test` runs every test and says what could not be tested here, `cargo xtask bench` measures.
+//! its own, `cargo xtask test` runs every test and says what could not be tested here, `cargo xtask bench` measures,
+//! `cargo xtask postgres` is for tests that are started by hand.
 
 mod bench;
 mod build;
@@ -7,6 +8,7 @@ mod demo;
 mod failure;
 mod galaxy;
 mod interrupt;
+mod museum;
 mod postgres;
 mod progress;
 mod review;
@@ -34,6 +36,8 @@ enum Command {
     Bench(bench::Options),
     /// Build the plugins and run every test; say at the end what was left out
     Test(test_all::Options),
+    /// Build the sample plugins that every later server must go on loading; once for each released contract
+    Museum(museum::Options),
     /// Start a throw-away PostgreSQL for tests that are started by hand
     Postgres(postgres::Options),
 }
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Test(options) => test_all::run(&options),
+        Command::Museum(options) => museum::run(&options),
         Command::Postgres(options) => postgres::run(&options),
     };
     match outcome {

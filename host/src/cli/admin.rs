@@ -1,6 +1,7 @@
 //! `barycenter admin …`: users and keys, by way of the database, so that it works whether or not the server runs.
 
 mod seed_runs;
+mod stub_tools;
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ pub enum Command {
     },
     /// Write finished invocations in bulk into the database of a stopped server, for benchmarks and tests
     SeedRuns(seed_runs::SeedRuns),
+    /// Write tools that stand in for those that workflows name and this server has not got, to try workflows dry
+    StubTools(stub_tools::StubTools),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +79,7 @@ pub fn main(command: &Command) -> ExitCode {
             Command::CreateKey { user, common } => create_key(user, common).await,
             Command::ListUsers { deleted, common } => list_users(*deleted, common).await,
             Command::SeedRuns(wanted) => seed_runs::seed_runs(wanted).await,
+            Command::StubTools(wanted) => stub_tools::stub_tools(wanted),
         }
     });
     match done {

@@ -1,4 +1,12 @@
-//! `barycenter plugin …`: what is declared, what is found, what is wrong.
+//! `barycenter plugin …`: what is declared, what is found, what is wrong; and the kit for authors.
+
+mod bench;
+mod check;
+mod inspect;
+mod lock;
+mod new;
+mod remote;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,19 +23,34 @@ use crate::plugins::{ListedPlugin, PluginStatus, Plugins, PluginsConfig, Wiring}
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the declared plugins and whether they load
+    /// List the declared plugins and whether they load; with --server those of a server that runs, and how they are
     List {
         #[command(flatten)]
         of: Which,
+        /// Ask this server, such as http://127.0.0.1:8080
+        #[arg(long, value_name = "URL", conflicts_with_all = ["config", "plugins"])]
+        server: Option<String>,
+        /// The environment variable that has a user's key, for --server
+        #[arg(long, value_name = "NAME", default_value = remote::KEY)]
+        api_key_env: String,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// Load every declared plugin as the server would and tell all that is wrong
-    Check {
-        #[command(flatten)]
-        of: Which,
-    },
+    /// Have a server that runs take a plugin in anew, as plugins.toml and its library are now
+    Reload(remote::One),
+    /// Have a server that runs give a plugin no new work
+    Disable(remote::One),
+    /// Have a server that runs give a plugin work again
+    Enable(remote::One),
+    Check(check::Arguments),
+    #[command(hide = true)]
+    CheckOne(check::One),
+    Inspect(inspect::Arguments),
+    Lock(lock::Arguments),
+    New(new::Arguments),
+    Replay(replay::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Which list of plugins.
@@ -55,8 +78,25 @@ impl Which {
 
 pub fn main(command: &Command) -> ExitCode {
     match command {
-        Command::List { of, json } => list(of, *json),
-        Command::Check { of } => check(of),
+        Command::List {
+            of,
+            server,
+            api_key_env,
+            json,
+        } => match server {
+            Some(url) => remote::list(&remote::Server::new(url, api_key_env), *json),
+            None => list(of, *json),
+        },
+        Command::Reload(one) => remote::order(remote::Order::Reload, one),
+        Command::Disable(one) => remote::order(remote::Order::Disable, one),
+        Command::Enable(one) => remote::order(remote::Order::Enable, one),
+        Command::Check(arguments) => check::main(arguments),
+        Command::CheckOne(arguments) => check::one(arguments),
+        Command::Inspect(arguments) => inspect::main(arguments),
+        Command::Lock(arguments) => lock::main(arguments),
+        Command::New(arguments) => new::main(arguments),
+        Command::Replay(arguments) => replay::main(arguments),
+        Command::Bench(arguments) => bench::main(arguments),
     }
 }
 
@@ -81,13 +121,22 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
         Err(faults) => return out::failure(faults),
     };
     let is_missing = |(plugin, required): (&ListedPlugin, &bool)| {
-        *required && plugin.status != PluginStatus::Ready
+        *required && matches!(plugin.status, PluginStatus::Degraded(_))
     };
     let broken = plugins.list().iter().zip(&required).any(is_missing);
     match as_json {
-        true => out::line(format_args!("{:#}", as_values(plugins.list()))),
+        true => out::line(format_args!("{:#}", as_values(&plugins.list()))),
         false => {
-            let heading = ["KIND", "ID", "TYPE", "VERSION", "API", "STATUS", "FILE"];
+            let heading = [
+                "KIND",
+                "ID",
+                "TYPE",
+                "VERSION",
+                "API",
+                "STATUS",
+                "ISOLATION",
+                "FILE",
+            ];
             let rows: Vec<Vec<String>> = plugins.list().iter().map(row).collect();
             out::table(&heading, &rows);
         }
@@ -98,7 +147,7 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     }
 }
 
-fn check(of: &Which) -> ExitCode {
+fn check_list(of: &Which) -> ExitCode {
     let loaded = of
         .read()
         .and_then(|(file, declared)| Ok((file, load(&declared)?)));
@@ -109,14 +158,12 @@ fn check(of: &Which) -> ExitCode {
                 PluginsFile::Default(path) | PluginsFile::Named(path) => path.display().to_string(),
             };
             let count = plugins.list().len();
-            let degraded = plugins
-                .list()
-                .iter()
-                .filter_map(|plugin| match &plugin.status {
-                    PluginStatus::Ready => None,
-                    PluginStatus::Degraded(reason) => Some((plugin, reason)),
-                });
-            for (plugin, reason) in degraded {
+            for plugin in plugins.list() {
+                let reason = match &plugin.status {
+                    PluginStatus::Ready => continue,
+                    PluginStatus::Degraded(reason) => reason.as_str(),
+                    PluginStatus::Disabled => "it says `enabled = false`",
+                };
                 out::note(format_args!(
                     "{} {} is left out: {reason}",
                     plugin.kind, plugin.id
@@ -140,6 +187,7 @@ fn load(declared: &PluginsConfig) -> Result<Plugins, ConfigFaults> {
 fn status(plugin: &ListedPlugin) -> String {
     match &plugin.status {
         PluginStatus::Ready => "ready".to_owned(),
+        PluginStatus::Disabled => "disabled".to_owned(),
         PluginStatus::Degraded(reason) => {
             format!("not loaded: {}", reason.lines().next().unwrap_or_default())
         }
@@ -153,6 +201,14 @@ fn api(plugin: &ListedPlugin) -> String {
     }
 }
 
+/// Where it runs, and why there.
+fn isolation(plugin: &ListedPlugin) -> String {
+    match plugin.isolation {
+        Some((isolation, why)) => format!("{}: {why}", isolation.word()),
+        None => String::new(),
+    }
+}
+
 fn row(plugin: &ListedPlugin) -> Vec<String> {
     vec![
         plugin.kind.to_string(),
@@ -161,6 +217,7 @@ fn row(plugin: &ListedPlugin) -> Vec<String> {
         plugin.version.clone(),
         api(plugin),
         status(plugin),
+        isolation(plugin),
         plugin.path.display().to_string(),
     ]
 }
@@ -176,6 +233,8 @@ fn as_values(plugins: &[ListedPlugin]) -> serde_json::Value {
             "file": plugin.path.display().to_string(),
             "sha256": plugin.sha256,
             "status": status(plugin),
+            "isolation": plugin.isolation.map(|(isolation, _)| isolation.word()),
+            "isolation_reason": plugin.isolation.map(|(_, why)| why),
         })
     };
     plugins.iter().map(value).collect()

@@ -33,6 +33,9 @@ pub struct Arguments {
     data: DataFlags,
     #[command(flatten)]
     load: LoadFlags,
+    /// Write every call of a scheduler into this directory, for `barycenter plugin replay` [BARYCENTER_RECORD]
+    #[arg(long, value_name = "DIR")]
+    record: Option<std::path::PathBuf>,
     /// A key that acts as an administrator; better given in the environment, which others cannot read
     /// [BARYCENTER_BOOTSTRAP_ADMIN_API_KEY]
     #[arg(long, value_name = "KEY")]
@@ -49,6 +52,7 @@ impl Arguments {
             "bootstrap_admin_api_key",
             self.bootstrap_admin_api_key.as_deref(),
         );
+        options::set_path(&mut flags, "record", self.record.as_deref());
         self.data.add_to(&mut flags);
         self.load.add_to(&mut flags);
         flags

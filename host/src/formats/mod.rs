@@ -11,6 +11,7 @@ pub mod error;
 pub mod from_history;
 pub mod order;
 pub mod refactor;
+pub mod stand_ins;
 pub mod validate;
 
 mod actions;

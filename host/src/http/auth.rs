@@ -112,7 +112,7 @@ fn presented_key(parts: &Parts) -> Option<String> {
         .filter(|key| !key.is_empty())
 }
 
-async fn identify(app: &App, key: &str) -> Result<Caller, ApiError> {
+pub async fn identify(app: &App, key: &str) -> Result<Caller, ApiError> {
     let hash = hash_key(key);
     if let Some(bootstrap) = &app.settings.bootstrap_admin_api_key
         && is_same(hash_key(bootstrap).as_bytes(), hash.as_bytes())

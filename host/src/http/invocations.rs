@@ -39,6 +39,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(report::pdf))
         .routes(routes!(show::metrics))
         .routes(routes!(show::completion))
+        .routes(routes!(show::explanation))
         .routes(routes!(replay::request))
         .merge(alias::routes())
 }

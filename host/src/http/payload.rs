@@ -6,9 +6,10 @@ use axum::extract::{FromRequest, FromRequestParts as _, Multipart, Request};
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Semaphore;
 
 use super::app::App;
-use super::auth::Caller;
+use super::auth::{Caller, identify};
 use super::error::ApiError;
 use super::extract::{Params, parse_object, read_body_of};
 pub use crate::ingest::TempPath;
@@ -19,6 +20,8 @@ pub struct Payload {
     pub fields: Map<String, Value>,
     /// By the name of the part, such as `files_0|file_data`.
     pub files: HashMap<String, UploadedFile>,
+    /// Who the form itself says it is from: old clients put their key in a field `key`.
+    pub caller: Option<Caller>,
 }
 
 /// A file below the data directory's `tmp/`. Dropping it removes the file if it is still there.
@@ -37,6 +40,8 @@ impl TempPath {
     }
 }
 
+/// Forms that are read at the same time before it is known whose they are.
+static NOBODYS_FORMS: Semaphore = Semaphore::const_new(4);
 /// More parts than this are not read.
 const PARTS_MAX: usize = 10_000;
 
@@ -54,15 +59,27 @@ impl FromRequest<App> for Payload {
             .to_ascii_lowercase();
         let (mut parts, body) = request.into_parts();
         if content_type.starts_with("multipart/form-data") {
-            // Files go to the disk as they arrive, so it has to be somebody's request.
+            // Files go to the disk as they arrive, so it has to be somebody's request. A form whose key comes in a field,
+            // perhaps behind the files, may be as long as other bodies.
             let caller = Caller::from_request_parts(&mut parts, app).await?;
-            if !caller.is_known() {
-                caller.user_id()?;
-            }
+            let (files, _place) = match caller.is_known() {
+                true => (app.settings.upload_max_bytes, None),
+                false => match NOBODYS_FORMS.try_acquire() {
+                    Ok(place) => (app.settings.body_max_bytes as u64, Some(place)),
+                    Err(_) => return caller.user_id().map(|_| Payload::default()),
+                },
+            };
             let multipart = Multipart::from_request(Request::from_parts(parts, body), &())
                 .await
                 .map_err(|e| ApiError::malformed(format!("The form could not be read: {e}")))?;
-            return read_multipart(multipart, app).await;
+            let mut payload = read_multipart(multipart, app, files).await?;
+            if !caller.is_known() {
+                payload.caller = match payload.text("key") {
+                    Some(key) => Some(identify(app, key).await?),
+                    None => caller.user_id().map(|_| None)?,
+                };
+            }
+            return Ok(payload);
         }
         let body = read_body_of(&mut parts, body, app).await?;
         if content_type.starts_with("application/x-www-form-urlencoded") {
@@ -73,23 +90,27 @@ impl FromRequest<App> for Payload {
                 .collect();
             return Ok(Payload {
                 fields,
-                files: HashMap::new(),
+                ..Payload::default()
             });
         }
         match parse_object(&body)? {
             Value::Object(fields) => Ok(Payload {
                 fields,
-                files: HashMap::new(),
+                ..Payload::default()
             }),
             _ => Err(ApiError::invalid("The body must be a JSON object.")),
         }
     }
 }
 
-async fn read_multipart(mut multipart: Multipart, app: &App) -> Result<Payload, ApiError> {
+async fn read_multipart(
+    mut multipart: Multipart,
+    app: &App,
+    files: u64,
+) -> Result<Payload, ApiError> {
     let mut payload = Payload::default();
     let mut budget = Budget {
-        files: app.settings.upload_max_bytes,
+        files,
         fields: app.settings.body_max_bytes,
     };
     for _ in 0..PARTS_MAX {

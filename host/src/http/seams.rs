@@ -11,6 +11,7 @@ use super::error::ApiError;
 use crate::invocation_request::tool_request::ToolInputs;
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
+use crate::plugins::Lifecycle;
 use crate::store::workflows::RevisionCache;
 use crate::tools::{Tool, Toolbox};
 
@@ -23,7 +24,11 @@ pub struct Seams {
     pub schedulers: Arc<dyn Schedulers>,
     pub handlers: Arc<dyn Handlers>,
     pub step_actions: Arc<dyn StepActions>,
+    pub explanations: Arc<dyn Explanations>,
     pub job_commands: Arc<dyn JobCommands>,
+    /// None before the server is wired.
+    pub plugins: Option<Lifecycle>,
+    pub load: Arc<dyn Load>,
     pub tool_runs: Arc<dyn ToolRuns>,
     pub workflows: WorkflowSettings,
 }
@@ -81,7 +86,10 @@ impl Seams {
             schedulers: nothing.clone(),
             handlers: nothing.clone(),
             step_actions: nothing.clone(),
+            explanations: nothing.clone(),
             job_commands: nothing.clone(),
+            plugins: None,
+            load: nothing.clone(),
             tool_runs: nothing,
             workflows: WorkflowSettings::default(),
         }
@@ -92,6 +100,12 @@ impl Seams {
 pub trait Handlers: Send + Sync {
     /// The handler's name, or the tag under which one will take it; None is nobody as yet.
     fn assign(&self, history_id: i64) -> Option<String>;
+}
+
+/// Why invocations wait, by their schedulers.
+pub trait Explanations: Send + Sync {
+    /// What the scheduler of an invocation says; None when it explains nothing.
+    fn explain(&self, invocation_id: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>>;
 }
 
 /// What persons may do to a step while its invocation runs (Galaxy: do_invocation_step_action).
@@ -112,6 +126,17 @@ pub trait JobCommands: Send + Sync {
     -> BoxFuture<'_, Result<bool, ApiError>>;
     /// Puts a paused job, and the paused ones that depend on it, back to new.
     fn resume(&self, job_id: i64) -> BoxFuture<'_, Result<(), ApiError>>;
+}
+
+/// What the runners of this process have.
+pub trait Load: Send + Sync {
+    fn running_jobs(&self) -> u64 {
+        0
+    }
+    /// Slots: all, and those that are free.
+    fn slots(&self) -> (u64, u64) {
+        (0, 0)
+    }
 }
 
 /// Jobs outside any workflow.
@@ -146,6 +171,8 @@ pub struct ToolRunAnswer {
 
 struct Nothing;
 
+impl Load for Nothing {}
+
 impl StepTypes for Nothing {
     fn is_known(&self, step_type: &str) -> bool {
         matches!(step_type, "tool" | "subworkflow" | "pick_value")
@@ -165,6 +192,12 @@ impl Schedulers for Nothing {
 impl Handlers for Nothing {
     fn assign(&self, _: i64) -> Option<String> {
         None
+    }
+}
+
+impl Explanations for Nothing {
+    fn explain(&self, _: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>> {
+        Box::pin(async { Ok(None) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod run;
+mod test_data;
 
 use std::sync::Arc;
 
@@ -81,6 +82,7 @@ enum Part {
     Build,
     Source,
     TestData,
+    TestDataDownload,
     Citations,
 }
 
@@ -88,6 +90,7 @@ fn split(path: &str) -> (&str, Part) {
     let parts = [
         ("/build", Part::Build),
         ("/raw_tool_source", Part::Source),
+        ("/test_data_download", Part::TestDataDownload),
         ("/test_data", Part::TestData),
         ("/citations", Part::Citations),
     ];
@@ -119,7 +122,19 @@ async fn show(
             (kind, tool.source.clone()).into_response()
         }
         Part::Build => Json(describe::build(&tool, &json!({}))).into_response(),
-        Part::TestData => Json(Value::Array(tool.tests.clone())).into_response(),
+        Part::TestData => Json(test_data::tests(&tool)).into_response(),
+        Part::TestDataDownload => {
+            // Tests of this server's tools hold their data themselves.
+            let shown: String = params
+                .text("filename")
+                .unwrap_or("")
+                .chars()
+                .take(100)
+                .collect();
+            return Err(ApiError::not_found(format!(
+                "The tool has no test data called {shown:?}."
+            )));
+        }
         Part::Citations => {
             let citations = tool.citations.iter();
             let citations = citations.map(|c| json!({"format": c.kind, "content": c.content}));

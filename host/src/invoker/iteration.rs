@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::known::StepValue;
-use super::modules::{ModuleOutcome, Modules, module_cancel, module_fail};
+use super::modules::{ModuleOutcome, Modules, is_host_type, module_cancel, module_fail};
 use super::operations::Files;
 use super::pick_value;
 use super::progress::{Progress, effective_replacements, input_value};
@@ -19,7 +19,7 @@ use super::tool_run::{self, ToolRun};
 use super::writes::{Held, Hold, NewIds, RuntimeState, StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, StepState};
-use crate::model::workflow::{PostJobAction, StepDescription};
+use crate::model::workflow::{Connection, PostJobAction, StepDescription};
 use crate::tools::Tool;
 use crate::tools::parameters::{self, TerminalKind};
 
@@ -186,6 +186,10 @@ impl Iteration<'_> {
                 }
                 Err(stop) => return Err(stop),
             }
+        }
+        if recoverable(progress) {
+            writes.waits.push(Wait::Budget);
+            delayed = true;
         }
         Ok(delayed)
     }
@@ -426,6 +430,7 @@ impl Iteration<'_> {
             force_skip: progress.force_skip,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
+            use_cached: progress.use_cached_job,
             files: self.files,
         };
         tool_run::run(&run, &mut progress.known, self.ids, writes)
@@ -478,6 +483,29 @@ impl Iteration<'_> {
             Err(text) => Err(Stop::unexpected(step_id, text)),
         }
     }
+}
+
+/// Whether a step that waited for what feeds it when it was asked at the beginning has got that since, in this very
+/// attempt: it is asked again only in the next one, and nothing else may happen before.
+fn recoverable(progress: &Progress) -> bool {
+    let steps = &progress.revision.description.steps;
+    steps.iter().any(|step| {
+        let waits = match progress.table.get(&step.order_index) {
+            Some(Outputs::Delayed(waits)) if !is_host_type(&step.step_type) => waits,
+            _ => return false,
+        };
+        let known = |from: &Connection| {
+            matches!(
+                progress.table.get(&from.output_step),
+                Some(Outputs::Known(_))
+            )
+        };
+        waits.contains(&Wait::Step)
+            && step.inputs.iter().all(|input| {
+                let mut data = input.connections.iter().filter(|c| !input.is_non_data(c));
+                data.all(known)
+            })
+    })
 }
 
 /// The values that feed a tool step, by input name.

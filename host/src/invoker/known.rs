@@ -157,6 +157,19 @@ impl Collection {
         })
     }
 
+    /// Type and identifiers as one text: equal for collections that differ in their datasets only.
+    pub fn shape(&self) -> String {
+        let inner = self.elements.iter().map(|element| {
+            let inside = match &element.object {
+                ElementObject::Hda(_) => String::new(),
+                ElementObject::Collection(child) => child.shape(),
+            };
+            format!("{:?}{inside}", element.identifier)
+        });
+        let inner: Vec<String> = inner.collect();
+        format!("{}({})", self.collection_type, inner.join(","))
+    }
+
     /// The first dataset in it.
     pub fn first_leaf(&self) -> Option<i64> {
         self.elements.iter().find_map(|e| match &e.object {

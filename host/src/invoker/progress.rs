@@ -35,6 +35,8 @@ pub struct Progress {
     pub step_states: HashMap<usize, Value>,
     /// The request's replacement parameters.
     pub replacements: HashMap<String, String>,
+    /// The request's use_cached_job.
+    pub use_cached_job: bool,
     /// For steps that were expanded in part.
     pub resumes: HashMap<usize, Resume>,
     /// Jobs of the steps that others only wait for.

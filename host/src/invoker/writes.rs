@@ -9,7 +9,7 @@ use crate::model::message::InvocationMessage;
 use crate::model::state::{DatasetState, InvocationEvent, JobState, StepState};
 
 /// Where the ids of new rows come from.
-pub trait NewIds {
+pub trait NewIds: Sync {
     fn hda(&self) -> i64;
     fn dataset(&self) -> i64;
     fn collection(&self) -> i64;
@@ -108,6 +108,12 @@ pub struct NewJob {
     pub post_job_action_ids: Vec<i64>,
     pub cores: i64,
     pub memory_mb: i64,
+    /// The results of an equivalent job will do.
+    pub use_cached: bool,
+    /// The equivalent job whose results it has.
+    pub copied_from: Option<i64>,
+    /// The shape of the collections it reads, where it reads any.
+    pub structure: Option<String>,
 }
 
 /// An invocation step's row, new or changed.

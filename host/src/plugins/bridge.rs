@@ -5,6 +5,7 @@ use super::failure::PluginCallError;
 use super::inproc::Ask;
 use super::methods::{self, ActionRequest, Capabilities, Method, RuntimeStateRequest};
 use super::probation::Probation;
+use super::record::Recorder;
 use super::rehearsal::Rehearsal;
 use super::stats::MethodStats;
 use super::supervision::Supervision;
@@ -14,9 +15,10 @@ use barycenter_plugin_api::{
     ModuleDescription, Plan, PlanRequest, RecoverRequest, RecoverResult, RunnerCapacity, Severity,
     StepContext, StepOutcome, SubmitResult, Text,
 };
-use std::sync::Arc;
+use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The accessors that all three kinds of instances share.
 macro_rules! identity_accessors {
@@ -96,6 +98,7 @@ struct SchedulerInner {
     probation: Probation<SchedulerInstance>,
     rehearsal: Rehearsal,
     is_shut_down: AtomicBool,
+    recorder: OnceLock<Mutex<Recorder>>,
 }
 
 /// The most that a scheduler's state may have, in bytes.
@@ -119,6 +122,7 @@ impl SchedulerInstance {
             probation: Probation::default(),
             rehearsal: Rehearsal::default(),
             is_shut_down: AtomicBool::new(false),
+            recorder: OnceLock::new(),
         }))
     }
 
@@ -130,6 +134,29 @@ impl SchedulerInstance {
     /// The scheduler that plans when this one fails (`on_failure`).
     pub fn fallback(&self) -> Option<&str> {
         self.0.fallback.as_deref()
+    }
+
+    /// From now on calls are recorded, in the order in which the scheduler sees them.
+    pub fn record(&self, recorder: Recorder) {
+        let _ = self.0.recorder.set(Mutex::new(recorder));
+    }
+
+    /// Makes a call, and records it if that is wanted.
+    fn recorded<Q: Serialize + ?Sized, A: Serialize>(
+        &self,
+        method: &'static str,
+        request: &Q,
+        call: impl FnOnce() -> Result<A, PluginCallError>,
+    ) -> Result<A, PluginCallError> {
+        let Some(recorder) = self.0.recorder.get() else {
+            return call();
+        };
+        // Held over the call: another thread's must not come between it and its line.
+        let recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = Instant::now();
+        let outcome = call();
+        recorder.call(self.id(), method, request, &outcome, begin.elapsed());
+        outcome
     }
 
     /// How long a call may take, if there is a limit.
@@ -151,12 +178,14 @@ impl SchedulerInstance {
 
     /// As [`Self::plan`], with nobody to help.
     pub(super) fn plan_alone(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
-        let plan = self
-            .0
-            .caller
-            .ask::<methods::SchedulerPlan>(&Ask::Shared(request))?;
-        check_plan(request, &plan).map_err(|faults| self.0.caller.invalid("plan", faults))?;
-        Ok(plan)
+        self.recorded("plan", &**request, || {
+            let plan = self
+                .0
+                .caller
+                .ask::<methods::SchedulerPlan>(&Ask::Shared(request))?;
+            check_plan(request, &plan).map_err(|faults| self.0.caller.invalid("plan", faults))?;
+            Ok(plan)
+        })
     }
 
     /// Its last plans.
@@ -173,7 +202,9 @@ impl SchedulerInstance {
 
     /// Called once, before the first plan.
     pub fn startup(&self) -> Result<(), PluginCallError> {
-        self.0.caller.call::<methods::SchedulerStartup>(&())
+        self.recorded("startup", &(), || {
+            self.0.caller.call::<methods::SchedulerStartup>(&())
+        })
     }
 
     /// Called once, when the server stops.
@@ -181,7 +212,9 @@ impl SchedulerInstance {
         if self.0.is_shut_down.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        self.0.caller.call::<methods::SchedulerShutdown>(&())
+        self.recorded("shutdown", &(), || {
+            self.0.caller.call::<methods::SchedulerShutdown>(&())
+        })
     }
 
     /// What it can do besides, and what it offers that cannot be used.
@@ -210,7 +243,9 @@ impl SchedulerInstance {
 
     /// Gives an earlier state back. Refused without the capability.
     pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
-        self.0.caller.call::<methods::RestoreState>(state_json)?;
+        self.recorded("restore_state", state_json, || {
+            self.0.caller.call::<methods::RestoreState>(state_json)
+        })?;
         self.0.caller.remember(state_json);
         Ok(())
     }
@@ -245,8 +280,7 @@ impl ModuleInstance {
             let fault = format!("it describes the type `{}`", description.type_id);
             return Err(caller.invalid("describe", vec![fault]));
         }
-        let schema = description.state_schema.trim();
-        let validator = match schema {
+        let validator = match description.state_schema.trim() {
             "" => Ok(None),
             schema => serde_json::from_str(schema)
                 .map_err(|error| error.to_string())
@@ -297,8 +331,7 @@ impl ModuleInstance {
 
     /// Checks a step's state at import.
     pub fn validate_state(&self, state_json: &str) -> Result<Vec<Diagnostic>, PluginCallError> {
-        let found =
-            self.tried(|one| one.0.caller.call::<methods::ValidateState>(state_json))?;
+        let found = self.tried(|one| one.0.caller.call::<methods::ValidateState>(state_json))?;
         Ok(found.into())
     }
 

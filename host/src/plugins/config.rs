@@ -4,6 +4,8 @@ use super::fault::{Fault, did_you_mean};
 use super::isolation::Isolation;
 use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
+use super::registry::library_faults;
+use super::trust::Trust;
 use barycenter_plugin_api::PluginKind;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -20,6 +22,8 @@ pub struct PluginsConfig {
     pub search: Vec<PathBuf>,
     /// The scheduler of requests that name none.
     pub default_scheduler: String,
+    /// Which files may be opened.
+    pub trust: Trust,
     /// The plugins, in the file's order.
     pub entries: Vec<Entry>,
     /// How handlers take invocations.
@@ -43,6 +47,8 @@ pub struct Entry {
     pub sha256: Option<String>,
     /// It is to be loaded at all.
     pub enabled: bool,
+    /// Which files may be opened for it.
+    pub trust: Trust,
     /// The server does not start without it.
     pub required: bool,
     /// The scheduler that plans when this one fails.
@@ -87,6 +93,7 @@ impl PluginsConfig {
             path: None,
             sha256: None,
             enabled: true,
+            trust: Trust::Any,
             required: true,
             fallback: None,
             isolation: Isolation::Auto,
@@ -98,6 +105,7 @@ impl PluginsConfig {
             name: "built-in plugin list".to_owned(),
             search: Vec::new(),
             default_scheduler: "default".to_owned(),
+            trust: Trust::Any,
             entries: vec![
                 entry(PluginKind::Scheduler, "default"),
                 entry(PluginKind::WorkflowModule, "pause"),
@@ -111,7 +119,16 @@ impl PluginsConfig {
     pub fn read(path: &Path) -> Result<Self, Vec<Fault>> {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &name, path.parent().unwrap_or(Path::new("."))),
+            Ok(text) => {
+                let folder = path.parent().unwrap_or(Path::new("."));
+                let (config, mut faults) = Self::parse_all(&text, &name, folder)?;
+                if faults.is_empty() {
+                    return Ok(config);
+                }
+                // Who corrects the file wants to know about its libraries in the same go.
+                faults.extend(library_faults(&config));
+                Err(faults)
+            }
             Err(error) => Err(vec![Fault::new(
                 name,
                 format!("the file cannot be read ({error})"),
@@ -131,6 +148,14 @@ impl PluginsConfig {
 
     /// Parses and checks. `name` is for messages, relative paths are relative to `folder`.
     pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        match Self::parse_all(text, name, folder)? {
+            (config, faults) if faults.is_empty() => Ok(config),
+            (_, faults) => Err(faults),
+        }
+    }
+
+    /// What could be read, and every fault; an error when nothing could.
+    fn parse_all(text: &str, name: &str, folder: &Path) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let lines = Lines::of(text);
         let root = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| lines.at(span.start));
@@ -147,11 +172,7 @@ impl PluginsConfig {
             faults: Vec::new(),
         };
         let config = parser.root(root.get_ref());
-        if parser.faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(parser.faults)
-        }
+        Ok((config, parser.faults))
     }
 }
 
@@ -168,6 +189,7 @@ impl Parser<'_> {
             name: self.name.to_owned(),
             search: Vec::new(),
             default_scheduler: "default".to_owned(),
+            trust: Trust::Any,
             entries: Vec::new(),
             handlers: Handlers::default(),
         };
@@ -181,6 +203,10 @@ impl Parser<'_> {
                 .into_iter()
                 .map(|at| self.folder.join(at))
                 .collect();
+            let trust = options.checked("trust", |word| {
+                Trust::from_word(word).ok_or("`any` or `pinned`".to_owned())
+            });
+            config.trust = trust.unwrap_or_default();
             if let Some((id, line)) = options.text_and_line("default_scheduler") {
                 config.default_scheduler = id;
                 default_line = Some(line);
@@ -201,6 +227,9 @@ impl Parser<'_> {
             }
         }
         reader.finish();
+        for entry in &mut config.entries {
+            entry.trust = config.trust;
+        }
         self.faults = faults;
         self.check_whole(&config, default_line);
         config
@@ -271,6 +300,7 @@ impl Parser<'_> {
             path,
             sha256,
             enabled,
+            trust: Trust::Any, // set once the whole file is read
             required,
             fallback,
             isolation,
@@ -300,7 +330,8 @@ impl Parser<'_> {
                     _ => ("id", &entry.id),
                 };
                 // What a person names to reload or disable it must be one plugin, though.
-                if !names.insert(&entry.id) && kind == PluginKind::WorkflowModule && ids.insert(id) {
+                if !names.insert(&entry.id) && kind == PluginKind::WorkflowModule && ids.insert(id)
+                {
                     faults.push(Fault::new(
                         &entry.place,
                         format!("the id `{}` is used twice", entry.id),

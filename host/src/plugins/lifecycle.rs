@@ -12,6 +12,7 @@ use super::locate::search_path;
 use super::registry::{Failure, Instance, PluginStatus, Plugins, Slot, Source, inspected};
 use super::rehearsal::Shadow;
 use super::status::{Report, now_ms};
+use super::trust::Trust;
 use barycenter_plugin_api::{Host, PluginKind, capability};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ struct Inner {
     read: Box<Read>,
     host_for: Box<HostFor>,
     data_dir: Option<PathBuf>,
+    /// Which files could be opened when the server started: never more from then on.
+    trust: Trust,
     /// The instances whose files were pinned when the server started.
     pinned: HashSet<Key>,
     /// One change at a time.
@@ -100,6 +103,7 @@ impl Lifecycle {
             host_for: Box::new(host_for),
             data_dir,
             pinned: pinned.map(|entry| (entry.kind, entry.id.clone())).collect(),
+            trust: config.trust,
             busy: Mutex::new(()),
             notes: Mutex::default(),
         }))
@@ -112,7 +116,10 @@ impl Lifecycle {
 
     pub(super) fn notes(&self, kind: PluginKind, id: &str) -> Notes {
         let notes = lock(&self.0.notes);
-        notes.get(&(kind, id.to_owned())).cloned().unwrap_or_default()
+        notes
+            .get(&(kind, id.to_owned()))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// What plugins.toml declares and the server has not heard of yet.
@@ -210,9 +217,10 @@ impl Lifecycle {
     }
 
     fn known(&self, kind: PluginKind, id: &str) -> Result<Slot, Refusal> {
-        self.0.plugins.slot(kind, id).ok_or_else(|| {
-            Refusal::Unknown(format!("There is no {kind} with the id {id}."))
-        })
+        self.0
+            .plugins
+            .slot(kind, id)
+            .ok_or_else(|| Refusal::Unknown(format!("There is no {kind} with the id {id}.")))
     }
 
     fn reload_now(&self, kind: PluginKind, id: &str) -> Result<Reloaded, Refusal> {
@@ -241,6 +249,7 @@ impl Lifecycle {
         };
         let shadow = self.rehearse(&source, old.as_ref())?;
         let new = self.make(source, old.as_ref())?;
+        self.0.plugins.record_slot(&new);
         let has_state = self.hand_over(old.as_ref(), &new)?;
         let before = place.and_then(|slot| {
             slot.instance.as_ref()?;
@@ -270,6 +279,8 @@ impl Lifecycle {
         if place.is_some_and(|slot| slot.listed.type_id != entry.type_id) {
             return refuse("its type has changed; give the other type an id of its own");
         }
+        let may_be = self.0.trust.may_become(entry.trust);
+        may_be.map_err(|fault| refused(&[fault]))?;
         let key = (entry.kind, entry.id.clone());
         if self.0.pinned.contains(&key) && entry.sha256.is_none() {
             return refuse(
@@ -299,7 +310,11 @@ impl Lifecycle {
             return Err(Refusal::Refused(format!(
                 "{}: the new one takes its invocations {}, unlike the old one; that needs a new start of the server",
                 source.entry.place,
-                if old.is_active() { "by itself" } else { "from the server" }
+                if old.is_active() {
+                    "by itself"
+                } else {
+                    "from the server"
+                }
             )));
         }
         if !actor.is_active() {
@@ -309,7 +324,9 @@ impl Lifecycle {
             let text = format!("{} ({}): {what}", source.entry.place, source.path.display());
             Refusal::Refused(shortened(&text))
         };
-        actor.startup().map_err(|error| failed(&error.to_string()))?;
+        actor
+            .startup()
+            .map_err(|error| failed(&error.to_string()))?;
         give_state(old, actor).map_err(|what| failed(&what))?;
         let shadow = old.rehearsal().run(actor);
         let shadow = shadow.map_err(|error| failed(&format!("in the rehearsal: {error}")))?;

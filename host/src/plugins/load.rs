@@ -12,6 +12,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -169,7 +170,11 @@ fn copy_into(folder: &Path, sha256: &str, bytes: &[u8]) -> Result<PathBuf, LoadE
         if std::fs::read(&target).is_ok_and(|present| present == bytes) {
             return Ok(());
         }
-        std::fs::create_dir_all(folder)?;
+        // What is written here is run.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
         file.persist(&target)?;

@@ -9,6 +9,7 @@
 //! `lifecycle` changes what the registry holds while the server runs, `status` says how it is.
 
 mod bridge;
+mod calling;
 mod check;
 mod config;
 mod failure;
@@ -25,6 +26,7 @@ mod options;
 mod probation;
 pub mod process;
 mod quarantine;
+pub mod record;
 mod registry;
 mod rehearsal;
 mod services;
@@ -33,6 +35,7 @@ mod status;
 mod supervision;
 mod switch;
 mod transport;
+mod trust;
 
 pub use bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 pub use check::check_plan;
@@ -46,9 +49,10 @@ pub use lifecycle::{Lifecycle, Refusal, Reloaded};
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
 pub use methods::Capabilities;
-pub use registry::{ListedPlugin, PluginStatus, Plugins};
+pub use registry::{ListedPlugin, PluginStatus, Plugins, create_unchecked};
 pub use rehearsal::Shadow;
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, FAULTS, MethodStats};
-pub use status::{PluginView, Report, View};
+pub use status::{PluginView, Report, STATES, View};
 pub use supervision::{Budget, Supervision, SupervisionState, SupervisionStatus};
+pub use trust::Trust;

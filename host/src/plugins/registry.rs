@@ -6,21 +6,23 @@ use super::failure::PluginCallError;
 use super::fault::{Fault, did_you_mean};
 use super::inproc::InProcess;
 use super::isolation::{self, Facts, Isolation};
+use super::load::Loaded;
 use super::load::{Stored, open_here, store};
 use super::locate::{find, is_shipped, search_path};
 use super::methods::{Capabilities, Object};
 use super::process::{Process, Spec, StartError};
 use super::quarantine::Quarantine;
+use super::record::Recorder;
 use super::stats::MethodStats;
 use super::supervision::{Supervision, SupervisionState};
 use super::switch::{DISABLED, Switch};
 use super::transport::{Caller, Transport};
-use barycenter_plugin_api::abi::PluginInfo;
+use barycenter_plugin_api::abi::{HostBox, PluginInfo};
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// Every plugin, loaded and configured.
 pub struct Plugins {
@@ -29,6 +31,7 @@ pub struct Plugins {
     default_scheduler: String,
     handlers: Handlers,
     switches: Mutex<HashMap<(PluginKind, String), Arc<Switch>>>,
+    recorder: OnceLock<Recorder>,
 }
 
 /// The place of one declared plugin.
@@ -158,12 +161,7 @@ impl Plugins {
         data_dir: Option<&Path>,
     ) -> Result<Self, Vec<Fault>> {
         let folders = search_path(&config.search);
-        let plugins = Self {
-            slots: RwLock::default(),
-            default_scheduler: config.default_scheduler.clone(),
-            handlers: config.handlers.clone(),
-            switches: Mutex::default(),
-        };
+        let plugins = Self::empty(config.default_scheduler.clone(), config.handlers.clone());
         let mut faults = Vec::new();
         for entry in &config.entries {
             if !entry.enabled {
@@ -195,6 +193,52 @@ impl Plugins {
         } else {
             Err(faults)
         }
+    }
+
+    /// One instance by itself, for those who look at a single plugin.
+    pub fn of_entry(entry: &Entry, host: Host) -> Result<Self, Vec<Fault>> {
+        let plugins = Self::empty(String::new(), Handlers::default());
+        match plugins.load_one(entry, &[], &|_| host.clone(), None) {
+            Ok(slot) => plugins.put(slot),
+            Err(Failure::Options(faults)) => return Err(faults),
+            Err(Failure::Plugin(fault)) => return Err(vec![fault]),
+        }
+        Ok(plugins)
+    }
+
+    fn empty(default_scheduler: String, handlers: Handlers) -> Self {
+        Self {
+            slots: RwLock::default(),
+            default_scheduler,
+            handlers,
+            switches: Mutex::default(),
+            recorder: OnceLock::new(),
+        }
+    }
+
+    /// From now on the calls of every scheduler are recorded.
+    pub fn record(&self, recorder: &Recorder) {
+        let _ = self.recorder.set(recorder.clone());
+        for slot in self.slots().iter() {
+            self.record_slot(slot);
+        }
+    }
+
+    /// So are the calls of one that is to take a place.
+    pub(super) fn record_slot(&self, slot: &Slot) {
+        let (Some(recorder), Some(Instance::Scheduler(scheduler))) =
+            (self.recorder.get(), &slot.instance)
+        else {
+            return;
+        };
+        let source = slot.source.as_ref();
+        recorder.start(
+            PluginKind::Scheduler,
+            (scheduler.id(), scheduler.type_id(), scheduler.version()),
+            &slot.listed.sha256,
+            &source.map_or_else(Value::default, |source| source.entry.config.clone()),
+        );
+        scheduler.record(recorder.clone());
     }
 
     /// The scheduler with this id.
@@ -296,9 +340,8 @@ impl Plugins {
     pub fn disabled_module(&self, step_type: &str) -> Option<&'static str> {
         let slots = self.slots();
         let mut listed = slots.iter().map(|slot| &slot.listed);
-        let module = listed.find(|one| {
-            one.kind == PluginKind::WorkflowModule && one.type_id == step_type
-        })?;
+        let module = listed
+            .find(|one| one.kind == PluginKind::WorkflowModule && one.type_id == step_type)?;
         self.disabled(module.kind, &module.id)
     }
 
@@ -506,33 +549,6 @@ fn as_instance(entry: &Entry, made: Made, switch: Arc<Switch>) -> Result<Instanc
     })
 }
 
-/// Finds the library of an entry and reads it without running it.
-pub(super) fn inspected(
-    entry: &Entry,
-    folders: &[PathBuf],
-    data_dir: Option<&Path>,
-) -> Result<(PathBuf, Stored), Failure> {
-    let path = locate(entry, folders)?;
-    let at_path = |message: String| {
-        let place = format!("{} ({})", entry.place, path.display());
-        Failure::Plugin(Fault::new(place, message, ""))
-    };
-    let stored = store(&path, entry.sha256.as_deref(), data_dir)
-        .map_err(|error| at_path(error.to_string()))?;
-    let preamble = &stored.preamble;
-    if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
-        let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
-        return Err(at_path(format!(
-            "the library is the {} `{}`, not the {} `{}`",
-            kinds.join(" and "),
-            preamble.type_id,
-            entry.kind,
-            entry.type_id
-        )));
-    }
-    Ok((path, stored))
-}
-
 /// A plugin on its way from a file to something that can be called.
 struct Making<'a> {
     entry: &'a Entry,
@@ -654,6 +670,84 @@ impl Making<'_> {
     }
 }
 
+/// What is wrong with the libraries and options of a file that has other faults as well. Makes no plugin, and runs only
+/// libraries that would run inside the server anyway.
+pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
+    let folders = search_path(&config.search);
+    let mut faults = Vec::new();
+    for entry in config.entries.iter().filter(|entry| entry.enabled) {
+        let checked = inspected(entry, &folders, None).and_then(|(path, stored)| {
+            if entry.isolation == Isolation::Process || !is_shipped(&entry.type_id, &path) {
+                return Ok(());
+            }
+            let loaded = open_here(&stored).map_err(|error| {
+                let place = format!("{} ({})", entry.place, path.display());
+                Failure::Plugin(Fault::new(place, error.to_string(), ""))
+            })?;
+            check_options(entry, &loaded.info.config_schema)
+        });
+        match checked {
+            Err(Failure::Options(found)) => faults.extend(found),
+            Err(Failure::Plugin(fault)) if entry.required => faults.push(fault),
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Finds the library of an entry and reads it without running it.
+pub(super) fn inspected(
+    entry: &Entry,
+    folders: &[PathBuf],
+    data_dir: Option<&Path>,
+) -> Result<(PathBuf, Stored), Failure> {
+    let path = locate(entry, folders)?;
+    let admitted = entry
+        .trust
+        .admits(&entry.place, &path, entry.sha256.as_deref());
+    admitted.map_err(Failure::Plugin)?;
+    let at_path = |message: String| {
+        let place = format!("{} ({})", entry.place, path.display());
+        Failure::Plugin(Fault::new(place, message, ""))
+    };
+    let stored = store(&path, entry.sha256.as_deref(), data_dir)
+        .map_err(|error| at_path(error.to_string()))?;
+    let preamble = &stored.preamble;
+    if !preamble.has(entry.kind) || preamble.type_id != entry.type_id {
+        let kinds: Vec<_> = preamble.kinds().map(PluginKind::name).collect();
+        return Err(at_path(format!(
+            "the library is the {} `{}`, not the {} `{}`",
+            kinds.join(" and "),
+            preamble.type_id,
+            entry.kind,
+            entry.type_id
+        )));
+    }
+    Ok((path, stored))
+}
+
+/// Makes an object and drops it, with options that nobody has checked: does the plugin bear them?
+pub fn create_unchecked(
+    loaded: &Loaded,
+    kind: PluginKind,
+    config: &Value,
+    host: Host,
+) -> Result<(), barycenter_plugin_api::PluginError> {
+    let config = config.to_string();
+    let (config, host): (_, HostBox) = (config.as_str().into(), host.into_object());
+    match kind {
+        PluginKind::Scheduler => loaded.root.scheduler()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::WorkflowModule => loaded.root.workflow_module()(config, host)
+            .into_result()
+            .map(drop),
+        PluginKind::JobRunner => loaded.root.job_runner()(config, host)
+            .into_result()
+            .map(drop),
+    }
+}
+
 /// Why a plugin is not there.
 pub(super) enum Failure {
     /// Its options are wrong: the operator must correct them in any case.
@@ -673,6 +767,19 @@ fn unloaded(entry: &Entry, status: PluginStatus) -> ListedPlugin {
         sha256: String::new(),
         status,
         isolation: None,
+    }
+}
+
+impl PluginsConfig {
+    /// The library of an entry, searched for as at the start of a server.
+    pub fn library_of(&self, entry: &Entry) -> Result<PathBuf, Fault> {
+        locate(entry, &search_path(&self.search)).map_err(|failure| match failure {
+            Failure::Plugin(fault) => fault,
+            Failure::Options(faults) => faults
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Fault::new(&entry.place, "its library was not found", "")),
+        })
     }
 }
 

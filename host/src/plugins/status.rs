@@ -2,8 +2,8 @@
 
 use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, Notes};
-use super::rehearsal::Shadow;
 use super::registry::{Instance, PluginStatus, Slot};
+use super::rehearsal::Shadow;
 use super::stats::MethodStats;
 use super::supervision::{SupervisionState, SupervisionStatus};
 use barycenter_plugin_api::PluginKind;
@@ -52,7 +52,12 @@ pub struct PluginView {
 
 /// Every word that [`PluginView::state`] can be.
 pub const STATES: [&str; 6] = [
-    "declared", "ready", "starting", "degraded", "quarantined", "disabled",
+    "declared",
+    "ready",
+    "starting",
+    "degraded",
+    "quarantined",
+    "disabled",
 ];
 
 /// What is to be said about a plugin.
@@ -125,10 +130,14 @@ impl Lifecycle {
             sha256: listed.sha256.clone(),
             path: listed.path.clone(),
             capabilities: capabilities.map_or_else(Vec::new, |them| them.ids().to_vec()),
-            dropped_capabilities: capabilities.map_or_else(Vec::new, |them| them.dropped().to_vec()),
+            dropped_capabilities: capabilities
+                .map_or_else(Vec::new, |them| them.dropped().to_vec()),
             active: scheduler.map(|one| one.is_active()),
             fallback: scheduler.and_then(|one| one.fallback().map(str::to_owned)),
-            methods: slot.instance.as_ref().map_or_else(Vec::new, Instance::stats),
+            methods: slot
+                .instance
+                .as_ref()
+                .map_or_else(Vec::new, Instance::stats),
             supervision,
             reloads: notes.reloads,
             reloads_refused: notes.refused,
@@ -161,7 +170,8 @@ fn state(
             }
             _ => {
                 let text = "plugins.toml says `enabled = false`.".to_owned();
-                let report = Report::new("disabled_in_file", text, Some(command("reload", kind, id)));
+                let report =
+                    Report::new("disabled_in_file", text, Some(command("reload", kind, id)));
                 ("disabled", report)
             }
         };

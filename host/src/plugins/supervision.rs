@@ -220,7 +220,7 @@ impl Supervision {
     }
 
     /// Why it cannot be called now, as a sentence for people; `None` when it can.
-    pub(super) fn absence(&self) -> Option<String> {
+    pub fn absence(&self) -> Option<String> {
         self.lock().absence(Instant::now())
     }
 
@@ -228,10 +228,12 @@ impl Supervision {
     /// error is why not. Where calls exclude each other, one that hangs keeps all others out.
     pub(super) fn admit(&self, calls_exclude_each_other: bool) -> Result<(), String> {
         let mut inner = self.lock();
+        if inner.status.state == SupervisionState::Ready {
+            return Ok(()); // every call comes here: not even a look at the clock
+        }
         let now = Instant::now();
         let is_due = inner.again_at.is_some_and(|at| at <= now);
         match inner.status.state {
-            SupervisionState::Ready => return Ok(()),
             SupervisionState::Waiting if is_due => {}
             SupervisionState::Hung if is_due && !calls_exclude_each_other => {}
             _ => return Err(inner.absence(now).unwrap_or_default()),

@@ -80,6 +80,8 @@ pub struct Engine {
     stop: watch::Sender<bool>,
     running: Arc<AtomicBool>,
     supervisor: JoinHandle<()>,
+    queue: Queue,
+    answering: JoinHandle<()>,
 }
 
 /// After a fault at a new start of the loops.
@@ -103,7 +105,8 @@ impl Engine {
         };
         let queue = mail.queue.clone();
         // Before the schedulers start, as they may ask at once; until the last of them is gone.
-        tokio::spawn(questions::serve(services.clone(), queue, questions));
+        let answering = questions::serve(services.clone(), queue.clone(), questions);
+        let answering = tokio::spawn(answering);
         for scheduler in services.plugins.schedulers().to_vec() {
             let instance = scheduler.clone();
             if let Err(error) = blocking(move || instance.startup()).await {
@@ -123,7 +126,14 @@ impl Engine {
             stop,
             running,
             supervisor: tokio::spawn(supervisor),
+            queue,
+            answering,
         })
+    }
+
+    /// What is known of runners and users.
+    pub fn queue(&self) -> Queue {
+        self.queue.clone()
     }
 
     /// Whether the loops are alive.
@@ -143,14 +153,16 @@ impl Engine {
         let _ = self.supervisor.await;
         // All at once, since each may take its time; a plugin that hangs is not waited for.
         let mut stops = Vec::new();
-        for runner in self.services.plugins.runners().iter().cloned() {
+        for runner in self.services.plugins.runners() {
+            let runner = runner.clone();
             stops.push(tokio::task::spawn_blocking(move || {
                 if let Err(error) = runner.shutdown() {
                     tracing::warn!(plugin = runner.id(), "a runner did not stop: {error}");
                 }
             }));
         }
-        for scheduler in self.services.plugins.schedulers().iter().cloned() {
+        for scheduler in self.services.plugins.schedulers() {
+            let scheduler = scheduler.clone();
             stops.push(tokio::task::spawn_blocking(move || {
                 if let Err(error) = scheduler.shutdown() {
                     tracing::warn!(plugin = scheduler.id(), "a scheduler did not stop: {error}");
@@ -160,6 +172,7 @@ impl Engine {
         for stop in stops {
             let _ = stop.await;
         }
+        self.answering.abort();
     }
 }
 

@@ -38,6 +38,9 @@ async fn round(services: &Arc<Services>) -> Result<bool, StoreError> {
     let mut all_sent = !mails.is_empty();
     for mail in mails {
         let id = mail.id;
+        if !after::claim(&services.store, &mail).await? {
+            continue;
+        }
         let sendmail = services.settings.sendmail.clone();
         let sent = tokio::task::spawn_blocking(move || send(sendmail.as_deref(), &mail)).await;
         let is_sent = match sent {
@@ -55,7 +58,9 @@ async fn round(services: &Arc<Services>) -> Result<bool, StoreError> {
             }
         };
         all_sent &= is_sent;
-        after::sent(&services.store, id, is_sent, services.clock.now_ms()).await?;
+        if is_sent {
+            after::sent(&services.store, id, services.clock.now_ms()).await?;
+        }
     }
     Ok(all_sent)
 }
@@ -112,12 +117,7 @@ mod tests {
     use super::*;
 
     fn mail() -> Mail {
-        Mail {
-            id: 1,
-            recipient: "ada@example.org\nBcc: all@example.org".into(),
-            subject: "done".into(),
-            body: "text\n".into(),
-        }
+        Mail::unstored("ada@example.org\nBcc: all@example.org", "done", "text\n")
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 
+use barycenter_plugin_api::{ExplainRequest, Explanation, capability};
 use serde_json::Value;
 
 use super::contents::{DataFiles, read_contents};
+use super::dispatch::Queue;
 use super::engine::Services;
 use super::modules::context;
 use crate::args;
@@ -18,7 +20,7 @@ use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
 use crate::store::scheduling::remap::{Remapped, remap};
-use crate::store::scheduling::{known, orders, progress};
+use crate::store::scheduling::{equivalents, known, leases, orders, progress};
 use crate::store::{Durability, StoreError};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
@@ -33,6 +35,8 @@ pub struct ToolRequest<'a> {
     pub state: &'a Value,
     /// Inputs that are mapped over collections: pipe path and hdca.
     pub mapped: &'a [(String, i64)],
+    /// The results of an equivalent job will do.
+    pub use_cached_job: bool,
     /// The failed job that this one takes the place of.
     pub in_place_of: Option<i64>,
 }
@@ -90,6 +94,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         force_skip: false,
         budget: None,
         resume: None,
+        use_cached: request.use_cached_job,
         files: &files,
     };
     let ids = services.store.ids.clone();
@@ -112,6 +117,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         return in_place(services, &owner, failed, writes, now).await;
     }
     let mut tx = services.store.begin().await?;
+    equivalents::reuse(&mut tx, owner.user_id, ids.as_ref(), &mut writes).await?;
     let place = reserve(&mut tx, &owner, &writes, now).await?;
     insert_objects(&mut tx, &owner, &writes, place, now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
@@ -249,5 +255,51 @@ async fn load(
     match progress::head(&mut reader, step.workflow_invocation_id).await? {
         Some(head) => progress::load(&mut reader, &services.revisions, &head).await,
         None => Ok(None),
+    }
+}
+
+/// Jobs that a scheduler is told of when somebody asks why they wait.
+const EXPLAINED: usize = 100;
+/// How long whoever asks waits for a scheduler that is busy.
+const EXPLAIN_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// What the scheduler of an invocation says about its waiting; None when it explains nothing, or not now.
+pub async fn explain(
+    services: &Services,
+    queue: &Queue,
+    invocation_id: i64,
+) -> Result<Option<Explanation>, StoreError> {
+    let mut reader = services.store.reader();
+    let Some(head) = progress::head(&mut reader, invocation_id).await? else {
+        return Ok(None);
+    };
+    let named = head.scheduler.as_deref().filter(|id| !id.is_empty());
+    let id = named.unwrap_or(services.plugins.default_scheduler_id());
+    let Some(scheduler) = services.plugins.scheduler(id) else {
+        return Ok(None);
+    };
+    if !scheduler.capabilities().has(capability::EXPLAIN) {
+        return Ok(None);
+    }
+    let jobs = leases::ready_of(&mut reader, invocation_id, EXPLAINED).await?;
+    let request = ExplainRequest {
+        now_ms: services.clock.now_ms(),
+        invocation_id: invocation_id as u64,
+        invocation_uuid: head.uuid.to_string().into(),
+        user_id: head.user_id as u64,
+        jobs: jobs.iter().map(Queue::offer).collect(),
+        load: queue.capacity().load,
+        ..Default::default()
+    };
+    let asked = tokio::task::spawn_blocking(move || scheduler.explain(request));
+    match tokio::time::timeout(EXPLAIN_WAIT, asked).await {
+        Ok(Ok(Ok(explanation))) => {
+            Ok(Some(explanation).filter(|explanation| !explanation.text.is_empty()))
+        }
+        Ok(Ok(Err(error))) => {
+            tracing::warn!("a scheduler did not explain: {error}");
+            Ok(None)
+        }
+        _ => Ok(None),
     }
 }

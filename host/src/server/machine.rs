@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
-use crate::plugins::{Handlers, Plugins, Wiring};
+use crate::plugins::record::Recorder;
+use crate::plugins::{Handlers, Lifecycle, Plugins, Wiring};
+use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::fetching::Fetching;
 use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
@@ -60,6 +62,12 @@ pub enum StartError {
     Enter(#[from] EnterError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("calls cannot be recorded into {path}; name another directory with --record")]
+    Record {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Pairing(#[from] PairingError),
 }
@@ -94,6 +102,13 @@ impl Machine {
         let host_for = |id: &str| wiring.host_for(id);
         let plugins = Plugins::load(&plugins_config, &host_for, Some(data.root()))
             .map_err(|faults| StartError::Plugins(ConfigFaults(faults)))?;
+        if let Some(folder) = &config.record {
+            let recorder = Recorder::new(folder).map_err(|source| StartError::Record {
+                path: folder.clone(),
+                source,
+            })?;
+            plugins.record(&recorder);
+        }
         let toolbox = Arc::new(Toolbox::new(config.tool_dirs.clone()));
         for fault in toolbox.faults() {
             tracing::warn!("a tool file cannot be used: {}", fault.message);
@@ -106,19 +121,32 @@ impl Machine {
             config.doors.clone(),
         )
         .await?;
+        let plugins = Arc::new(plugins);
+        let lifecycle = Lifecycle::new(
+            plugins.clone(),
+            &plugins_config,
+            {
+                let file = config.plugins.clone();
+                move || file.read()
+            },
+            move |id: &str| wiring.host_for(id),
+            Some(data.root().to_owned()),
+        );
         let services = Arc::new(Services {
             store: membership.fenced_store(),
             revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
             toolbox,
-            plugins: Arc::new(plugins),
+            plugins,
             clock,
             signals,
             membership,
             settings: config.engine.clone(),
         });
-        app.wire(seams(&services, &config.workflows));
+        let queue = CurrentQueue::default();
+        app.wire(seams(&services, &queue, lifecycle, &config.workflows));
         let engine = Engine::start(services.clone(), reports, questions).await?;
+        queue.set(engine.queue());
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
         Ok(Machine {
             app,

@@ -9,18 +9,24 @@ use serde_json::{Map, Value};
 use crate::config::WorkflowOptions;
 use crate::http::ApiError;
 use crate::http::seams::{
-    Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest, ToolRuns,
-    WorkflowSettings,
+    Explanations, Handlers, JobCommands, Load, Seams, StepActions, ToolRunAnswer, ToolRunRequest,
+    ToolRuns, WorkflowSettings,
 };
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
-use crate::plugins::Plugins;
+use crate::plugins::{Lifecycle, Plugins};
 use crate::scheduling::Services;
+use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
 
 /// Connects the doors with what is behind them.
-pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
+pub fn seams(
+    services: &Arc<Services>,
+    queue: &CurrentQueue,
+    lifecycle: Lifecycle,
+    options: &WorkflowOptions,
+) -> Seams {
     let behind = Arc::new(Behind(services.clone()));
     Seams {
         toolbox: services.toolbox.clone(),
@@ -29,7 +35,13 @@ pub fn seams(services: &Arc<Services>, options: &WorkflowOptions) -> Seams {
         schedulers: behind.clone(),
         handlers: behind.clone(),
         step_actions: behind.clone(),
+        explanations: Arc::new(Explaining {
+            services: services.clone(),
+            queue: queue.clone(),
+        }),
         job_commands: behind.clone(),
+        plugins: Some(lifecycle),
+        load: Arc::new(Loaded(queue.clone())),
         tool_runs: behind,
         workflows: workflow_settings(options, &services.plugins),
     }
@@ -63,6 +75,23 @@ fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSe
 fn is_own(step_type: &str) -> bool {
     matches!(step_type, "tool" | "subworkflow" | "pick_value")
         || INPUT_STEP_TYPES.contains(&step_type)
+}
+
+/// What the runners have, from the loop for jobs.
+struct Loaded(CurrentQueue);
+
+impl Load for Loaded {
+    fn running_jobs(&self) -> u64 {
+        let capacity = self.0.get().capacity();
+        capacity.load.iter().map(|user| user.running).sum()
+    }
+
+    fn slots(&self) -> (u64, u64) {
+        let capacity = self.0.get().capacity();
+        let runners = &capacity.runners;
+        let total = runners.iter().map(|runner| runner.slots_total).sum();
+        (total, runners.iter().map(|runner| runner.slots_free).sum())
+    }
 }
 
 struct Behind(Arc<Services>);
@@ -126,6 +155,27 @@ impl StepActions for Behind {
     }
 }
 
+struct Explaining {
+    services: Arc<Services>,
+    queue: CurrentQueue,
+}
+
+impl Explanations for Explaining {
+    fn explain(&self, invocation_id: i64) -> BoxFuture<'_, Result<Option<Value>, ApiError>> {
+        Box::pin(async move {
+            let queue = self.queue.get();
+            let explained = requests::explain(&self.services, &queue, invocation_id);
+            Ok(explained.await?.map(|explanation| {
+                serde_json::json!({
+                    "code": explanation.code.as_str(),
+                    "text": explanation.text.as_str(),
+                    "expected_ms": (explanation.expected_ms > 0).then_some(explanation.expected_ms),
+                })
+            }))
+        })
+    }
+}
+
 impl JobCommands for Behind {
     fn cancel(&self, job_id: i64, _: Option<String>) -> BoxFuture<'_, Result<bool, ApiError>> {
         Box::pin(async move { Ok(requests::cancel_job(&self.0, job_id).await?) })
@@ -153,6 +203,7 @@ impl ToolRuns for Behind {
                     dynamic_tool_id: request.dynamic_tool_id,
                     state: &inputs.state,
                     mapped: &inputs.mapped,
+                    use_cached_job: request.use_cached_job,
                     in_place_of: request.rerun_remap_job_id,
                 };
                 let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;

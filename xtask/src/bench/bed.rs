@@ -117,6 +117,16 @@ impl Ground {
 
     /// Starts a server on a folder's data; how long it took until it listened.
     pub fn start(&self, folder: &Path, bootstrap_key: &str) -> Result<(Server, Duration)> {
+        self.start_with(folder, bootstrap_key, &workspace().join("plugins.toml"))
+    }
+
+    /// The same with other plugins.
+    pub fn start_with(
+        &self,
+        folder: &Path,
+        bootstrap_key: &str,
+        plugins: &Path,
+    ) -> Result<(Server, Duration)> {
         let root = workspace();
         let mut command = Command::new(&self.program);
         command
@@ -125,7 +135,7 @@ impl Ground {
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.join("data"))
             .arg("--plugins")
-            .arg(root.join("plugins.toml"))
+            .arg(plugins)
             .arg("--tool-dir")
             .arg(folder.join("tools"));
         let begin = Instant::now();

@@ -4,6 +4,7 @@
 
 mod bed;
 mod chain;
+mod fair_share;
 mod floors;
 mod idle;
 mod latency;
@@ -54,6 +55,8 @@ enum Name {
     Idle,
     /// A scheduling call through the loaded library, beside the same function linked statically
     PluginCall,
+    /// Shares of runner time by user: weights 1:1:2, with 1, 10 and 100 invocations at once
+    FairShare,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -73,6 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
             Name::Latency => latency::run(&ground, &mut report, options.runs)?,
             Name::Idle => idle::run(&ground, &mut report, options.waiting)?,
             Name::PluginCall => plugin_call::run(&mut report, options.runs)?,
+            Name::FairShare => fair_share::run(&ground, &mut report, options.runs)?,
         }
     }
     if options.json {

@@ -25,20 +25,36 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
         let measured: Value = serde_json::from_str(line).map_err(|error| {
             Failure::told(format!("plugin_call said {line:?}, not JSON ({error})"))
         })?;
+        let values = |key: &str| -> Vec<f64> {
+            let values = measured[key].as_array().into_iter().flatten();
+            values.filter_map(Value::as_f64).collect()
+        };
+        if measured["jobs"].is_null() {
+            for (key, name) in [
+                ("empty_static_ns", "an empty call, linked statically"),
+                ("empty_ns", "an empty call through the library, counted"),
+                ("empty_process_ns", "an empty call into a process"),
+                ("killed_known_ns", "a killed process: known"),
+                ("killed_serving_ns", "a killed process: serving again"),
+            ] {
+                report.add(name.to_owned(), "ns", &values(key));
+            }
+            continue;
+        }
         let jobs = &measured["jobs"];
         for (key, name) in [
+            ("clone_ns", "copying request and plan"),
+            ("process_ns", "through a process of its own"),
             ("static_ns", "linked statically"),
             ("loaded_ns", "through the library"),
             ("overhead_ns", "overhead of the library"),
             ("check_ns", "the host's check of the plan"),
         ] {
-            let values: Vec<f64> = measured[key]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_f64)
-                .collect();
-            report.add(format!("plan, {jobs} ready jobs: {name}"), "ns", &values);
+            report.add(
+                format!("plan, {jobs} ready jobs: {name}"),
+                "ns",
+                &values(key),
+            );
         }
     }
     Ok(())

@@ -9,7 +9,6 @@ use crate::failure::{Failure, Result};
 
 /// Writes the tools' files. `starts` is where `bench_clock` notes, in nanoseconds since 1970, when it runs.
 pub fn write_tools(folder: &Path, starts: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(Failure::during(format!("create {}", folder.display())))?;
     let clock = format!("date +%s%N >> '{}'; echo x > out.txt", starts.display());
     for (id, command, has_input) in [
         ("bench_write", "echo x > out.txt", false),
@@ -18,12 +17,18 @@ pub fn write_tools(folder: &Path, starts: &Path) -> Result<()> {
         ("bench_clock", &clock, false),
         ("bench_clock_after", &clock, true),
     ] {
-        let path = folder.join(format!("{id}.yml"));
-        // JSON is YAML, and quotes the command for us.
-        fs::write(&path, format!("{:#}\n", tool(id, command, has_input)))
-            .map_err(Failure::during(format!("write {}", path.display())))?;
+        write_tool(folder, id, command, has_input)?;
     }
     Ok(())
+}
+
+/// Writes one tool's file.
+pub fn write_tool(folder: &Path, id: &str, command: &str, has_input: bool) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Failure::during(format!("create {}", folder.display())))?;
+    let path = folder.join(format!("{id}.yml"));
+    // JSON is YAML, and quotes the command for us.
+    fs::write(&path, format!("{:#}\n", tool(id, command, has_input)))
+        .map_err(Failure::during(format!("write {}", path.display())))
 }
 
 fn tool(id: &str, command: &str, has_input: bool) -> Value {
@@ -48,11 +53,16 @@ pub fn independent(count: u32) -> Value {
 
 /// `steps` steps, each mapped over the list that is the workflow's input `list`.
 pub fn mapped(steps: u32) -> Value {
+    mapped_by("bench_map", steps)
+}
+
+/// The same with this tool.
+pub fn mapped_by(tool: &str, steps: u32) -> Value {
     let list = json!({
         "id": 0, "type": "data_collection_input", "label": "list", "name": "Input dataset collection",
         "tool_state": json!({"collection_type": "list", "optional": false}).to_string(), "input_connections": {},
     });
-    let tools = (1..=steps).map(|id| tool_step(id, "bench_map", Some((0, "output"))));
+    let tools = (1..=steps).map(|id| tool_step(id, tool, Some((0, "output"))));
     workflow("mapped", std::iter::once(list).chain(tools).collect())
 }
 

@@ -4,17 +4,19 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::shape::{View, summary_view, views};
+use super::shape::{View, hold, summary_view, views};
 use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::Params;
 use crate::http::time::iso;
+use crate::model::state::InvocationState;
 use crate::store::Durability;
 use crate::store::db::Query;
 use crate::store::histories;
 use crate::store::invocations::{self, Invocation};
+use crate::store::scheduling::holds;
 
 /// The invocation behind an encoded id. Whoever may see its history may read it; only its owner may change it.
 pub async fn find(
@@ -44,6 +46,35 @@ pub async fn check(
     let history = histories::by_id(q, invocation.history_id).await?;
     let shared = history.is_some_and(|h| h.published || h.importable);
     access::check(caller, wish, owner, shared, "Invocation")
+}
+
+/// Why an invocation waits, as far as its scheduler can say (ours): what is held, and its explanation.
+#[utoipa::path(get, path = "/api/invocations/{id}/explanation", tag = "invocations", params(("id" = String, Path)),
+    responses((status = 200, description = "`scheduler`, `holds`, and `explanation` or null", body = Value)))]
+pub async fn explanation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
+    let held = holds::of(&mut q, &[invocation.id]).await?;
+    let held = held.get(&invocation.id).map(Vec::as_slice);
+    let seams = app.seams();
+    let named = invocation.scheduler.as_deref().filter(|id| !id.is_empty());
+    let explanation = match invocation.state.is_active() {
+        true => seams.explanations.explain(invocation.id).await?,
+        // Its jobs may wait all the same.
+        false if invocation.state == InvocationState::Scheduled => {
+            seams.explanations.explain(invocation.id).await?
+        }
+        false => None,
+    };
+    Ok(Json(json!({
+        "scheduler": named.map_or_else(|| seams.schedulers.default_id(), str::to_owned),
+        "holds": held.unwrap_or_default().iter().map(hold).collect::<Vec<_>>(),
+        "explanation": explanation,
+    })))
 }
 
 /// An invocation.

@@ -3,6 +3,7 @@
 mod collections;
 mod datasets;
 mod errors;
+mod exports;
 mod histories;
 mod sharing;
 mod uploads;

@@ -247,3 +247,10 @@ async fn the_job_lock_is_the_administrators() {
         assert_eq!(shown["active"], active);
     }
 }
+
+crate::store::testing::on_postgres_too!(
+    a_dataset_is_read_by_whom_its_owner_allows,
+    permissions_are_refused_in_wrong_forms,
+    a_history_is_shared_with_users_or_everybody,
+    the_job_lock_is_the_administrators,
+);

@@ -28,8 +28,9 @@ use crate::store::{collections, datasets, histories, jobs};
 pub async fn run(
     State(app): State<App>,
     caller: Caller,
-    payload: Payload,
+    mut payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
+    let caller = payload.caller.take().unwrap_or(caller);
     if payload.text("tool_id") == Some("upload1") {
         return upload1(&app, &caller, payload).await.map(Json);
     }

@@ -49,8 +49,9 @@ pub fn routes() -> OpenApiRouter<App> {
 async fn fetch(
     State(app): State<App>,
     caller: Caller,
-    payload: Payload,
+    mut payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
+    let caller = payload.caller.take().unwrap_or(caller);
     caller.user()?;
     let targets = payload
         .json("targets")?

@@ -358,3 +358,97 @@ crate::store::testing::on_postgres_too!(
     an_archive_says_what_is_wrong_with_it,
     pause_is_offered_to_editors_when_it_is_switched_on,
 );
+
+#[tokio::test]
+async fn a_workflow_is_refactored_dry_and_for_good() {
+    let server = Server::start().await;
+    let made = imported(&server, simple()).await;
+    let path = format!("/api/workflows/{}/refactor", id(&made));
+    let put = async |body: Value| server.call(&server.ada, "PUT", &path, Some(body)).await;
+    let actions = json!([
+        {"action_type": "add_input", "type": "data", "label": "foo"},
+        {"action_type": "update_step_label", "label": "bar", "step": {"label": "foo"}},
+    ]);
+    let dry = put(json!({"actions": actions, "dry_run": true})).await.ok();
+    assert_eq!(dry["action_executions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        dry["workflow"]["steps"]
+            .as_object()
+            .map(serde_json::Map::len),
+        Some(3)
+    );
+    let shown = async || {
+        server
+            .get(&format!("/api/workflows/{}", id(&made)))
+            .await
+            .ok()
+    };
+    assert_eq!(shown().await["version"], 0);
+    put(json!({"actions": actions})).await.ok();
+    let after = shown().await;
+    assert_eq!(
+        (&after["version"], &after["inputs"]["2"]["label"]),
+        (&json!(1), &json!("bar"))
+    );
+    for body in [
+        json!({"actions": 7}),
+        json!({"actions": [7]}),
+        json!({"actions": [{"action_type": "no"}]}),
+        json!({"actions": [], "dry_run": "x"}),
+    ] {
+        put(body).await.refused(400, 400_008);
+    }
+    put(json!({})).await.refused(400, 400_007);
+    let theirs = server
+        .call(&server.bob, "PUT", &path, Some(json!({"actions": []})))
+        .await;
+    theirs.refused(403, 403_002);
+}
+
+#[tokio::test]
+async fn a_workflow_is_extracted_from_a_history() {
+    let server = Server::start().await;
+    let h = server.history().await;
+    server.pastes(&h, 2).await;
+    let extract = async |body: Value| {
+        let mut whole = json!({"from_history_id": h, "workflow_name": "new"});
+        for (key, value) in body.as_object().into_iter().flatten() {
+            whole[key] = value.clone();
+        }
+        server.post("/api/workflows", whole).await
+    };
+    let made = extract(json!({"dataset_ids": [1, "2"], "dataset_names": ["reads"]}))
+        .await
+        .ok();
+    let shown = server
+        .get(&format!("/api/workflows/{}", id(&made)))
+        .await
+        .ok();
+    assert_eq!(shown["name"], "new");
+    let labels = [
+        &shown["inputs"]["0"]["label"],
+        &shown["inputs"]["1"]["label"],
+    ];
+    assert_eq!(labels, [&json!("reads"), &json!("Input Dataset")]);
+    extract(json!({"dataset_ids": [9]}))
+        .await
+        .refused(404, 404_001);
+    extract(json!({"dataset_ids": "x"}))
+        .await
+        .refused(400, 400_003);
+    extract(json!({"dataset_ids": [{}]}))
+        .await
+        .refused(400, 400_008);
+    extract(json!({"job_ids": ["nonsense"]}))
+        .await
+        .refused(400, 400_009);
+    extract(json!({"job_ids": [7]})).await.refused(400, 400_008);
+    extract(json!({"workflow_name": 7}))
+        .await
+        .refused(400, 400_008);
+    let body = json!({"from_history_id": h, "dataset_ids": [1]});
+    let theirs = server
+        .call(&server.bob, "POST", "/api/workflows", Some(body))
+        .await;
+    theirs.refused(403, 403_002);
+}

@@ -30,6 +30,8 @@ pub(super) struct Draft {
     pub(super) counts: HashMap<String, usize>,
     pub(super) skipped: bool,
     pub(super) dbkey: String,
+    /// Of the collections among its inputs.
+    pub(super) shapes: Vec<String>,
     /// The `name:` tags of its inputs, which its outputs inherit.
     pub(super) name_tags: Vec<String>,
     /// What an operation on collections makes of its inputs.
@@ -98,6 +100,7 @@ pub(super) fn draft(
         counts: HashMap::new(),
         skipped,
         dbkey: "?".into(),
+        shapes: Vec::new(),
         name_tags: Vec::new(),
         operation: None,
     };
@@ -227,6 +230,7 @@ pub(super) fn add_input(
             each_leaf(&hdca.collection, &mut |id, identifier| {
                 add(id, Some(identifier))
             })?;
+            draft.shapes.push(hdca.collection.shape());
             let view = collection_view(&hdca.collection, &hdca.name, known);
             draft.views.insert(reference, view);
             draft
@@ -237,6 +241,7 @@ pub(super) fn add_input(
         DataSource::Dce => {
             if let Some(collection) = slices.get(&reference.id) {
                 each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
+                draft.shapes.push(collection.shape());
                 let view = collection_view(collection, identifier.unwrap_or_default(), known);
                 draft.views.insert(reference, view);
             }

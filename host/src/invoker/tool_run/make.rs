@@ -90,6 +90,9 @@ pub(super) fn make_job(
             .collect(),
         cores: run.tool.requirements.cores_min.into(),
         memory_mb: run.tool.requirements.ram_min_mb as i64,
+        use_cached: run.use_cached,
+        copied_from: None,
+        structure: None,
     };
     if let Some(results) = draft.operation.take() {
         let made = share::outputs(
@@ -204,6 +207,7 @@ pub(super) fn make_job(
 }
 
 fn finish(mut job: NewJob, draft: Draft, writes: &mut Writes) {
+    job.structure = (!draft.shapes.is_empty()).then(|| draft.shapes.join(";"));
     job.params = draft.params;
     job.inputs = draft.inputs;
     job.input_collections = draft.input_collections;

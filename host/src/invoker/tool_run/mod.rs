@@ -56,6 +56,8 @@ pub struct ToolRun<'a> {
     /// At most this many new jobs.
     pub budget: Option<usize>,
     pub resume: Option<Resume>,
+    /// The results of equivalent jobs will do.
+    pub use_cached: bool,
     /// What operations on collections read.
     pub files: &'a dyn Files,
 }

@@ -279,11 +279,14 @@ fn answer(object: &Object, call: &Call, link: &ToServer) {
     }
 }
 
+/// What the host answered, in bytes.
+type HostAnswer = Result<Vec<u8>, PluginError>;
+
 /// The connection, as this process uses it.
 pub(super) struct ToServer {
     stream: Mutex<UnixStream>,
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, SyncSender<Result<Vec<u8>, PluginError>>>>,
+    waiting: Mutex<HashMap<u64, SyncSender<HostAnswer>>>,
 }
 
 impl ToServer {

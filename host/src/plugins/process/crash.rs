@@ -6,9 +6,10 @@ use super::keeper::Spec;
 use super::link::Waiting;
 use crate::plugins::failure::Loss;
 use crate::plugins::methods::request_as_json;
+use crate::plugins::record::{self, Record};
 use crate::plugins::supervision::Verdict;
 use barycenter_plugin_api::{API_VERSION, PluginKind};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -28,6 +29,7 @@ pub(super) struct Crash {
     api: (u16, u16, u16),
     library: PathBuf,
     sha256: String,
+    config: Value,
     loss: String,
     verdict: Option<Verdict>,
     in_flight: Vec<(&'static str, Arc<Vec<u8>>)>,
@@ -52,6 +54,7 @@ impl Crash {
             api: preamble.api,
             library: spec.stored.path.clone(),
             sha256: spec.stored.sha256.clone(),
+            config: serde_json::from_str(&spec.config).unwrap_or_default(),
             loss: loss.to_string(),
             verdict,
             in_flight: in_flight
@@ -90,23 +93,25 @@ pub(super) fn write_later(folder: PathBuf, crash: Crash) {
 
 fn write(folder: &Path, crash: &Crash) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let name = format!(
         "{:013}-{}-{}",
-        since.as_millis(),
+        at_ms(crash),
         crash.kind,
         file_name(&crash.id)
     );
     let requests = folder.join(format!("{name}.jsonl"));
-    let lines: Vec<String> = crash
+    let calls: Vec<Record> = crash
         .in_flight
         .iter()
-        .filter_map(|(method, frame)| line(crash.kind, method, frame))
+        .filter_map(|(method, frame)| call(&crash.id, crash.kind, method, frame))
         .collect();
-    let has_requests = !lines.is_empty();
+    let has_requests = !calls.is_empty();
     if has_requests {
-        let mut text = lines.join("\n");
-        text.push('\n');
+        let mut text = String::new();
+        for record in std::iter::once(start(crash)).chain(calls) {
+            text.push_str(&serde_json::to_string(&record)?);
+            text.push('\n');
+        }
         replace(&requests, text.as_bytes())?;
     }
     let report = folder.join(format!("{name}.txt"));
@@ -191,15 +196,44 @@ fn describe(crash: &Crash, requests: Option<&PathBuf>) -> String {
     text
 }
 
+/// The instance as `plugin replay` makes it again.
+fn start(crash: &Crash) -> Record {
+    let mut config = crash.config.clone();
+    redact(&mut config);
+    Record::Start(record::Start {
+        format: record::FORMAT,
+        at_ms: at_ms(crash),
+        kind: crash.kind.name().to_owned(),
+        instance: crash.id.clone(),
+        plugin: crash.type_id.clone(),
+        version: crash.version.clone(),
+        sha256: crash.sha256.clone(),
+        config,
+        continued: false,
+    })
+}
+
+fn at_ms(crash: &Crash) -> i64 {
+    let since = crash.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// A request in the form that `plugin replay` reads.
-fn line(kind: PluginKind, method: &str, frame: &[u8]) -> Option<String> {
+fn call(instance: &str, kind: PluginKind, method: &str, frame: &[u8]) -> Option<Record> {
     if frame.len() > REQUEST_MAX {
         return None;
     }
     let (_, body) = postcard::take_from_bytes::<super::frame::Head<'_>>(frame.get(4..)?).ok()?;
     let mut request = request_as_json(kind, method, body)?;
     redact(&mut request);
-    Some(json!({ "method": method, "request": request, "response": null }).to_string())
+    Some(Record::Call(record::Call {
+        at_ms: 0,
+        instance: instance.to_owned(),
+        method: method.to_owned(),
+        request,
+        response: None,
+        duration_us: 0,
+    }))
 }
 
 /// Takes out what must not be in a file that people send to each other: values of the environment, and whatever is named
@@ -298,6 +332,7 @@ fn forget_old(folder: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use barycenter_plugin_api::{Attr, JobSpec};
+    use serde_json::json;
 
     #[test]
     fn a_request_is_written_as_it_is_replayed_and_without_its_secrets() {
@@ -312,13 +347,17 @@ mod tests {
             ..JobSpec::default()
         };
         let frame = super::super::frame::encode(6, 1, "submit", &vec![spec]).unwrap();
-        let line = line(PluginKind::JobRunner, "submit", &frame).unwrap();
+        let record = call("farm", PluginKind::JobRunner, "submit", &frame).unwrap();
+        let line = serde_json::to_string(&record).unwrap();
         assert!(
             !line.contains("s3cr3t") && !line.contains("hunter2"),
             "{line}"
         );
         let read: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(read["method"], "submit");
+        assert_eq!(
+            (&read["record"], &read["method"]),
+            (&json!("call"), &json!("submit"))
+        );
         assert_eq!(read["request"][0]["job_id"], 7);
         assert_eq!(read["request"][0]["environment"][0]["name"], "TOKEN");
         let again: Vec<JobSpec> = serde_json::from_value(read["request"].clone()).unwrap();

@@ -229,6 +229,12 @@ impl Shared {
                     verdict
                 }
                 None => match self.start_one(None) {
+                    Ok(mut running) if self.is_stopped() => {
+                        // Whoever wanted it went away while it started.
+                        running.link.end(Loss::Closed);
+                        reap(&mut running.child, &running.link);
+                        return;
+                    }
                     Ok(running) => {
                         process = Some(running);
                         // Whatever waits for it is looked at again.

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Questions of a plugin that are answered at the same time.
 const QUESTIONS_MAX: u32 = 8;
@@ -72,9 +72,18 @@ impl Link {
             Ok(Reply::Lost(loss)) => Err(Failure::Lost(loss)),
             Err(RecvTimeoutError::Timeout) => {
                 self.end(Loss::Deadline(M::NAME, limit));
+                self.wait_for_close();
                 Err(Failure::TimedOut(limit))
             }
             Err(RecvTimeoutError::Disconnected) => Err(Failure::Lost(Loss::Closed)),
+        }
+    }
+
+    /// Waits until it is known to everybody that the process is gone, so that who calls again waits for the next one.
+    fn wait_for_close(&self) {
+        let until = Instant::now() + Duration::from_millis(200);
+        while lock(&self.waiting).is_some() && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(200));
         }
     }
 

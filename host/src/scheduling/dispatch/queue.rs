@@ -60,6 +60,29 @@ impl Queue {
     }
 }
 
+/// The queue, for those who are there before it.
+#[derive(Clone, Debug)]
+pub struct CurrentQueue(Arc<Mutex<Queue>>);
+
+impl Default for CurrentQueue {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Queue::nowhere())))
+    }
+}
+
+impl CurrentQueue {
+    pub fn set(&self, queue: Queue) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+    }
+
+    pub fn get(&self) -> Queue {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
 type Key = (i64, i64);
 
 /// The window.

@@ -152,7 +152,7 @@ impl Dispatcher {
     /// when to look again.
     pub(super) async fn ask_the_uncertain(&mut self) -> Result<(), StoreError> {
         let mut reports = Vec::new();
-        for (instance, generation) in self.runners.to_be_asked() {
+        for (instance, generation) in self.runners.take_doubtful() {
             let runner = instance.id();
             let settings = &self.services.settings;
             let requests: Vec<RecoverRequest> = self

@@ -56,7 +56,8 @@ impl Runner {
 
     /// How many more it takes now: none while it is not there, or has to say first what it has.
     fn accepts(&self) -> u64 {
-        if self.is_in_doubt() || !self.instance.supervision().may_be_called() {
+        let takes_work = self.instance.is_enabled() && self.instance.supervision().may_be_called();
+        if self.is_in_doubt() || !takes_work {
             return 0;
         }
         let (slots, queue_depth) = self.capacity.unwrap_or_default();
@@ -102,10 +103,11 @@ fn slot_ms(slots: u64, begun: i64, ended: i64) -> u64 {
 }
 
 /// What 1.1 tells about a user besides the numbers of jobs.
-fn attrs(names: Option<&Names>, slots: u64, used_slot_ms: u64) -> List<Attr> {
+fn attrs(names: Option<&Names>, slots: u64, used_slot_ms: u64, since_ms: i64) -> List<Attr> {
     let mut attrs = vec![
         Attr::json("running_slots", &slots.into()),
         Attr::json("used_slot_ms", &used_slot_ms.into()),
+        Attr::json("counted_since_ms", &since_ms.into()),
     ];
     if let Some(names) = names {
         attrs.push(Attr::json("username", &names.username.as_str().into()));
@@ -129,27 +131,62 @@ pub(super) struct Runners {
     runners: BTreeMap<String, Runner>,
     /// Which runner has a job.
     of_job: HashMap<i64, String>,
-    /// What the jobs that ended have used since the server started, by user: slots times milliseconds.
+    /// Since when uses are counted: when this server started, milliseconds since 1970.
+    counted_since_ms: i64,
+    /// What the jobs that ended have used since then, by user: slots times milliseconds.
     used_slot_ms: BTreeMap<i64, u64>,
 }
 
 impl Runners {
-    pub fn new(plugins: &Plugins) -> Runners {
-        let mut runners = Runners::default();
+    pub fn new(plugins: &Plugins, now: i64) -> Runners {
+        let mut runners = Runners {
+            counted_since_ms: now,
+            ..Runners::default()
+        };
         for instance in plugins.runners() {
-            let mut runner = Runner {
-                generation: instance.supervision().generation(),
-                instance: instance.clone(),
-                capacity: None,
-                uncertain: false,
-                ask_at: Instant::now() + ASK_AGAIN,
-                used: 0,
-                jobs: HashMap::new(),
-            };
-            runner.ask_capacity();
-            runners.runners.insert(instance.id().to_owned(), runner);
+            runners.take_up(instance);
         }
         runners
+    }
+
+    fn take_up(&mut self, instance: RunnerInstance) {
+        let id = instance.id().to_owned();
+        let mut runner = Runner {
+            generation: instance.supervision().generation(),
+            instance,
+            capacity: None,
+            uncertain: false,
+            ask_at: Instant::now() + ASK_AGAIN,
+            used: 0,
+            jobs: HashMap::new(),
+        };
+        runner.ask_capacity();
+        self.runners.insert(id, runner);
+    }
+
+    /// Takes up runners that are new, and goes on with those that took another's place: the old one stops, and then the
+    /// new one is asked what became of the jobs.
+    pub fn follow(&mut self, plugins: &Plugins) {
+        for instance in plugins.runners() {
+            let Some(runner) = self.runners.get_mut(instance.id()) else {
+                self.take_up(instance);
+                continue;
+            };
+            if runner.instance.is(&instance) {
+                continue;
+            }
+            // It must not start what waits with it while the new one is asked.
+            if let Err(error) = runner.instance.shutdown() {
+                tracing::warn!(
+                    plugin = instance.id(),
+                    "the old runner did not stop: {error}"
+                );
+            }
+            runner.instance = instance;
+            runner.capacity = None;
+            runner.uncertain = true;
+            runner.ask_at = Instant::now();
+        }
     }
 
     pub fn instance(&self, id: &str) -> Option<&RunnerInstance> {
@@ -251,6 +288,7 @@ impl Runners {
                 users.get(user),
                 slots.get(&user).copied().unwrap_or(0),
                 used.get(&user).copied().unwrap_or(0),
+                self.counted_since_ms,
             ),
         });
         loads.collect()
@@ -371,7 +409,7 @@ impl Runners {
     }
 
     /// The runners that have to be asked now, and can be.
-    pub fn to_be_asked(&mut self) -> Vec<(RunnerInstance, u64)> {
+    pub fn take_doubtful(&mut self) -> Vec<(RunnerInstance, u64)> {
         let now = Instant::now();
         let mut found = Vec::new();
         for runner in self.runners.values_mut() {

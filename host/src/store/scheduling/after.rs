@@ -182,6 +182,7 @@ pub struct Mail {
     pub recipient: String,
     pub subject: String,
     pub body: String,
+    attempts: i64,
 }
 
 /// Mail that could not be sent this often stays unsent.
@@ -191,7 +192,7 @@ const ATTEMPTS_MAX: i64 = 10;
 pub async fn unsent(q: &mut impl Query, limit: usize) -> Result<Vec<Mail>, StoreError> {
     let rows = q
         .all(
-            "SELECT id, recipient, subject, body FROM mail WHERE sent_time IS NULL AND attempts < $1 ORDER BY attempts, id LIMIT $2",
+            "SELECT id, recipient, subject, body, attempts FROM mail WHERE sent_time IS NULL AND attempts < $1 ORDER BY attempts, id LIMIT $2",
             args![ATTEMPTS_MAX, limit],
         )
         .await?;
@@ -202,20 +203,48 @@ pub async fn unsent(q: &mut impl Query, limit: usize) -> Result<Vec<Mail>, Store
                 recipient: row.get(1)?,
                 subject: row.get(2)?,
                 body: row.get(3)?,
+                attempts: row.get(4)?,
             })
         })
         .collect()
 }
 
-/// Notes what became of a mail.
-pub async fn sent(store: &Store, id: i64, is_sent: bool, now: i64) -> Result<(), StoreError> {
+/// Takes a mail for sending. False if another server did.
+pub async fn claim(store: &Store, mail: &Mail) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let touched = tx
+        .run(
+            "UPDATE mail SET attempts = attempts + 1 WHERE id = $1 AND attempts = $2 AND sent_time IS NULL",
+            args![mail.id, mail.attempts],
+        )
+        .await?;
+    tx.commit(Durability::Progress, "mail.claim").await?;
+    Ok(touched == 1)
+}
+
+/// Notes that a mail went.
+pub async fn sent(store: &Store, id: i64, now: i64) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     tx.run(
-        "UPDATE mail SET attempts = attempts + 1, sent_time = $1 WHERE id = $2",
-        args![is_sent.then_some(now), id],
+        "UPDATE mail SET sent_time = $1 WHERE id = $2",
+        args![now, id],
     )
     .await?;
-    tx.commit(Durability::Progress, "mail").await
+    tx.commit(Durability::Progress, "mail.sent").await
+}
+
+impl Mail {
+    /// One that is not stored.
+    #[cfg(test)]
+    pub fn unstored(recipient: &str, subject: &str, body: &str) -> Mail {
+        Mail {
+            id: 0,
+            recipient: recipient.to_owned(),
+            subject: subject.to_owned(),
+            body: body.to_owned(),
+            attempts: 0,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::equivalents;
 use super::jobs::ReadyJob;
 use super::objects::{Owner, insert_objects, reserve};
 use super::progress::Head;
@@ -50,13 +51,24 @@ async fn commit_once(
     outcome: &Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
-    let Outcome { writes, event } = outcome;
+    let event = &outcome.event;
     let next = match event {
         None => head.state,
         Some(event) => match head.state.after(*event) {
             Ok(next) => next,
             Err(_) => return Ok(Stored::Stale),
         },
+    };
+    let mut tx = store.begin().await?;
+    // First of all: whoever waits for a job that is over with this has to look again.
+    let mut reusing;
+    let writes = match outcome.writes.jobs.iter().any(|job| job.use_cached) {
+        true => {
+            reusing = outcome.writes.clone();
+            equivalents::reuse(&mut tx, head.user_id, store.ids.as_ref(), &mut reusing).await?;
+            &reusing
+        }
+        false => &outcome.writes,
     };
     let budget_left = writes.waits.contains(&Wait::Budget);
     let waiting = next == InvocationState::Ready;
@@ -77,7 +89,6 @@ async fn commit_once(
     });
     let wake = wake.min().filter(|_| waiting);
     let blocked_on = blocked_on(&writes.waits).filter(|_| waiting);
-    let mut tx = store.begin().await?;
     if waiting {
         lock_waited_for(&mut tx, &writes.waits).await?;
     }

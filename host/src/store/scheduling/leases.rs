@@ -41,13 +41,16 @@ pub async fn claim(
     let rows = tx
         .all(
             "SELECT i.id FROM workflow_invocation i LEFT JOIN scheduler_lease l ON l.workflow_invocation_id = i.id
-             WHERE i.handler = $1 AND i.state IN ('ready', 'scheduled') AND COALESCE(NULLIF(i.scheduler, ''), $2) = $3
-               AND (l.expire_time IS NULL OR l.expire_time <= $4)
+             WHERE i.state IN ('ready', 'scheduled') AND COALESCE(NULLIF(i.scheduler, ''), $1) = $2
+               AND (l.expire_time IS NULL OR l.expire_time <= $3)
                AND EXISTS (SELECT 1 FROM job j WHERE j.workflow_invocation_id = i.id
                     AND ((j.state = 'new' AND j.ready_time IS NOT NULL)
-                      OR (j.state IN ('queued', 'running') AND j.job_runner_name = $5)))
-             ORDER BY i.id LIMIT $6",
-            args![holder.handler, holder.default_scheduler, holder.scheduler, now, runner.as_str(), most],
+                      OR (j.state IN ('queued', 'running') AND j.job_runner_name = $4)))
+             ORDER BY i.id LIMIT $5",
+            args![
+                holder.default_scheduler,
+                holder.scheduler,
+                now, runner.as_str(), most],
         )
         .await?;
     let mut taken = Vec::new();
@@ -78,6 +81,21 @@ pub async fn claim(
     .await?;
     tx.commit(Durability::Acknowledged, "lease.claim").await?;
     Ok(taken)
+}
+
+/// Jobs that wait become this server's.
+pub async fn adopt(store: &Store, handler: &str, job_ids: &[i64]) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    for block in blocks(job_ids) {
+        let sql = format!(
+            "UPDATE job SET handler = $1 WHERE id IN ({}) AND state = 'new' AND handler <> $1",
+            placeholders(2, block.len())
+        );
+        let mut arguments = args![handler];
+        arguments.extend(ids(block));
+        tx.run(sql, arguments).await?;
+    }
+    tx.commit(Durability::Progress, "lease.adopt").await
 }
 
 /// A lease that ran out so long ago is nobody's memory any more.

@@ -5,6 +5,7 @@ pub mod after;
 pub mod commit;
 mod dependants;
 pub mod ends;
+pub mod equivalents;
 pub mod fetches;
 pub mod holds;
 pub mod invocations;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
+use super::equivalents;
 use super::jobs::ReadyJob;
 use super::known::{ids, state};
 use super::readiness::{self, InputState, Start};
@@ -46,8 +47,11 @@ pub async fn reserve(
     if tx.has_rivals() {
         let new: HashSet<i64> = writes.hdas.iter().map(|hda| hda.id).collect();
         let inputs = writes.jobs.iter().flat_map(|job| &job.inputs);
+        // What is to get a second name is read under it.
+        let shared = writes.hdas.iter().filter_map(|hda| hda.copied_from);
         let older: HashSet<i64> = inputs
             .map(|i| i.hda_id)
+            .chain(shared)
             .filter(|id| !new.contains(id))
             .collect();
         let older: Vec<i64> = older.into_iter().collect();
@@ -366,6 +370,8 @@ async fn insert_jobs(
             Start::Done => (JobState::Ok, None),
         };
         let ready_time = (*start == Start::Ready).then_some(now);
+        // What was never run, or is itself a copy, is no model for others.
+        let keyed = matches!(start, Start::Ready | Start::Waits(_) | Start::Paused(_));
         jobs.push(args![
             job.id,
             job.uuid,
@@ -383,6 +389,8 @@ async fn insert_jobs(
             job.cores,
             job.memory_mb,
             ready_time,
+            job.copied_from,
+            keyed.then(|| equivalents::key(job)),
             now,
             now
         ]);
@@ -390,8 +398,9 @@ async fn insert_jobs(
     }
     tx.insert_many(
         "INSERT INTO job (id, uuid, user_id, history_id, workflow_invocation_id, scheduler, handler, tool_id, tool_version,
-            dynamic_tool_id, galaxy_version, state, info, cores, memory_mb, ready_time, create_time, update_time) VALUES",
-        18,
+            dynamic_tool_id, galaxy_version, state, info, cores, memory_mb, ready_time, copied_from_job_id, equivalence_key,
+            create_time, update_time) VALUES",
+        20,
         "",
         jobs,
     )

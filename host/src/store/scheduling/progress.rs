@@ -104,8 +104,14 @@ async fn load_one(
         true => HashMap::new(),
         false => Box::pin(children(q, cache, head, &revision, known)).await?,
     };
-    let producers = producers(&revision.description, &steps, &remaining, &children);
+    let mut producers = producers(&revision.description, &steps, &remaining, &children);
+    if head.parent_invocation_id.is_some() {
+        // The enclosing workflow takes these, however long ago they were made.
+        let outputs = revision.description.outputs();
+        producers.extend(outputs.filter_map(|(step, _)| Some(steps.get(&step.order_index)?.id)));
+    }
     let (table, partial) = outputs(q, head.id, &steps, &producers).await?;
+    let (replacements, use_cached_job) = request_parameters(q, head.id).await?;
     let progress = Progress {
         invocation_id: head.id,
         uuid: head.uuid,
@@ -113,7 +119,8 @@ async fn load_one(
         history_deleted: head.history_deleted,
         inputs: inputs(q, head.id, &revision).await?,
         step_states: step_states(q, head.id, &revision, &remaining).await?,
-        replacements: replacements(q, head.id).await?,
+        replacements,
+        use_cached_job,
         resumes: resumes(q, &steps, partial).await?,
         awaited_jobs: awaited_jobs(q, &revision.description, &steps, &remaining).await?,
         known: Known::default(),
@@ -357,22 +364,28 @@ async fn step_states(
     Ok(states)
 }
 
-async fn replacements(q: &mut impl Query, id: i64) -> Result<HashMap<String, String>, StoreError> {
+/// The replacement parameters, and whether results that are there already will do.
+async fn request_parameters(
+    q: &mut impl Query,
+    id: i64,
+) -> Result<(HashMap<String, String>, bool), StoreError> {
     let rows = q
         .all(
-            "SELECT name, value FROM workflow_request_input_parameters
-             WHERE workflow_invocation_id = $1 AND type = 'replacements'",
+            "SELECT name, value, type FROM workflow_request_input_parameters
+             WHERE workflow_invocation_id = $1 AND (type = 'replacements' OR (type = 'meta' AND name = 'use_cached_job'))",
             args![id],
         )
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok((
-                row.get(0)?,
-                row.get::<Option<String>>(1)?.unwrap_or_default(),
-            ))
-        })
-        .collect()
+    let mut replacements = HashMap::new();
+    let mut use_cached_job = false;
+    for row in rows {
+        let value = row.get::<Option<String>>(1)?.unwrap_or_default();
+        match row.get::<String>(2)?.as_str() {
+            "meta" => use_cached_job = value == "true",
+            _ => drop(replacements.insert(row.get(0)?, value)),
+        }
+    }
+    Ok((replacements, use_cached_job))
 }
 
 async fn resumes(

@@ -137,6 +137,9 @@ mod tests {
             post_job_action_ids: vec![],
             cores: 1,
             memory_mb: 0,
+            use_cached: false,
+            copied_from: None,
+            structure: None,
         }
     }
 

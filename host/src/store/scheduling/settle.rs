@@ -266,8 +266,8 @@ async fn tell_copies(
             "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
                     info = source.info, extension = source.extension
              FROM history_dataset_association AS source
-             WHERE source.id = history_dataset_association.copied_from_history_dataset_association_id
-               AND source.dataset_id = history_dataset_association.dataset_id AND source.id IN ({})",
+             WHERE source.dataset_id = history_dataset_association.dataset_id
+               AND source.id <> history_dataset_association.id AND source.id IN ({})",
             placeholders(1, block.len())
         );
         tx.run(sql, ids(block)).await?;

@@ -305,6 +305,9 @@ fn a_new_job_never_waits_for_what_ended_meanwhile() {
                 post_job_action_ids: vec![],
                 cores: 1,
                 memory_mb: 0,
+                use_cached: false,
+                copied_from: None,
+                structure: None,
             });
             let insert = async {
                 let mut tx = b.begin().await?;

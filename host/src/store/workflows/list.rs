@@ -54,7 +54,7 @@ pub async fn list(q: &mut impl Query, query: &ListQuery) -> Result<Listed, Store
         Some(SortBy::Name) => format!("w.name {direction}, w.id {direction}"),
         None => {
             let own = filter.add(Val::from(query.user_id));
-            format!("(w.user_id = {own}) DESC, w.name, w.id")
+            format!("(w.user_id = {own}) DESC, w.update_time DESC, w.id DESC")
         }
     };
     let limit = filter.add(Val::from(query.limit.map_or(i64::MAX, i64::from)));

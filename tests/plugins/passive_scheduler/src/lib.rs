@@ -284,7 +284,7 @@ fn nonsense(work: &Work) -> Vec<WorkReport> {
         ..OutputReport::default()
     };
     vec![
-        of(vec![file(&name, "../../../lock")]),
+        of(vec![file(&name, "../script.sh")]),
         of(vec![file(&name, "/etc/passwd")]),
         of(vec![file(&name, "link")]),
         of(vec![file(&name, "folder")]),

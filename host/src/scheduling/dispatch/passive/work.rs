@@ -53,6 +53,8 @@ impl Passive<'_> {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
+        // Another server may have been meant to run them.
+        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let taken = jobs::hand_over(
             &services.store,
             self.holder().handler,
@@ -61,12 +63,13 @@ impl Passive<'_> {
         )
         .await?;
         self.settle(broken).await?;
-        let work = prepared.iter().filter_map(|(ready, _, job)| {
-            // Somebody cancelled the others meanwhile.
-            taken.contains(&ready.id).then(|| {
-                let step_id = steps.get(&ready.id).copied().unwrap_or(0);
-                work(ready, job, step_id)
-            })
+        // Somebody cancelled the others meanwhile.
+        let handed = prepared
+            .iter()
+            .filter(|(ready, ..)| taken.contains(&ready.id));
+        let work = handed.map(|(ready, _, job)| {
+            let step_id = steps.get(&ready.id).copied().unwrap_or(0);
+            work(ready, job, step_id)
         });
         Ok(work.collect())
     }

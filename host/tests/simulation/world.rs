@@ -1,0 +1,754 @@
+//! A server without loops, plugins and processes: this file says what happens next.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use barycenter::args;
+use barycenter::invoker::iteration::{Allowed, Iteration, Tools, stopped};
+use barycenter::invoker::known::Known;
+use barycenter::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
+use barycenter::invoker::operations::NoFiles;
+use barycenter::invoker::stop::Wait;
+use barycenter::invoker::writes::Writes;
+use barycenter::model::invocation::{NewInvocation, RequestInput};
+use barycenter::model::revision::Revision;
+use barycenter::model::state::{DatasetState, InvocationState, JobState};
+use barycenter::model::workflow::StepDescription;
+use barycenter::store::files::DataDir;
+use barycenter::store::scheduling::commit::{acknowledge, commit_iteration};
+use barycenter::store::scheduling::ends::{
+    CollectionEnd, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd,
+};
+use barycenter::store::scheduling::jobs::{self, Dispatch, HandOver};
+use barycenter::store::scheduling::{invocations as loops, known, progress, settle};
+use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
+use barycenter::store::{Durability, Query, Store, histories, invocations, users};
+use barycenter::tools::{Tool, Toolbox};
+use serde_json::{Value, json};
+
+use super::generate::Rng;
+
+const TOOLS: &[&str] = &[
+    "{id: copy, inputs: [{name: input, type: data}], outputs: [{name: out, type: data, format: txt, from_work_dir: o}]}",
+    "{id: flaky, inputs: [{name: input, type: data}], outputs: [{name: out, type: data, format: txt, from_work_dir: o}]}",
+    "{id: join, inputs: [{name: left, type: data}, {name: right, type: data}], outputs: [{name: out, type: data, format: txt, from_work_dir: o}]}",
+    "{id: reduce, inputs: [{name: input, type: data, multiple: true}], outputs: [{name: out, type: data, format: txt, from_work_dir: o}]}",
+    "{id: split, inputs: [{name: input, type: data}], outputs: [{name: out, type: collection, collection_type: list, discover_datasets: [{pattern: __name__}]}]}",
+    "{id: decide, inputs: [{name: input, type: data}], outputs: [{name: out, type: boolean, from_work_dir: o}]}",
+];
+
+/// What decides what happens next.
+pub struct Chance {
+    rng: Option<Rng>,
+}
+
+impl Chance {
+    /// Always the first thing that can happen, with nothing held back.
+    pub fn in_order() -> Chance {
+        Chance { rng: None }
+    }
+
+    pub fn random(seed: u64) -> Chance {
+        Chance {
+            rng: Some(Rng::new(seed)),
+        }
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.rng.as_mut().map_or(0, |rng| rng.below(n))
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.rng.as_mut().is_some_and(|rng| rng.one_in(n))
+    }
+}
+
+/// Something that can happen.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Look(i64),
+    Start(i64),
+    End(i64),
+    Approve(i64),
+}
+
+pub struct World {
+    store: Store,
+    directory: tempfile::TempDir,
+    data: DataDir,
+    toolbox: Toolbox,
+    revisions: RevisionCache,
+    seed: u64,
+    chance: Chance,
+    now: i64,
+    user: i64,
+    history: i64,
+    running: Vec<i64>,
+    /// Final states seen: they stay.
+    final_jobs: HashMap<i64, String>,
+    final_invocations: HashMap<i64, String>,
+}
+
+struct Pause;
+
+impl Modules for Pause {
+    fn execute(&self, _: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+        Ok(ModuleOutcome::OutputsDelayed { wait: Wait::Review })
+    }
+
+    fn recover_mapping(&self, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
+        if call.action != Some(json!(true)) {
+            return Ok(ModuleOutcome::OutputsDelayed { wait: Wait::Review });
+        }
+        Ok(match call.inputs.first() {
+            Some((_, ModuleInput::Value(value))) => {
+                let outputs = HashMap::from([("output".to_owned(), value.clone())]);
+                ModuleOutcome::Scheduled(outputs)
+            }
+            _ => ModuleOutcome::OutputsDelayed { wait: Wait::Step },
+        })
+    }
+}
+
+struct Installed<'a>(&'a Toolbox);
+
+impl Tools for Installed<'_> {
+    fn tool(&self, step: &StepDescription, _: Option<i64>) -> Result<Arc<Tool>, String> {
+        let id = step.tool_id.as_deref().unwrap_or_default();
+        let found = self.0.get(id, step.tool_version.as_deref());
+        found.map(|found| found.tool).ok_or_else(|| id.to_owned())
+    }
+}
+
+impl World {
+    pub async fn new(seed: u64, chance: Chance) -> World {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let tools = directory.path().join("tools");
+        std::fs::create_dir(&tools).expect("a new folder");
+        for (n, tool) in TOOLS.iter().enumerate() {
+            let text = tool.replacen(
+                '{',
+                "{class: GalaxyTool, version: '1', shell_command: 'true', ",
+                1,
+            );
+            std::fs::write(tools.join(format!("{n}.yml")), text).expect("a tool file");
+        }
+        let toolbox = Toolbox::new(vec![tools]);
+        assert_eq!(toolbox.faults(), []);
+        let store = Store::open_sqlite(&directory.path().join("db.sqlite"))
+            .await
+            .expect("a fresh database");
+        let mut tx = store.begin().await.expect("begins");
+        let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
+            .await
+            .expect("a user");
+        let history = store.ids.history(&mut tx).await.expect("an id");
+        histories::create(&mut tx, history, user, "test", 1)
+            .await
+            .expect("a history");
+        tx.commit(Durability::Acknowledged, "test")
+            .await
+            .expect("commits");
+        World {
+            data: DataDir::open(&directory.path().join("data")).expect("a data directory"),
+            store,
+            directory,
+            toolbox,
+            revisions: RevisionCache::new(100_000),
+            seed,
+            chance,
+            now: 1000,
+            user,
+            history,
+            running: Vec::new(),
+            final_jobs: HashMap::new(),
+            final_invocations: HashMap::new(),
+        }
+    }
+
+    /// Stores the workflow and a request for it, with a dataset and a list of up to four.
+    pub async fn invoke(&mut self, workflow: &Value) -> i64 {
+        let description = barycenter::formats::import(workflow).expect("a good workflow");
+        let dataset = self.dataset("given").await;
+        let mut hdas = Vec::new();
+        for n in 0..self.seed % 5 {
+            hdas.push(self.dataset(&format!("element {n}")).await);
+        }
+        let (hdca, collection) = (self.store.ids.hdca(), self.store.ids.collection());
+        let mut tx = self.store.begin().await.expect("begins");
+        tx.run("INSERT INTO dataset_collection (id, collection_type, populated_state, element_count, create_time, update_time) VALUES ($1, 'list', 'ok', $2, 1, 1)", args![collection, hdas.len()]).await.expect("a collection");
+        for (n, hda) in hdas.iter().enumerate() {
+            tx.run("INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, element_index, element_identifier) VALUES ($1, $2, $3, $4, $5)", args![self.store.ids.element(), collection, *hda, n, format!("e{n}")]).await.expect("an element");
+        }
+        tx.run("INSERT INTO history_dataset_collection_association (id, collection_id, history_id, hid, name, create_time, update_time) VALUES ($1, $2, $3, 2, 'list', 1, 1)", args![hdca, collection, self.history]).await.expect("an hdca");
+        let (_, revision) =
+            create_stored_workflow(&mut tx, &self.store.ids, self.user, &description, None, 1)
+                .await
+                .expect("stored");
+        let revision = self
+            .revisions
+            .get(&mut tx, revision)
+            .await
+            .expect("read")
+            .expect("there");
+        let mut new = self.request(&revision);
+        (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
+        let given = |step: usize, item_id: i64| RequestInput {
+            name: None,
+            step_id: revision.step_ids[step],
+            item_id,
+            request: None,
+        };
+        let at = |kind: &str| {
+            let mut steps = revision.description.steps.iter();
+            steps
+                .position(|step| step.step_type == kind)
+                .expect("an input")
+        };
+        new.input_datasets = vec![given(at("data_input"), dataset)];
+        new.input_collections = vec![given(at("data_collection_input"), hdca)];
+        let id = invocations::create(&mut tx, &self.store.ids, &new, self.now)
+            .await
+            .expect("created");
+        tx.commit(Durability::Acknowledged, "test")
+            .await
+            .expect("commits");
+        id
+    }
+
+    fn request(&self, revision: &Revision) -> NewInvocation {
+        let steps = &revision.description.steps;
+        NewInvocation {
+            uuid: uuid::Uuid::new_v4(),
+            workflow_id: revision.id,
+            history_id: self.history,
+            user_id: self.user,
+            state: InvocationState::New,
+            scheduler: None,
+            handler: None,
+            on_complete: None,
+            parameters: Vec::new(),
+            step_states: steps
+                .iter()
+                .map(|s| (revision.step_ids[s.order_index], s.tool_inputs.clone()))
+                .collect(),
+            input_datasets: Vec::new(),
+            input_collections: Vec::new(),
+            input_parameters: Vec::new(),
+            children: revision
+                .subrevisions
+                .iter()
+                .map(|(n, inner)| (revision.step_ids[*n], self.request(inner)))
+                .collect(),
+        }
+    }
+
+    async fn dataset(&self, content: &str) -> i64 {
+        let (id, dataset) = (self.store.ids.hda(), self.store.ids.dataset());
+        self.data
+            .write_dataset(dataset, content.as_bytes())
+            .expect("written");
+        let mut tx = self.store.begin().await.expect("begins");
+        tx.run("INSERT INTO dataset (id, uuid, state, file_size, create_time, update_time) VALUES ($1, $2, 'ok', 1, 1, 1)", args![dataset, uuid::Uuid::new_v4()]).await.expect("a dataset");
+        tx.run("INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, create_time, update_time) VALUES ($1, $2, $3, 1, 'in.txt', 'txt', 1, 1)", args![id, self.history, dataset]).await.expect("an hda");
+        tx.commit(Durability::Progress, "test")
+            .await
+            .expect("commits");
+        id
+    }
+
+    /// One event after the other, until nothing can happen any more.
+    pub async fn run_to_the_end(&mut self, invocation: i64) {
+        for _ in 0..20_000 {
+            self.now += 1;
+            if self.chance.one_in(12) {
+                self.crash().await;
+            }
+            let events = self.possible().await;
+            if events.is_empty() {
+                return self.check_end(invocation).await;
+            }
+            let event = events[self.chance.below(events.len())];
+            if std::env::var_os("BARYCENTER_SIMULATION_SEED").is_some() {
+                eprintln!("{} {event:?} of {events:?}", self.now);
+            }
+            match event {
+                Event::Look(id) => self.look(id).await,
+                Event::Start(id) => self.start(id).await,
+                Event::End(id) => self.end(id).await,
+                Event::Approve(step) => self.approve(step).await,
+            }
+            self.check_finality().await;
+        }
+        panic!("seed {}: it never ends", self.seed);
+    }
+
+    /// The server dies between two commits, and another one starts. Of the jobs that a runner had, some never started.
+    async fn crash(&mut self) {
+        let lost: Vec<i64> = (0..self.running.len())
+            .filter(|_| self.chance.one_in(2))
+            .map(|n| self.running[n])
+            .collect();
+        self.running.retain(|id| !lost.contains(id));
+        self.store.db.close().await;
+        self.store = Store::open_sqlite(&self.directory.path().join("db.sqlite"))
+            .await
+            .expect("the same database");
+        self.revisions = RevisionCache::new(100_000);
+        jobs::put_back(&self.store, &lost, self.now)
+            .await
+            .expect("put back");
+    }
+
+    async fn possible(&mut self) -> Vec<Event> {
+        let mut reader = self.store.reader();
+        let mut events: Vec<Event> = self.running.iter().copied().map(Event::End).collect();
+        let looks = loops::signalled(&mut reader, "main", 0, 1000)
+            .await
+            .expect("reads");
+        events.splice(0..0, looks.into_iter().map(Event::Look));
+        let ready = jobs::ready(&mut reader, "main", "default", &[], 1000)
+            .await
+            .expect("reads");
+        events.extend(ready.into_iter().map(|job| Event::Start(job.id)));
+        let reviews = reader
+            .all(
+                "SELECT s.id FROM workflow_invocation_step s JOIN workflow_step w ON w.id = s.workflow_step_id
+                 JOIN workflow_invocation i ON i.id = s.workflow_invocation_id
+                 WHERE w.type = 'pause' AND s.action IS NULL AND i.state IN ('new', 'ready') ORDER BY s.id",
+                vec![],
+            )
+            .await
+            .expect("reads");
+        events.extend(
+            reviews
+                .iter()
+                .map(|row| Event::Approve(row.get(0).expect("id"))),
+        );
+        events
+    }
+
+    /// What the loop for invocations does with one of them.
+    async fn look(&mut self, id: i64) {
+        let mut reader = self.store.reader();
+        let head = progress::head(&mut reader, id)
+            .await
+            .expect("reads")
+            .expect("there");
+        match head.state {
+            InvocationState::New | InvocationState::Ready
+                if head.parent_invocation_id.is_none() => {}
+            InvocationState::Scheduled => {
+                loops::complete(&self.store, &head, self.now)
+                    .await
+                    .expect("stored");
+                return;
+            }
+            _ => {
+                acknowledge(&self.store, &head).await.expect("stored");
+                return;
+            }
+        }
+        let loaded = progress::load(&mut reader, &self.revisions, &head).await;
+        let mut progress = loaded.expect("reads").expect("a workflow");
+        self.read_contents(&mut progress.known);
+        let budget = match self.chance.one_in(2) {
+            true => Some(1 + self.chance.below(3)),
+            false => None,
+        };
+        let outcome = match progress.recover(&Pause) {
+            Err(stop) => stopped(head.id, Writes::default(), stop),
+            Ok(()) => {
+                let iteration = Iteration {
+                    tools: &Installed(&self.toolbox),
+                    modules: &Pause,
+                    ids: self.store.ids.as_ref(),
+                    files: &NoFiles,
+                };
+                let allowed = Allowed {
+                    job_budget: budget,
+                    ..Default::default()
+                };
+                iteration.run(&mut progress, &allowed)
+            }
+        };
+        for hda in &outcome.writes.hdas {
+            if let Some(content) = &hda.content {
+                self.data
+                    .write_dataset(hda.dataset_id, content.as_bytes())
+                    .expect("written");
+            }
+        }
+        // A server that dies here has written files that nobody knows of, and nothing else.
+        if self.chance.one_in(15) {
+            return self.crash().await;
+        }
+        if std::env::var_os("BARYCENTER_SIMULATION_SEED").is_some() {
+            let (waits, children) = (&outcome.writes.waits, &outcome.writes.children);
+            eprintln!("    {:?} {waits:?} {children:?}", outcome.event);
+        }
+        commit_iteration(&self.store, &head, "main", "main", outcome, self.now)
+            .await
+            .expect("stored");
+    }
+
+    fn read_contents(&self, known: &mut Known) {
+        let values = known.hdas.values();
+        let values =
+            values.filter(|h| h.extension == "expression.json" && h.state == DatasetState::Ok);
+        let values: Vec<(i64, i64)> = values.map(|h| (h.id, h.dataset_id)).collect();
+        for (id, dataset) in values {
+            let bytes = std::fs::read(self.data.dataset(dataset)).expect("a file");
+            let value = serde_json::from_slice(&bytes).map_err(|e| e.to_string());
+            known.contents.insert(id, value);
+        }
+    }
+
+    async fn dispatch(&self, id: i64) -> (Dispatch, Known) {
+        let mut reader = self.store.reader();
+        let mut loaded = jobs::load(&mut reader, &[id]).await.expect("reads");
+        let job = loaded.pop().expect("there");
+        let mut read = Known::default();
+        let inputs: Vec<i64> = job.inputs.iter().map(|input| input.hda_id).collect();
+        known::load(&mut reader, &mut read, inputs, [])
+            .await
+            .expect("reads");
+        (job, read)
+    }
+
+    async fn start(&mut self, id: i64) {
+        let (job, read) = self.dispatch(id).await;
+        for input in &job.inputs {
+            let hda = &read.hdas[&input.hda_id];
+            assert_eq!(
+                hda.state,
+                DatasetState::Ok,
+                "seed {}: job {id} starts before its input is there",
+                self.seed
+            );
+            assert!(
+                self.data.dataset(hda.dataset_id).exists(),
+                "seed {}: an input of job {id} has no file",
+                self.seed
+            );
+        }
+        let hand_over = HandOver {
+            job_id: id,
+            runner: "simulated".into(),
+            command_line: String::new(),
+            dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
+        };
+        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
+            .await
+            .expect("stored");
+        self.running.extend(taken);
+    }
+
+    /// What a job makes depends on its tool and on what it reads, and on nothing else.
+    async fn end(&mut self, id: i64) {
+        self.running.retain(|other| *other != id);
+        let (job, read) = self.dispatch(id).await;
+        let mut text = job.tool_id.clone();
+        for input in &job.inputs {
+            let file = self.data.dataset(read.hdas[&input.hda_id].dataset_id);
+            text.push_str(&format!(
+                " {}={}",
+                input.name,
+                std::fs::read_to_string(file).expect("a file")
+            ));
+        }
+        let mut hasher = DefaultHasher::new();
+        (text.as_str(), self.seed).hash(&mut hasher);
+        let hash = hasher.finish();
+        let fails = job.tool_id == "flaky" && hash % 3 == 0;
+        let made = match job.tool_id.as_str() {
+            "decide" => (hash % 2 == 0).to_string(),
+            _ => format!("{hash:x}"),
+        };
+        let facts = |extension: &str| FileFacts {
+            size: made.len() as i64,
+            extension: extension.to_owned(),
+            peek: None,
+            blurb: None,
+            metadata: json!({}),
+        };
+        let outputs = job.outputs.iter().map(|slot| {
+            if !fails {
+                self.data
+                    .write_dataset(slot.dataset_id, made.as_bytes())
+                    .expect("written");
+            }
+            OutputEnd {
+                hda_id: slot.hda_id,
+                dataset_id: slot.dataset_id,
+                state: if fails {
+                    DatasetState::Error
+                } else {
+                    DatasetState::Ok
+                },
+                file: facts(&slot.extension),
+                visible: slot.visible,
+                info: None,
+                share: None,
+            }
+        });
+        let outputs = outputs.collect();
+        let collections = job.output_collections.iter().map(|slot| {
+            let elements = (0..hash % 4).map(|n| {
+                let dataset_id = self.store.ids.dataset();
+                self.data
+                    .write_dataset(dataset_id, format!("{made} {n}").as_bytes())
+                    .expect("written");
+                NewElement {
+                    identifiers: vec![format!("n{n}")],
+                    dataset: NewDataset {
+                        hda_id: self.store.ids.hda(),
+                        dataset_id,
+                        name: format!("n{n}"),
+                        visible: false,
+                        file: facts("txt"),
+                        output_name: format!("__new_primary_file_{}|n{n}__", slot.name),
+                    },
+                }
+            });
+            CollectionEnd {
+                collection_id: slot.collection_id,
+                collection_type: slot.collection_type.clone(),
+                elements: (!fails).then(|| elements.collect()),
+            }
+        });
+        let end = JobEnd {
+            job_id: id,
+            state: if fails { JobState::Error } else { JobState::Ok },
+            exit_code: Some(0),
+            stdout: String::new(),
+            stderr: String::new(),
+            info: None,
+            started_ms: Some(self.now),
+            ended_ms: self.now,
+            external_id: None,
+            outputs,
+            collections: collections.collect(),
+            extra: Vec::new(),
+            actions: Vec::new(),
+        };
+        // Reported twice, as a runner may: the second report changes nothing.
+        let twice = self.chance.one_in(8);
+        settle::settle(&self.store, vec![end.clone()], self.now)
+            .await
+            .expect("stored");
+        if twice {
+            settle::settle(&self.store, vec![end], self.now)
+                .await
+                .expect("stored");
+        }
+    }
+
+    async fn approve(&mut self, step: i64) {
+        let mut tx = self.store.begin().await.expect("begins");
+        invocations::put_action(&mut tx, step, &json!(true), self.now)
+            .await
+            .expect("stored");
+        tx.commit(Durability::Acknowledged, "test")
+            .await
+            .expect("commits");
+    }
+
+    async fn pairs(&self, sql: &'static str) -> Vec<(i64, String)> {
+        let rows = self.store.reader().all(sql, vec![]).await.expect("reads");
+        rows.iter()
+            .map(|row| (row.get(0).expect("id"), row.get(1).expect("text")))
+            .collect()
+    }
+
+    async fn check_finality(&mut self) {
+        let over = self
+            .pairs("SELECT id, state FROM job WHERE state IN ('ok', 'error', 'deleted', 'skipped')")
+            .await;
+        let now: HashMap<i64, String> = over.into_iter().collect();
+        for (id, state) in &self.final_jobs {
+            assert_eq!(
+                now.get(id),
+                Some(state),
+                "seed {}: job {id} was over",
+                self.seed
+            );
+        }
+        self.final_jobs = now;
+        let over = self
+            .pairs("SELECT id, state FROM workflow_invocation WHERE state IN ('completed', 'failed', 'cancelled')")
+            .await;
+        let now: HashMap<i64, String> = over.into_iter().collect();
+        for (id, state) in &self.final_invocations {
+            assert_eq!(
+                now.get(id),
+                Some(state),
+                "seed {}: invocation {id} was over",
+                self.seed
+            );
+        }
+        self.final_invocations = now;
+    }
+
+    async fn check_end(&mut self, invocation: i64) {
+        let seed = self.seed;
+        let left = self
+            .pairs(
+                "SELECT id, state FROM job WHERE state IN ('new', 'queued', 'running', 'waiting')",
+            )
+            .await;
+        assert_eq!(left, [], "seed {seed}: jobs are left over");
+        let states: HashMap<i64, String> = self
+            .pairs("SELECT id, state FROM workflow_invocation")
+            .await
+            .into_iter()
+            .collect();
+        let root = states[&invocation].as_str();
+        // A job that is paused may go on one day, so whoever waits for what it makes waits on, as in Galaxy.
+        let asleep = self
+            .pairs(
+                "SELECT w.workflow_invocation_id, w.kind FROM workflow_invocation_wait w
+                 LEFT JOIN job j ON w.kind = 'job' AND j.id = w.item_id
+                 LEFT JOIN dataset d ON w.kind = 'dataset' AND d.id = w.item_id
+                 WHERE j.state = 'paused' OR d.state = 'paused'",
+            )
+            .await;
+        let sleeps = root == "ready" && asleep.iter().any(|(id, _)| *id == invocation);
+        if !sleeps && !matches!(root, "completed" | "failed") {
+            let waits = self
+                .pairs("SELECT item_id, kind FROM workflow_invocation_wait")
+                .await;
+            let steps = self
+                .pairs("SELECT order_index, type || ' ' || COALESCE(tool_id, '') FROM workflow_step ORDER BY id")
+                .await;
+            let found = self.describe(invocation).await;
+            panic!(
+                "seed {seed}: it is stuck as {root}, waiting for {waits:?}:\n{found}\n{steps:?}"
+            );
+        }
+        // Slices are numbered without a gap or a repetition, one job each.
+        let groups = self
+            .pairs("SELECT implicit_collection_jobs_id, CAST(order_index AS TEXT) FROM implicit_collection_jobs_job_association ORDER BY 1, order_index")
+            .await;
+        let mut next: HashMap<i64, usize> = HashMap::new();
+        for (group, slice) in groups {
+            let expected = next.entry(group).or_default();
+            assert_eq!(
+                slice,
+                expected.to_string(),
+                "seed {seed}: a slice of group {group}"
+            );
+            *expected += 1;
+        }
+        let twice = self
+            .pairs("SELECT job_id, 'more than one slice' FROM implicit_collection_jobs_job_association GROUP BY job_id HAVING COUNT(*) > 1")
+            .await;
+        assert_eq!(twice, [], "seed {seed}");
+    }
+
+    /// Everything about an invocation that must not depend on the order, as text.
+    pub async fn describe(&self, id: i64) -> String {
+        let states = self
+            .pairs("SELECT id, state FROM workflow_invocation")
+            .await;
+        let state = states.into_iter().find(|(i, _)| *i == id).expect("there").1;
+        let mut lines = vec![state];
+        let mut reader = self.store.reader();
+        let steps = reader
+            .all(
+                "SELECT id, order_index, state, job_id, implicit_collection_jobs_id FROM workflow_invocation_step
+                 WHERE workflow_invocation_id = $1 ORDER BY order_index",
+                args![id],
+            )
+            .await
+            .expect("reads");
+        for step in steps {
+            let (row, order): (i64, i64) = (step.get(0).expect("id"), step.get(1).expect("n"));
+            let state: String = step.get(2).expect("text");
+            let jobs = reader
+                .all(
+                    "SELECT j.state FROM workflow_invocation_step s
+                     LEFT JOIN implicit_collection_jobs_job_association a ON a.implicit_collection_jobs_id = s.implicit_collection_jobs_id
+                     JOIN job j ON j.id = COALESCE(s.job_id, a.job_id) WHERE s.id = $1 ORDER BY a.order_index",
+                    args![row],
+                )
+                .await
+                .expect("reads");
+            let jobs: Vec<String> = jobs.iter().map(|row| row.get(0).expect("text")).collect();
+            lines.push(format!("{order} {state} [{}]", jobs.join(" ")));
+            let outputs = reader
+                .all(
+                    "SELECT output_name, dataset_id, 0 FROM workflow_invocation_step_output_dataset_association WHERE workflow_invocation_step_id = $1
+                     UNION ALL
+                     SELECT output_name, dataset_collection_id, 1 FROM workflow_invocation_step_output_dataset_collection_association WHERE workflow_invocation_step_id = $1
+                     ORDER BY 1",
+                    args![row],
+                )
+                .await
+                .expect("reads");
+            for output in outputs {
+                let (name, item): (String, i64) =
+                    (output.get(0).expect("text"), output.get(1).expect("id"));
+                let shown = match output.get::<i64>(2).expect("kind") {
+                    0 => self.hda(item).await,
+                    _ => self.hdca(item).await,
+                };
+                lines.push(format!("  {name}: {shown}"));
+            }
+        }
+        let children = reader
+            .all(
+                "SELECT a.subworkflow_invocation_id FROM workflow_invocation_to_subworkflow_invocation_association a
+                 JOIN workflow_step w ON w.id = a.workflow_step_id WHERE a.workflow_invocation_id = $1 ORDER BY w.order_index",
+                args![id],
+            )
+            .await
+            .expect("reads");
+        for child in children {
+            let inner = Box::pin(self.describe(child.get(0).expect("id"))).await;
+            lines.push(inner.replace('\n', "\n    "));
+        }
+        lines.join("\n")
+    }
+
+    async fn hda(&self, id: i64) -> String {
+        let mut read = Known::default();
+        known::load(&mut self.store.reader(), &mut read, [id], [])
+            .await
+            .expect("reads");
+        self.shown(&read, id)
+    }
+
+    fn shown(&self, read: &Known, id: i64) -> String {
+        let hda = &read.hdas[&id];
+        let content = match hda.state {
+            DatasetState::Ok => {
+                std::fs::read_to_string(self.data.dataset(hda.dataset_id)).expect("a file")
+            }
+            _ => String::new(),
+        };
+        format!("{} {} {content}", hda.state, hda.extension)
+    }
+
+    async fn hdca(&self, id: i64) -> String {
+        let mut read = Known::default();
+        known::load(&mut self.store.reader(), &mut read, [], [id])
+            .await
+            .expect("reads");
+        let collection = &read.hdcas[&id].collection;
+        let distinct: HashSet<i64> = collection.elements.iter().map(|e| e.id).collect();
+        assert_eq!(distinct.len(), collection.elements.len());
+        let leaves: Vec<String> = collection
+            .leaves()
+            .iter()
+            .map(|leaf| self.shown(&read, *leaf))
+            .collect();
+        format!(
+            "{} {:?} [{}]",
+            collection.shape(),
+            collection.populated(),
+            leaves.join(", ")
+        )
+    }
+}
