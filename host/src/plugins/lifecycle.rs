@@ -12,6 +12,7 @@ use super::locate::search_path;
 use super::registry::{Failure, Instance, PluginStatus, Plugins, Slot, Source, inspected};
 use super::rehearsal::Shadow;
 use super::status::{Report, now_ms};
+use super::switch::Switch;
 use super::trust::Trust;
 use barycenter_plugin_api::{Host, PluginKind, capability};
 use std::collections::{HashMap, HashSet};
@@ -130,14 +131,17 @@ impl Lifecycle {
         new
     }
 
-    /// The kinds that have a plugin of this id: loaded, or declared in the file as it is now.
+    /// The kinds that have a plugin of this id.
     pub fn kinds_of(&self, id: &str) -> Vec<PluginKind> {
-        let declared = self.declared();
-        let is_there = |kind: &PluginKind| {
-            let in_file = |entry: &Entry| entry.kind == *kind && entry.id == id;
-            self.0.plugins.slot(*kind, id).is_some() || declared.iter().any(in_file)
-        };
+        let is_there = |kind: &PluginKind| self.0.plugins.slot(*kind, id).is_some();
         PluginKind::ALL.into_iter().filter(is_there).collect()
+    }
+
+    /// The kinds of plugins of this id that plugins.toml declares and the server has not heard of yet. Reads the file.
+    pub fn declared_kinds_of(&self, id: &str) -> Vec<PluginKind> {
+        let declared = self.declared();
+        let of_this_id = declared.iter().filter(|entry| entry.id == id);
+        of_this_id.map(|entry| entry.kind).collect()
     }
 
     /// Images of old libraries: code that runs inside the server is never unloaded.
@@ -292,8 +296,18 @@ impl Lifecycle {
     }
 
     fn make(&self, source: Source, old: Option<&Instance>) -> Result<Slot, Refusal> {
-        let plugins = &self.0.plugins;
-        let made = plugins.make(source, old, &self.0.host_for, self.0.data_dir.as_deref());
+        let switch = self.0.plugins.switch(source.entry.kind, &source.entry.id);
+        self.make_with(switch, source, old)
+    }
+
+    fn make_with(
+        &self,
+        switch: Arc<Switch>,
+        source: Source,
+        old: Option<&Instance>,
+    ) -> Result<Slot, Refusal> {
+        let data_dir = self.0.data_dir.as_deref();
+        let made = Plugins::make(source, switch, old, &self.0.host_for, data_dir);
         made.map_err(told)
     }
 
@@ -302,7 +316,8 @@ impl Lifecycle {
         let Some(Instance::Scheduler(old)) = old else {
             return Ok(None);
         };
-        let slot = self.make(source.clone(), None)?;
+        // One that is disabled may rehearse.
+        let slot = self.make_with(Arc::default(), source.clone(), None)?;
         let Some(Instance::Scheduler(actor)) = &slot.instance else {
             return Ok(None);
         };

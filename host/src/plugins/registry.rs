@@ -414,13 +414,14 @@ impl Plugins {
             path,
             stored,
         };
-        self.make(source, None, host_for, data_dir)
+        let switch = self.switch(entry.kind, &entry.id);
+        Self::make(source, switch, None, host_for, data_dir)
     }
 
     /// Makes an instance. It is nobody's until it is put into its place. It goes on counting where `old` is.
     pub(super) fn make(
-        &self,
         source: Source,
+        switch: Arc<Switch>,
         old: Option<&Instance>,
         host_for: &dyn Fn(&str) -> Host,
         data_dir: Option<&Path>,
@@ -458,7 +459,6 @@ impl Plugins {
         if let Some(old) = old {
             made.caller.count_on(old.caller());
         }
-        let switch = self.switch(entry.kind, &entry.id);
         let instance = as_instance(entry, made, switch).map_err(|message| {
             let place = format!("{} ({})", entry.place, path.display());
             Failure::Plugin(Fault::new(place, message, ""))
