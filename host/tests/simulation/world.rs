@@ -461,9 +461,9 @@ impl World {
         let mut hasher = DefaultHasher::new();
         (text.as_str(), self.seed).hash(&mut hasher);
         let hash = hasher.finish();
-        let fails = job.tool_id == "flaky" && hash % 3 == 0;
+        let fails = job.tool_id == "flaky" && hash.is_multiple_of(3);
         let made = match job.tool_id.as_str() {
-            "decide" => (hash % 2 == 0).to_string(),
+            "decide" => hash.is_multiple_of(2).to_string(),
             _ => format!("{hash:x}"),
         };
         let facts = |extension: &str| FileFacts {

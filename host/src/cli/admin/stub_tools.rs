@@ -54,7 +54,7 @@ pub fn stub_tools(wanted: &StubTools) -> Result<(), String> {
         let written =
             file.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
         written.map_err(|error| told(&path, error))?;
-        out::line(&path.display().to_string());
+        out::line(path.display().to_string());
     }
     Ok(())
 }

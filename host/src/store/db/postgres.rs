@@ -311,7 +311,9 @@ impl Transaction {
         let outcome = self.connection().execute(sql).await;
         let connection = self.connection.take();
         if let Err(source) = outcome {
-            connection.map(discard);
+            if let Some(_connection) = connection {
+                discard(_connection)
+            }
             return Err(StoreError::Commit {
                 source: Arc::new(source),
             });

@@ -218,7 +218,8 @@ fn an_end_that_two_report_is_stored_once() {
             rivals.job(id, "running", None).await;
             let [a, b] = &rivals.stores;
             let (a, b) = tokio::join!(settle(a, vec![end(id)], 3), settle(b, vec![end(id)], 3));
-            (a.expect("settles"), b.expect("settles"));
+            a.expect("settles");
+            b.expect("settles");
             let ends = format!(
                 "SELECT COUNT(*) FROM job_state_history WHERE job_id = {id} AND state = 'ok'"
             );
@@ -238,7 +239,8 @@ fn the_last_jobs_of_an_invocation_signal_it() {
             }
             let [a, b] = &rivals.stores;
             let (a, b) = tokio::join!(settle(a, vec![end(one)], 3), settle(b, vec![end(two)], 3));
-            (a.expect("settles"), b.expect("settles"));
+            a.expect("settles");
+            b.expect("settles");
             let count =
                 format!("SELECT signal_count FROM workflow_invocation WHERE id = {invocation}");
             assert!(rivals.number(&count).await > 1, "round {round}");
