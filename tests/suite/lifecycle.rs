@@ -261,7 +261,7 @@ fn what_was_not_loaded_at_the_start_can_be_loaded_later() {
     libraries.put("pause_module", "");
     assert_eq!(order(&admin, "pause", "reload").ok()["state"], "ready");
     let id = invoke(&client, workflows::REVIEWED);
-    client.wait_for_step(&id, "review", "new");
+    client.wait_for_step(&id, "review", "scheduled");
     // A second runner, which was not there before.
     server.set_plugins(&format!(
         "{module}[[job_runner]]\ntype = \"local\"\nid = \"second\"\n"
@@ -364,7 +364,7 @@ fn a_disabled_module_waits_and_a_disabled_runner_follows_what_it_has() {
         "{shown}"
     );
     order(&admin, "pause", "enable").ok();
-    let step = client.wait_for_step(&reviewed, "review", "new");
+    let step = client.wait_for_step(&reviewed, "review", "scheduled");
     eventually("it can be reviewed", || {
         client
             .act(&reviewed, &text(&step, "id"), &json!(true))

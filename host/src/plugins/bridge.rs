@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// What shows whether a plugin is fit; the rest says little.
+const WORK: [&str; 5] = ["plan", "execute", "recover_mapping", "submit", "recover"];
+
 /// The accessors that all three kinds of instances share.
 macro_rules! identity_accessors {
     () => {
@@ -74,10 +77,11 @@ macro_rules! identity_accessors {
         /// Makes a call; while this one is on trial, the one before it is asked when it breaks down.
         fn tried<A>(
             &self,
+            method: &str,
             call: impl Fn(&Self) -> Result<A, PluginCallError>,
         ) -> Result<A, PluginCallError> {
             let outcome = call(self);
-            match self.0.probation.judge(&outcome) {
+            match self.0.probation.judge(WORK.contains(&method), &outcome) {
                 Some(old) => call(&old),
                 None => outcome,
             }
@@ -171,7 +175,7 @@ impl SchedulerInstance {
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
     pub fn plan(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
-        let plan = self.tried(|one| one.plan_alone(request))?;
+        let plan = self.tried("plan", |one| one.plan_alone(request))?;
         self.0.rehearsal.keep(request, &plan);
         Ok(plan)
     }
@@ -331,7 +335,9 @@ impl ModuleInstance {
 
     /// Checks a step's state at import.
     pub fn validate_state(&self, state_json: &str) -> Result<Vec<Diagnostic>, PluginCallError> {
-        let found = self.tried(|one| one.0.caller.call::<methods::ValidateState>(state_json))?;
+        let found = self.tried("validate_state", |one| {
+            one.0.caller.call::<methods::ValidateState>(state_json)
+        })?;
         Ok(found.into())
     }
 
@@ -378,7 +384,7 @@ impl ModuleInstance {
         &self,
         request: &M::Request,
     ) -> Result<String, PluginCallError> {
-        self.tried(|one| one.json_alone::<M>(request))
+        self.tried(M::NAME, |one| one.json_alone::<M>(request))
     }
 
     fn json_alone<M: Method<Answer = Text>>(
@@ -399,7 +405,7 @@ impl ModuleInstance {
         &self,
         step: &StepContext,
     ) -> Result<StepOutcome, PluginCallError> {
-        self.tried(|one| one.outcome_alone::<M>(step))
+        self.tried(M::NAME, |one| one.outcome_alone::<M>(step))
     }
 
     /// Outputs must be those of the description, each at most once.
@@ -457,12 +463,14 @@ impl RunnerInstance {
 
     /// How much it can run.
     pub fn capacity(&self) -> Result<RunnerCapacity, PluginCallError> {
-        self.tried(|one| one.0.caller.call::<methods::Capacity>(&()))
+        self.tried("capacity", |one| {
+            one.0.caller.call::<methods::Capacity>(&())
+        })
     }
 
     /// Hands over jobs. The answer has one entry per job, in order.
     pub fn submit(&self, jobs: &[JobSpec]) -> Result<Vec<SubmitResult>, PluginCallError> {
-        self.tried(|one| {
+        self.tried("submit", |one| {
             let answers: Vec<_> = one.0.caller.call::<methods::Submit>(jobs)?.into();
             let ids = jobs.iter().map(|job| job.job_id);
             one.one_each("submit", ids, answers.iter().map(|answer| answer.job_id))?;
@@ -472,7 +480,7 @@ impl RunnerInstance {
 
     /// Asks jobs to end.
     pub fn cancel(&self, jobs: &[JobRef]) -> Result<Vec<CancelResult>, PluginCallError> {
-        self.tried(|one| {
+        self.tried("cancel", |one| {
             let answers: Vec<_> = one.0.caller.call::<methods::Cancel>(jobs)?.into();
             let ids = jobs.iter().map(|job| job.job_id);
             one.one_each("cancel", ids, answers.iter().map(|answer| answer.job_id))?;
@@ -482,7 +490,7 @@ impl RunnerInstance {
 
     /// After a restart, of the server or of the runner's process: what became of these jobs?
     pub fn recover(&self, jobs: &[RecoverRequest]) -> Result<Vec<RecoverResult>, PluginCallError> {
-        self.tried(|one| {
+        self.tried("recover", |one| {
             let answers: Vec<_> = one.0.caller.call::<methods::Recover>(jobs)?.into();
             let ids = jobs.iter().map(|job| job.spec.job_id);
             one.one_each("recover", ids, answers.iter().map(|answer| answer.job_id))?;
@@ -492,7 +500,7 @@ impl RunnerInstance {
 
     /// News of jobs, for runners that cannot push.
     pub fn poll(&self, jobs: &[JobRef]) -> Result<Vec<JobReport>, PluginCallError> {
-        let reports = self.tried(|one| one.0.caller.call::<methods::Poll>(jobs))?;
+        let reports = self.tried("poll", |one| one.0.caller.call::<methods::Poll>(jobs))?;
         Ok(reports.into())
     }
 

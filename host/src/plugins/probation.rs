@@ -3,7 +3,7 @@
 use super::failure::PluginCallError;
 use std::sync::{Mutex, PoisonError};
 
-/// So many good answers, and it stays.
+/// So many pieces of work done well, and it stays.
 const CALLS: u32 = 3;
 
 /// Over from the start, or until its end: a trial.
@@ -43,21 +43,22 @@ impl<T> Probation<T> {
         self.lock().is_none()
     }
 
-    /// Looks at how a call went. When the plugin broke down: who is to be asked instead, if anybody can be.
-    pub fn judge<A>(&self, outcome: &Result<A, PluginCallError>) -> Option<T> {
+    /// Looks at how a call went. When the plugin broke down: who is to be asked instead, if anybody can be. A good answer
+    /// to something that `is_work` counts for it.
+    pub fn judge<A>(&self, is_work: bool, outcome: &Result<A, PluginCallError>) -> Option<T> {
         let (trial, why) = {
             let mut held = self.lock();
             let trial = held.as_mut()?;
             match outcome {
                 Err(error) if error.is_breakage() => (held.take()?, error.to_string()),
-                Err(_) => return None,
-                Ok(_) => {
+                Ok(_) if is_work => {
                     trial.left -= 1;
                     let ended = if trial.left == 0 { held.take() } else { None };
                     drop(held);
                     drop(ended);
                     return None;
                 }
+                _ => return None,
             }
         };
         (trial.give_back)(&why);
@@ -96,9 +97,9 @@ mod tests {
     #[test]
     fn one_that_breaks_down_is_put_out_once() {
         let (probation, given_back) = on_trial();
-        assert_eq!(probation.judge(&Ok(())), None);
-        assert_eq!(probation.judge(&broken()), Some(1));
-        assert_eq!(probation.judge(&broken()), None);
+        assert_eq!(probation.judge(true, &Ok(())), None);
+        assert_eq!(probation.judge(true, &broken()), Some(1));
+        assert_eq!(probation.judge(true, &broken()), None);
         assert_eq!(given_back.load(Ordering::SeqCst), 1);
     }
 
@@ -106,11 +107,12 @@ mod tests {
     fn one_that_did_well_stays() {
         let (probation, given_back) = on_trial();
         for _ in 0..CALLS {
+            assert_eq!(probation.judge(false, &Ok(())), None);
             assert!(!probation.is_over());
-            assert_eq!(probation.judge(&Ok(())), None);
+            assert_eq!(probation.judge(true, &Ok(())), None);
         }
         assert!(probation.is_over());
-        assert_eq!(probation.judge(&broken()), None);
+        assert_eq!(probation.judge(true, &broken()), None);
         assert_eq!(given_back.load(Ordering::SeqCst), 0);
     }
 
@@ -123,7 +125,7 @@ mod tests {
             message: "no".into(),
             bad_input: false,
         });
-        assert_eq!(probation.judge(&refused), None);
+        assert_eq!(probation.judge(true, &refused), None);
         assert!(!probation.is_over());
     }
 }
