@@ -8,6 +8,7 @@ use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
 use super::exports::Workshop;
+use super::metrics::RequestCounts;
 use super::seams::Seams;
 use crate::clock::Clock;
 use crate::fetch::{Fetcher, Rules};
@@ -34,6 +35,7 @@ pub struct Inner {
     /// Fetches by URL what the operator allows.
     pub fetcher: Fetcher,
     pub workshop: Workshop,
+    pub requests: RequestCounts,
     seams: OnceLock<Seams>,
 }
 
@@ -55,9 +57,35 @@ pub struct Settings {
     pub enable_user_defined_tools: bool,
     /// What may be fetched by URL.
     pub fetch: Rules,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsFor,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
+}
+
+/// Who may read `/metrics`. Administrators may in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Programs on this machine.
+    #[default]
+    Loopback,
+    /// Everybody.
+    Public,
+    /// Nobody else.
+    Admin,
+}
+
+impl MetricsFor {
+    /// From the word in the configuration.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "loopback" => Some(Self::Loopback),
+            "public" => Some(Self::Public),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -70,6 +98,7 @@ impl Default for Settings {
             public_url: None,
             enable_user_defined_tools: false,
             fetch: Rules::default(),
+            metrics: MetricsFor::default(),
             page_default: 500,
             page_max: 10_000,
         }
@@ -98,6 +127,7 @@ impl App {
                 keys: KeyCache::default(),
                 fetcher,
                 workshop: Workshop::default(),
+                requests: RequestCounts::default(),
                 seams: OnceLock::new(),
             }),
         })

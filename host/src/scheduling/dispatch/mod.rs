@@ -33,8 +33,10 @@ use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
-use super::iteration::ask;
+use super::iteration::{AskError, ask};
 use super::trouble::Trouble;
+use crate::meter;
+use crate::model::state::JobState;
 use crate::store::StoreError;
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
@@ -198,6 +200,7 @@ impl Dispatcher {
         reports: &mut Vec<(String, Vec<JobReport>)>,
         arrived: &mut Vec<Vec<ReadyJob>>,
     ) -> Result<(), StoreError> {
+        self.runners.follow(&self.services.plugins);
         let mut news: Vec<JobReport> = reports.drain(..).flat_map(|(_, reports)| reports).collect();
         if look {
             news.extend(self.runners.poll());
@@ -357,6 +360,9 @@ impl Dispatcher {
             }
         };
         trouble.is_over();
+        let ok = ends.iter().filter(|end| end.state == JobState::Ok).count();
+        meter::JOBS_OK.add(ok as u64);
+        meter::JOBS_NOT_OK.add((ends.len() - ok) as u64);
         self.take_in(settled.ready);
         if settled.mail {
             self.services.signals.mail_written();
@@ -409,6 +415,7 @@ impl Dispatcher {
         // Each round places at least one job or ends.
         loop {
             let accepts = self.runners.accepts();
+            meter::JOBS_READY.set(self.ready.len() as u64);
             if accepts == 0 || self.ready.is_empty() || self.is_locked {
                 return Ok(());
             }
@@ -445,6 +452,10 @@ impl Dispatcher {
             };
             let plan = match ask(&services.plugins, &scheduler, request) {
                 Ok(plan) => plan,
+                Err(AskError::Disabled(_)) => {
+                    self.wake(now + 2_000);
+                    continue;
+                }
                 Err(fault) => {
                     tracing::error!(plugin = %scheduler, "its jobs wait, as it made no plan: {fault}");
                     self.wake(now + 2_000);
@@ -525,6 +536,7 @@ impl Dispatcher {
                 return Err(error);
             }
         };
+        meter::JOBS_STARTED.add(taken.len() as u64);
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         for (ready, runner, job) in prepared {
             match taken.contains(&ready.id) {
