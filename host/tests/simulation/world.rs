@@ -472,6 +472,7 @@ impl World {
             peek: None,
             blurb: None,
             metadata: json!({}),
+            validity: None,
         };
         let outputs = job.outputs.iter().map(|slot| {
             if !fails {
