@@ -475,6 +475,7 @@ impl World {
             peek: None,
             blurb: None,
             metadata: json!({}),
+            validity: None,
         };
         let outputs = job.outputs.iter().map(|slot| {
             if !fails {

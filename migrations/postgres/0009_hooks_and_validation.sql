@@ -1,4 +1,4 @@
--- What is still to be done after an invocation was completed, and what came of it. (ours)
+-- What is to be done after an invocation was completed (ours), and whether datasets are what they say.
 
 -- One row for each element of on_complete, made in the transaction that completes the invocation. A server that works on it
 -- puts its name there, and an instant after which another may.
@@ -18,3 +18,7 @@ CREATE TABLE workflow_invocation_hook (
     PRIMARY KEY (workflow_invocation_id, position)
 );
 CREATE INDEX workflow_invocation_hook_due ON workflow_invocation_hook (next_time) WHERE state = 'new';
+
+-- What ValidateOutputsAction found: unknown, ok or invalid, and why.
+ALTER TABLE history_dataset_association ADD COLUMN validated_state TEXT NOT NULL DEFAULT 'unknown';
+ALTER TABLE history_dataset_association ADD COLUMN validated_state_message TEXT;
