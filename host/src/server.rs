@@ -1,5 +1,6 @@
 //! The server: a [`Machine`] with doors.
 
+mod hooks;
 pub mod lock;
 pub mod machine;
 pub mod pairing;

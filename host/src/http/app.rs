@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::auth::KeyCache;
@@ -11,7 +12,7 @@ use super::exports::Workshop;
 use super::metrics::RequestCounts;
 use super::seams::Seams;
 use crate::clock::Clock;
-use crate::fetch::{Fetcher, Rules};
+use crate::fetch::{Fetcher, Purpose, Rules, Sender};
 use crate::scheduling::signals::Signals;
 pub use crate::store::files::DataDir;
 use crate::store::{Store, StoreError};
@@ -34,6 +35,8 @@ pub struct Inner {
     pub keys: KeyCache,
     /// Fetches by URL what the operator allows.
     pub fetcher: Fetcher,
+    /// Calls the webhooks that the operator allows.
+    pub sender: Sender,
     pub workshop: Workshop,
     pub requests: RequestCounts,
     seams: OnceLock<Seams>,
@@ -59,6 +62,10 @@ pub struct Settings {
     pub fetch: Rules,
     /// Who may read `/metrics`.
     pub metrics: MetricsFor,
+    /// What may be called when an invocation is completed.
+    pub webhooks: Rules,
+    /// Where archives of invocations may be put.
+    pub export_directories: Vec<PathBuf>,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
@@ -99,6 +106,11 @@ impl Default for Settings {
             enable_user_defined_tools: false,
             fetch: Rules::default(),
             metrics: MetricsFor::default(),
+            webhooks: Rules {
+                purpose: Purpose::Webhook,
+                ..Rules::default()
+            },
+            export_directories: Vec::new(),
             page_default: 500,
             page_max: 10_000,
         }
@@ -115,6 +127,7 @@ impl App {
         settings: Settings,
     ) -> Result<App, StoreError> {
         let codec = IdCodec::of_installation(&store).await?;
+        let sender = Sender::new(settings.webhooks.clone());
         let fetcher = Fetcher::new(settings.fetch.clone(), Some(data.root().to_owned()));
         Ok(App {
             inner: Arc::new(Inner {
@@ -126,6 +139,7 @@ impl App {
                 settings,
                 keys: KeyCache::default(),
                 fetcher,
+                sender,
                 workshop: Workshop::default(),
                 requests: RequestCounts::default(),
                 seams: OnceLock::new(),

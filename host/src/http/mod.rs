@@ -15,7 +15,7 @@ mod contents;
 pub mod datasets;
 pub mod display;
 pub mod error;
-mod exports;
+pub mod exports;
 pub mod extract;
 pub mod health;
 pub mod histories;

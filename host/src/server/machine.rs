@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::hooks::Hooks;
 use super::lock::{DirLock, DirSharing, LockError};
 use super::pairing::{PairingError, pair};
 use super::seams::seams;
@@ -30,6 +31,7 @@ pub struct Machine {
     pub services: Arc<Services>,
     pub engine: Engine,
     fetching: Fetching,
+    hooks: Hooks,
     // Last, so that the directory is free only when nothing uses it any more.
     _lock: DirLock,
 }
@@ -148,11 +150,13 @@ impl Machine {
         let engine = Engine::start(services.clone(), reports, questions).await?;
         queue.set(engine.queue());
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
+        let hooks = Hooks::start(app.clone(), services.clone()).await?;
         Ok(Machine {
             app,
             services,
             engine,
             fetching,
+            hooks,
             _lock: lock,
         })
     }
@@ -160,6 +164,7 @@ impl Machine {
     /// Finishes what is being stored and closes everything. Jobs that run are left alone.
     pub async fn stop(self) {
         self.fetching.stop().await;
+        self.hooks.stop().await;
         if tokio::time::timeout(ENGINE_STOP, self.engine.stop())
             .await
             .is_err()
