@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fetch::{Local, Prefix, Purpose, Rules};
-use crate::http::Settings;
+use crate::http::{MetricsFor, Settings};
 use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
@@ -140,6 +140,7 @@ keys! {
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
+    "metrics", "loopback", "Who may read `/metrics` without an administrator's key: `loopback` (programs on this machine), `public` (everybody), `admin` (nobody).";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
     "fetch_url_prefixes", "none", "What the server may fetch by URL for its users: beginnings such as `https://example.org/data/`, `https://` (every host) or `file:///srv/data/` (in the environment separated by commas). Without any, nothing is fetched.";
@@ -307,6 +308,11 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
         fetch,
         webhooks,
         export_directories: options.paths("export_directories"),
+        metrics: options
+            .checked("metrics", |word| {
+                MetricsFor::from_word(word).ok_or("Give loopback, public or admin.")
+            })
+            .unwrap_or_default(),
         ..usual
     }
 }

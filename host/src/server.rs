@@ -123,6 +123,9 @@ impl health::Readiness for Probe {
                     degraded.push(name);
                     continue;
                 }
+                if plugin.status == PluginStatus::Disabled {
+                    continue;
+                }
                 loaded += 1;
                 let supervision = self.plugins.supervision(plugin.kind, &plugin.id);
                 if let Some(supervision) = supervision

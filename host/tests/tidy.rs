@@ -121,7 +121,7 @@ fn the_kit_of_authors_is_no_part_of_a_server() {
 
 #[test]
 fn only_fetching_makes_requests() {
-    assert_only_in("ureq::", &["fetch/"]);
+    assert_only_in("ureq::", &["fetch/", "cli/plugin/remote"]);
     assert_free_of("fetch", &["crate::", "tokio", "sqlx", "axum"]);
 }
 

@@ -9,6 +9,7 @@ use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
 use super::exports::Workshop;
+use super::metrics::RequestCounts;
 use super::seams::Seams;
 use crate::clock::Clock;
 use crate::fetch::{Fetcher, Purpose, Rules, Sender};
@@ -37,6 +38,7 @@ pub struct Inner {
     /// Calls the webhooks that the operator allows.
     pub sender: Sender,
     pub workshop: Workshop,
+    pub requests: RequestCounts,
     seams: OnceLock<Seams>,
 }
 
@@ -62,9 +64,35 @@ pub struct Settings {
     pub webhooks: Rules,
     /// Where archives of invocations may be put.
     pub export_directories: Vec<PathBuf>,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsFor,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
+}
+
+/// Who may read `/metrics`. Administrators may in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Programs on this machine.
+    #[default]
+    Loopback,
+    /// Everybody.
+    Public,
+    /// Nobody else.
+    Admin,
+}
+
+impl MetricsFor {
+    /// From the word in the configuration.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "loopback" => Some(Self::Loopback),
+            "public" => Some(Self::Public),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -82,6 +110,7 @@ impl Default for Settings {
                 ..Rules::default()
             },
             export_directories: Vec::new(),
+            metrics: MetricsFor::default(),
             page_default: 500,
             page_max: 10_000,
         }
@@ -112,6 +141,7 @@ impl App {
                 fetcher,
                 sender,
                 workshop: Workshop::default(),
+                requests: RequestCounts::default(),
                 seams: OnceLock::new(),
             }),
         })

@@ -296,7 +296,7 @@ impl World {
             .await
             .expect("the same database");
         self.revisions = RevisionCache::new(100_000);
-        jobs::put_back(&self.store, &lost, self.now)
+        jobs::put_back(&self.store, "main", &lost, self.now)
             .await
             .expect("put back");
     }
@@ -439,7 +439,10 @@ impl World {
             command_line: String::new(),
             dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
         };
-        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
+        let claim = jobs::claim(&self.store, "main", &[hand_over.job_id])
+            .await
+            .expect("claims");
+        let taken = jobs::hand_over(&self.store, claim, "main", &[hand_over], self.now)
             .await
             .expect("stored");
         self.running.extend(taken);

@@ -279,7 +279,7 @@ async fn bad_imports_are_refused_with_galaxys_codes() {
         ),
         (json!({"from_path": "/etc/passwd"}), 403, 403_006),
         (json!({"shared_workflow_id": "nonsense"}), 400, 400_009),
-        (json!({"from_history_id": "x"}), 501, 501_001),
+        (json!({"from_history_id": "x"}), 400, 400_009),
     ];
     for (body, status, code) in cases {
         server
@@ -386,9 +386,11 @@ async fn a_workflow_is_refactored_dry_and_for_good() {
     assert_eq!(shown().await["version"], 0);
     put(json!({"actions": actions})).await.ok();
     let after = shown().await;
-    assert_eq!(
-        (&after["version"], &after["inputs"]["2"]["label"]),
-        (&json!(1), &json!("bar"))
+    assert_eq!(after["version"], 1);
+    let inputs = after["inputs"].as_object().expect("inputs");
+    assert!(
+        inputs.values().any(|input| input["label"] == "bar"),
+        "{after}"
     );
     for body in [
         json!({"actions": 7}),
