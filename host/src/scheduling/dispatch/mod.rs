@@ -503,7 +503,8 @@ impl Dispatcher {
         self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |known| known.min(at_ms)));
     }
 
-    /// Writes the jobs' scripts, stores the hand-over, then hands over.
+    /// Makes the jobs' commands, stores the hand-over, writes the directories of those that are ours by that, then hands
+    /// over.
     async fn start(
         &mut self,
         mut chosen: Vec<(ReadyJob, Result<String, String>)>,
@@ -517,13 +518,13 @@ impl Dispatcher {
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
-        let (prepared, broken) = prepare::write_all(&services, chosen, loaded);
+        let (prepared, broken) = prepare::make_all(&services, chosen, loaded);
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {
                 job_id: job.dispatch.id,
                 runner: runner.clone(),
-                command_line: job.command_line.clone(),
+                command_line: job.command_line().to_owned(),
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
@@ -538,13 +539,17 @@ impl Dispatcher {
         };
         meter::JOBS_STARTED.add(taken.len() as u64);
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
-        for (ready, runner, job) in prepared {
-            match taken.contains(&ready.id) {
-                true => by_runner.entry(runner).or_default().push((ready, job)),
-                false => prepare::clean_up(&job.directory),
+        let (mut ends, mut back) = (broken, Vec::new());
+        for (ready, runner, mut job) in prepared {
+            // The others were started or stopped meanwhile, and their directories are not ours.
+            if !taken.contains(&ready.id) {
+                continue;
+            }
+            match prepare::write(&services, &mut job) {
+                Ok(()) => by_runner.entry(runner).or_default().push((ready, job)),
+                Err(text) => ends.push(failed(&job.dispatch, &text, now)),
             }
         }
-        let (mut ends, mut back) = (broken, Vec::new());
         for (runner, jobs) in by_runner {
             let (mut refused, mut later) =
                 self.runners.submit(&runner, jobs, &services.settings, now);
