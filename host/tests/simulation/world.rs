@@ -439,10 +439,7 @@ impl World {
             command_line: String::new(),
             dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
         };
-        let claim = jobs::claim(&self.store, "main", &[hand_over.job_id])
-            .await
-            .expect("claims");
-        let taken = jobs::hand_over(&self.store, claim, "main", &[hand_over], self.now)
+        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
             .await
             .expect("stored");
         self.running.extend(taken);

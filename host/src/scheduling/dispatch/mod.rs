@@ -507,14 +507,11 @@ impl Dispatcher {
     /// over.
     async fn start(
         &mut self,
-        mut chosen: Vec<(ReadyJob, Result<String, String>)>,
+        chosen: Vec<(ReadyJob, Result<String, String>)>,
     ) -> Result<(), StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
         let me = services.membership.name();
-        let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
-        let claim = jobs::claim(&services.store, me, &ids).await?;
-        chosen.retain(|(job, _)| claim.ids.contains(&job.id));
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
@@ -528,7 +525,7 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let handed_over = jobs::hand_over(&services.store, claim, me, &hand_overs, now).await;
+        let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
         let taken: HashSet<i64> = match handed_over {
             Ok(taken) => taken.into_iter().collect(),
             Err(error) => {

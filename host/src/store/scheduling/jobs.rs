@@ -13,7 +13,7 @@ use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, Tx, Val, blocks, placeholders};
+use crate::store::db::{Durability, Query, Row, StoreError, Val, blocks, placeholders};
 
 /// A job whose inputs are there.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,53 +288,15 @@ pub struct HandOver {
     pub dataset_ids: Vec<i64>,
 }
 
-/// Jobs that are being prepared. Where other processes share the database this holds them, so that none is taken while
-/// its directory is made; otherwise nobody could.
-pub struct Claim {
-    tx: Option<Tx>,
-    /// Those of the jobs that are still `handler`'s to start.
-    pub ids: HashSet<i64>,
-}
-
-/// Claims new jobs of `handler`; others were cancelled meanwhile, or taken by another process.
-pub async fn claim(store: &Store, handler: &str, job_ids: &[i64]) -> Result<Claim, StoreError> {
-    if !store.is_shared() {
-        let ids = job_ids.iter().copied().collect();
-        return Ok(Claim { tx: None, ids });
-    }
-    let mut tx = store.begin().await?;
-    tx.lock("job", job_ids).await?;
-    let mut found = HashSet::new();
-    for block in blocks(job_ids) {
-        let sql = format!(
-            "SELECT id FROM job WHERE handler = $1 AND state = 'new' AND id IN ({})",
-            placeholders(2, block.len())
-        );
-        let mut arguments = args![handler];
-        arguments.extend(ids(block));
-        for row in tx.all(sql, arguments).await? {
-            found.insert(row.get(0)?);
-        }
-    }
-    Ok(Claim {
-        tx: Some(tx),
-        ids: found,
-    })
-}
-
 /// Records the hand-over before it happens, so that a job the runner has is always known to be there. Returns the
-/// jobs that were still to be started by `handler`.
+/// jobs that were still to be started by `handler`: others were cancelled meanwhile, or taken by another process.
 pub async fn hand_over(
     store: &Store,
-    claim: Claim,
     handler: &str,
     jobs: &[HandOver],
     now: i64,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut tx = match claim.tx {
-        Some(tx) => tx,
-        None => store.begin().await?,
-    };
+    let mut tx = store.begin().await?;
     let rows = jobs
         .iter()
         .map(|job| {

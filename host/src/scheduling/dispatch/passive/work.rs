@@ -22,16 +22,13 @@ impl Passive<'_> {
     pub(super) async fn hand_out(&self, invocation_id: i64) -> Result<Vec<Work>, StoreError> {
         let services = self.services;
         let mut reader = services.store.reader();
-        let mut ready = leases::ready_of(&mut reader, invocation_id, WORK_MAX).await?;
+        let ready = leases::ready_of(&mut reader, invocation_id, WORK_MAX).await?;
         if ready.is_empty() {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = ready.iter().map(|job| job.id).collect();
         // Another server may have been meant to run them.
         leases::adopt(&services.store, self.holder().handler, &ids).await?;
-        let claim = jobs::claim(&services.store, self.holder().handler, &ids).await?;
-        ready.retain(|job| claim.ids.contains(&job.id));
-        let ids: Vec<i64> = ready.iter().map(|job| job.id).collect();
         let steps = leases::steps_of(&mut reader, &ids).await?;
         let loaded = prepare::load(&mut reader, services, &ids).await?;
         let runner = leases::runner_name(self.scheduler);
@@ -61,7 +58,6 @@ impl Passive<'_> {
             .collect();
         let taken = jobs::hand_over(
             &services.store,
-            claim,
             self.holder().handler,
             &hand_overs,
             self.now(),
