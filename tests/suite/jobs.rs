@@ -563,7 +563,7 @@ fn validated_outputs_say_whether_they_are_what_they_say() {
     for (label, ext, content, validates) in [
         ("good", "json", "[1, 2]", true),
         ("bad", "json", "[1, 2", true),
-        ("unsure", "data", "x", true),
+        ("unsure", "obscure", "x", true),
         ("unasked", "json", "[1, 2", false),
     ] {
         let mut actions = json!({"ChangeDatatypeActionout": {"action_type": "ChangeDatatypeAction", "output_name": "out",
