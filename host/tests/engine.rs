@@ -16,6 +16,7 @@ use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
 use barycenter::scheduling::{Engine, EngineSettings, Membership, Services, Sharing, Signals};
 use barycenter::store::files::DataDir;
+use barycenter::store::scheduling::jobs::ReadyJob;
 use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
 use barycenter::store::{Durability, Query, Store, histories, invocations, users};
 use barycenter::tools::Toolbox;
@@ -107,6 +108,18 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
+const NAP: &str = r#"
+class: GalaxyTool
+id: nap
+name: Sleep a second
+version: "1"
+shell_command: cat '$(inputs.input.path)' > out.txt; sleep 1; echo slept >> out.txt
+inputs:
+  - {name: input, type: data, format: txt}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#;
+
 const FAIL: &str = r#"
 class: GalaxyTool
 id: fail
@@ -141,6 +154,7 @@ impl World {
             ("copy.yml", COPY),
             ("fail.yml", FAIL),
             ("sleep.yml", SLEEP),
+            ("nap.yml", NAP),
             ("flaky.yml", FLAKY),
         ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
@@ -390,6 +404,8 @@ impl World {
         loop {
             let found = self.state(id).await;
             if found == state {
+                // Shown where the test fails.
+                eprintln!("{state}; jobs: {:#?}", self.ends().await);
                 return;
             }
             if Instant::now() > deadline {
@@ -401,6 +417,13 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// How each job ended, in words.
+    async fn ends(&self) -> Vec<String> {
+        let sql = "SELECT tool_id || ' ' || state || ', exit code ' || COALESCE(CAST(exit_code AS TEXT), 'none') || ', '
+                || COALESCE(info, '') || ', ' || COALESCE(tool_stderr, ''), id FROM job WHERE id > $1 ORDER BY id";
+        self.rows(sql, 0).await.into_iter().map(|r| r.0).collect()
     }
 
     /// Name, content of each output dataset of the invocation's jobs, in order.
@@ -575,6 +598,39 @@ async fn a_tool_is_mapped_over_a_list() {
     assert!(outputs[5].ends_with("c\ncopied\ncopied\n"), "{outputs:?}");
 }
 
+/// The loop reads ready jobs from the database, and is told of them by whoever stored them: the word may come when the job
+/// runs already.
+#[tokio::test(flavor = "multi_thread")]
+async fn word_of_a_job_that_runs_already_leaves_it_alone() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let nap = steps(vec![
+        step(0, "data_input", None, &[]),
+        step(1, "tool", Some("nap"), &[("input", 0, "output")]),
+    ]);
+    let id = world.invoke(nap, &[(0, "hda", input)]).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while world.jobs(id).await != ["running"] {
+        assert!(Instant::now() < deadline, "nothing runs");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sql = format!(
+        "SELECT {} FROM job WHERE workflow_invocation_id = $1",
+        ReadyJob::COLUMNS
+    );
+    let row = world.store.reader().maybe(sql, args![id]).await;
+    let job = ReadyJob::read(&row.expect("reads").expect("a job")).expect("a job");
+    let (engine, _) = world.running.as_ref().expect("running");
+    for _ in 0..3 {
+        engine.queue().ready(vec![job.clone()]);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.wait_for(id, "completed").await;
+    engine.queue().ready(vec![job]);
+    assert_eq!(world.jobs(id).await, ["ok"]);
+    assert!(world.outputs(id).await[0].ends_with("x\nslept\n"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_independent_jobs_all_run() {
     let world = World::new().await;
@@ -731,6 +787,7 @@ databases::on_postgres_too!(
     a_refused_review_cancels_the_invocation,
     a_failed_job_pauses_its_dependants_and_the_invocation_completes,
     a_tool_is_mapped_over_a_list,
+    word_of_a_job_that_runs_already_leaves_it_alone,
     two_hundred_independent_jobs_all_run,
     a_subworkflow_is_driven_through_its_root,
     a_pause_inside_a_subworkflow_holds_what_follows_it,

@@ -1,4 +1,5 @@
-//! From a stored job to a directory that a runner can work in: the command is rendered, its files are written.
+//! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored its
+//! files are written. Not before: until then somebody else may have the job, who works in the very same directory.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use super::outcome::{failed, paused};
 use super::{BROKEN, expression, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Hda, Known};
+use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
@@ -19,7 +21,7 @@ use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
 use crate::store::scheduling::readiness::{Start, at_dispatch};
 use crate::tools::Tool;
-use crate::tools::command::{RenderInputs, render};
+use crate::tools::command::{RenderInputs, Rendered, render};
 use crate::tools::inputs_json::{
     CollectionView, DataRef, DataSource, DataView, DataViews, DatasetView, ElementView, data_refs,
 };
@@ -30,7 +32,8 @@ pub(super) struct Prepared {
     pub tool: Arc<Tool>,
     pub views: DataViews,
     pub directory: PathBuf,
-    pub command_line: String,
+    /// What its directory is to hold.
+    rendered: Option<Rendered>,
     pub cores: u32,
     pub memory_mb: u64,
 }
@@ -47,6 +50,12 @@ impl Prepared {
 
     pub fn working_directory(&self) -> PathBuf {
         self.directory.join("working")
+    }
+
+    /// The command as people see it.
+    pub fn command_line(&self) -> &str {
+        let rendered = self.rendered.as_ref();
+        rendered.map_or("", |rendered| &rendered.command_line)
     }
 
     /// What the runner is told.
@@ -144,21 +153,25 @@ pub(super) async fn load(
 }
 
 /// The jobs that can be handed over, and the ends of those that cannot, or that the host has done itself.
-pub(super) type Written = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
+pub(super) type Made = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
 
-/// Writes the chosen jobs' directories. Blocks. A job whose command cannot be written, or that its scheduler rejects,
-/// ends here; one whose input was deleted meanwhile is paused, or fails if it was purged.
-pub(super) fn write_all(
+/// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
+/// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started or stopped since it
+/// was chosen is left out.
+pub(super) fn make_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
     mut loaded: Loaded,
-) -> Written {
+) -> Made {
     let now = services.clock.now_ms();
     let (mut prepared, mut broken) = (Vec::new(), Vec::new());
     for (ready, runner) in chosen {
         let Some(dispatch) = loaded.jobs.remove(&ready.id) else {
             continue;
         };
+        if dispatch.state != JobState::New {
+            continue;
+        }
         let runner = match runner {
             Ok(runner) => runner,
             Err(text) => {
@@ -190,17 +203,8 @@ pub(super) fn write_all(
                 });
                 broken.push(end.unwrap_or_else(|| failed(&job.dispatch, BROKEN, now)));
             }
-            Ok(job) => match unbroken("writing a job's directory", || write(services, &job))
-                .unwrap_or_else(|| Err(BROKEN.to_owned()))
-            {
-                Ok(job_line) => prepared.push((
-                    ready,
-                    runner,
-                    Prepared {
-                        command_line: job_line,
-                        ..job
-                    },
-                )),
+            Ok(mut job) => match make(&mut job) {
+                Ok(()) => prepared.push((ready, runner, job)),
                 Err(text) => broken.push(failed(&job.dispatch, &text, now)),
             },
             Err((dispatch, text)) => broken.push(failed(&dispatch, &text, now)),
@@ -233,7 +237,7 @@ pub(super) fn prepare(
     Ok(Prepared {
         views: views(services, loaded, &dispatch, tool.is_expression()),
         directory: services.data.job(dispatch.id),
-        command_line: String::new(),
+        rendered: None,
         cores: ready.cores.clamp(1, 100_000) as u32,
         memory_mb: ready.memory_mb.max(0) as u64,
         tool,
@@ -241,18 +245,33 @@ pub(super) fn prepare(
     })
 }
 
-/// Renders the command and writes the directory; the command as people see it.
-fn write(services: &Services, job: &Prepared) -> Result<String, String> {
-    let working = job.working_directory();
-    let outdir = working.to_string_lossy();
-    let inputs = RenderInputs {
-        params: &job.dispatch.params,
-        data: &job.views,
-        cores: job.cores,
-        outdir: &outdir,
-        tmpdir: &outdir,
+/// Makes a job's command.
+fn make(job: &mut Prepared) -> Result<(), String> {
+    let rendered = unbroken("making a job's command", || {
+        let working = job.working_directory();
+        let outdir = working.to_string_lossy();
+        let inputs = RenderInputs {
+            params: &job.dispatch.params,
+            data: &job.views,
+            cores: job.cores,
+            outdir: &outdir,
+            tmpdir: &outdir,
+        };
+        render(&job.tool, &inputs).map_err(|e| e.to_string())
+    });
+    job.rendered = Some(rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))?);
+    Ok(())
+}
+
+/// Writes the directory of a job whose hand-over is stored; what an earlier attempt left there is removed. Blocks.
+pub(super) fn write(services: &Services, job: &mut Prepared) -> Result<(), String> {
+    if job.rendered.is_none() {
+        make(job)?;
+    }
+    let Some(rendered) = &job.rendered else {
+        return Err(BROKEN.to_owned());
     };
-    let rendered = render(&job.tool, &inputs).map_err(|e| e.to_string())?;
+    let working = job.working_directory();
     let written = || -> io::Result<()> {
         services.data.make_job_directory(job.dispatch.id)?;
         for (name, content) in &rendered.files {
@@ -264,8 +283,9 @@ fn write(services: &Services, job: &Prepared) -> Result<String, String> {
         }
         std::fs::write(job.directory.join("script.sh"), &rendered.script)
     };
-    written().map_err(|e| format!("The job's directory could not be written: {e}"))?;
-    Ok(rendered.command_line)
+    let written = unbroken("writing a job's directory", written);
+    let written = written.ok_or_else(|| BROKEN.to_owned())?;
+    written.map_err(|e| format!("The job's directory could not be written: {e}"))
 }
 
 /// Removes what a job left, but for logs that are longer than the database keeps.

@@ -112,8 +112,9 @@ impl Dispatcher {
                 HashMap::new()
             }
         };
-        let mut again = Vec::new();
-        for (job, prepared) in jobs {
+        let now = self.services.clock.now_ms();
+        let (mut again, mut unwritten) = (Vec::new(), Vec::new());
+        for (job, mut prepared) in jobs {
             let ready = as_ready(&job, &prepared.dispatch.tool_id);
             let result = found.remove(&(job.id as u64));
             let status = result.as_ref().map_or(RecoverStatus::LOST, |r| r.status);
@@ -123,7 +124,11 @@ impl Dispatcher {
                 status_word(status)
             );
             if status == RecoverStatus::NOT_STARTED {
-                again.push((ready, prepared));
+                // The last server may have ended between the hand-over and the directory.
+                match prepare::write(&self.services, &mut prepared) {
+                    Ok(()) => again.push((ready, prepared)),
+                    Err(text) => unwritten.push(failed(&prepared.dispatch, &text, now)),
+                }
                 continue;
             }
             self.runners
@@ -136,14 +141,13 @@ impl Dispatcher {
                 reports.push(report);
             }
         }
-        let now = self.services.clock.now_ms();
         let (refused, later) =
             self.runners
                 .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
         let refused = refused.iter().map(|(job, text)| failed(job, text, now));
-        refused.collect()
+        unwritten.into_iter().chain(refused).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Passive;
 use crate::model::revision::Revision;
+use crate::scheduling::dispatch::outcome::failed;
 use crate::scheduling::dispatch::prepare::{self, Prepared};
 use crate::store::StoreError;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
@@ -26,19 +27,21 @@ impl Passive<'_> {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = ready.iter().map(|job| job.id).collect();
+        // Another server may have been meant to run them.
+        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let steps = leases::steps_of(&mut reader, &ids).await?;
         let loaded = prepare::load(&mut reader, services, &ids).await?;
         let runner = leases::runner_name(self.scheduler);
-        let written = {
+        let made = {
             let (services, runner) = (services.clone(), runner.clone());
             let chosen = ready.into_iter().map(move |job| (job, Ok(runner.clone())));
             tokio::task::spawn_blocking(move || {
-                prepare::write_all(&services, chosen.collect(), loaded)
+                prepare::make_all(&services, chosen.collect(), loaded)
             })
             .await
         };
-        let (prepared, broken) = match written {
-            Ok(written) => written,
+        let (prepared, mut broken) = match made {
+            Ok(made) => made,
             Err(error) => {
                 tracing::error!("work could not be prepared: {error}");
                 return Ok(Vec::new());
@@ -49,12 +52,10 @@ impl Passive<'_> {
             .map(|(_, runner, job)| HandOver {
                 job_id: job.dispatch.id,
                 runner: runner.clone(),
-                command_line: job.command_line.clone(),
+                command_line: job.command_line().to_owned(),
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        // Another server may have been meant to run them.
-        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let taken = jobs::hand_over(
             &services.store,
             self.holder().handler,
@@ -62,12 +63,35 @@ impl Passive<'_> {
             self.now(),
         )
         .await?;
+        let written = {
+            let (services, now) = (services.clone(), self.now());
+            // Somebody cancelled the others meanwhile, or they were handed out to somebody who asked at the same time.
+            let mut handed = prepared;
+            handed.retain(|(ready, ..)| taken.contains(&ready.id));
+            tokio::task::spawn_blocking(move || {
+                let (mut there, mut unwritten) = (Vec::new(), Vec::new());
+                for (ready, _, mut job) in handed {
+                    match prepare::write(&services, &mut job) {
+                        Ok(()) => there.push((ready, job)),
+                        Err(text) => unwritten.push(failed(&job.dispatch, &text, now)),
+                    }
+                }
+                (there, unwritten)
+            })
+            .await
+        };
+        let there = match written {
+            Ok((there, unwritten)) => {
+                broken.extend(unwritten);
+                there
+            }
+            Err(error) => {
+                tracing::error!("work could not be prepared: {error}");
+                Vec::new()
+            }
+        };
         self.settle(broken).await?;
-        // Somebody cancelled the others meanwhile.
-        let handed = prepared
-            .iter()
-            .filter(|(ready, ..)| taken.contains(&ready.id));
-        let work = handed.map(|(ready, _, job)| {
+        let work = there.iter().map(|(ready, job)| {
             let step_id = steps.get(&ready.id).copied().unwrap_or(0);
             work(ready, job, step_id)
         });
@@ -95,7 +119,7 @@ fn work(ready: &ReadyJob, job: &Prepared, step_id: i64) -> Work {
         parameters: job.dispatch.params.clone(),
         inputs: inputs(job),
         outputs: outputs.chain(collections).collect(),
-        command_line: job.command_line.clone(),
+        command_line: job.command_line().to_owned(),
         script_path: job.directory.join("script.sh").to_string_lossy().into(),
         directory: job.working_directory().to_string_lossy().into(),
         cores: job.cores,
