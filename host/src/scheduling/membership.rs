@@ -107,7 +107,10 @@ impl Membership {
         let workers = handlers::list(&mut store.reader()).await?;
         let holder = workers.into_iter().find(|w| w.peer.name == me.name);
         // The lock on its directory says it for a database that is a file.
-        let heir = !store.is_shared() || holder.as_ref().is_none_or(|w| self.is_dead(w));
+        let dead = holder
+            .as_ref()
+            .filter(|w| !store.is_shared() || self.is_dead(w));
+        let dead = dead.map(|w| w.incarnation);
         let newcomer = Newcomer {
             peer: me,
             hostname: &hostname(),
@@ -116,7 +119,7 @@ impl Membership {
             version: env!("CARGO_PKG_VERSION"),
             lease_ms: self.lease_ms(),
         };
-        match handlers::enter(store, &newcomer, heir).await? {
+        match handlers::enter(store, &newcomer, dead).await? {
             Some(incarnation) => Ok(incarnation),
             None => Err(EnterError::Taken {
                 name: me.name.clone(),

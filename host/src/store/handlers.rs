@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Store;
-use super::db::{Durability, Query, Row, StoreError, Tx, blocks, placeholders};
+use super::db::{Durability, Query, Row, StoreError, Tx, blocks, placeholders, repeated};
 use super::scheduling::jobs::ReadyJob;
 use super::scheduling::known::ids;
 use crate::args;
@@ -76,12 +76,12 @@ impl Worker {
     }
 }
 
-/// Enters a process under its name; answers its incarnation. `heir`: the holder of the name is known to be dead. None
-/// where somebody else holds the name and its lease lasts.
+/// Enters a process under its name; answers its incarnation. `dead`: the incarnation of the holder of the name, where that
+/// is known to be dead; of several who know it one enters. None where somebody else holds the name and its lease lasts.
 pub async fn enter(
     store: &Store,
     newcomer: &Newcomer<'_>,
-    heir: bool,
+    dead: Option<i64>,
 ) -> Result<Option<i64>, StoreError> {
     let now = store.shared_now_ms().await?;
     let mut tx = store.begin().await?;
@@ -94,7 +94,7 @@ pub async fn enter(
                     machine = excluded.machine, roles = excluded.roles, tags = excluded.tags, version = excluded.version,
                     state = 'live', lease_until = excluded.lease_until, create_time = excluded.create_time,
                     update_time = excluded.update_time, incarnation = worker_process.incarnation + 1
-             WHERE $10 OR worker_process.state <> 'live' OR worker_process.lease_until <= excluded.update_time
+             WHERE worker_process.incarnation = $10 OR worker_process.state <> 'live' OR worker_process.lease_until <= excluded.update_time
              RETURNING incarnation",
             args![
                 peer.name.as_str(),
@@ -106,7 +106,7 @@ pub async fn enter(
                 newcomer.version,
                 now + newcomer.lease_ms,
                 now,
-                heir
+                dead
             ],
         )
         .await?;
@@ -236,18 +236,22 @@ pub async fn holdings(q: &mut impl Query) -> Result<HashMap<String, Holding>, St
 /// Moves everything that has not ended from one name (or tag) to another; answers how much. For operators: a live
 /// process notices at its next commit that a thing is no longer its own.
 pub async fn reassign(store: &Store, from: &str, to: &str) -> Result<Holding, StoreError> {
+    repeated(|| reassign_once(store, from, to)).await
+}
+
+async fn reassign_once(store: &Store, from: &str, to: &str) -> Result<Holding, StoreError> {
     let mut tx = store.begin().await?;
-    let invocations = tx
-        .run(
-            "UPDATE workflow_invocation SET handler = $1, signal_count = signal_count + 1
-             WHERE handler = $2 AND state IN ('new', 'requires_materialization', 'ready', 'cancelling', 'scheduled')",
-            args![to, from],
-        )
-        .await?;
     let jobs = tx
         .run(
             "UPDATE job SET handler = $1
              WHERE handler = $2 AND state IN ('new', 'resubmitted', 'upload', 'waiting', 'paused', 'queued', 'running', 'stop', 'deleting')",
+            args![to, from],
+        )
+        .await?;
+    let invocations = tx
+        .run(
+            "UPDATE workflow_invocation SET handler = $1, signal_count = signal_count + 1
+             WHERE handler = $2 AND state IN ('new', 'requires_materialization', 'ready', 'cancelling', 'scheduled')",
             args![to, from],
         )
         .await?;
@@ -292,11 +296,20 @@ pub async fn grab_invocations(
     if found.is_empty() {
         return Ok(0);
     }
+    repeated(|| take_found(store, me, &found, &names)).await
+}
+
+async fn take_found(
+    store: &Store,
+    me: &str,
+    found: &[i64],
+    nobodys: &[Val],
+) -> Result<usize, StoreError> {
     let mut tx = store.begin().await?;
     let mut taken = 0;
-    for block in blocks(&found) {
+    for block in blocks(found) {
         let roots = roots_of(&mut tx, block).await?;
-        taken += take_families(&mut tx, me, &roots, &names).await?;
+        taken += take_families(&mut tx, me, &roots, nobodys).await?;
     }
     tx.commit(Durability::Progress, "handler.grab").await?;
     Ok(taken)

@@ -157,6 +157,8 @@ pub async fn share_history(
     history_id: i64,
     user_ids: &[i64],
 ) -> Result<(), StoreError> {
+    // Of two who say it at the same time one is the last.
+    tx.lock("history", &[history_id]).await?;
     tx.run(
         "DELETE FROM history_user_share_association WHERE history_id = $1",
         args![history_id],

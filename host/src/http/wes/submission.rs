@@ -91,7 +91,7 @@ impl Submission {
             workflow_type_version: required(fields, "workflow_type_version")?,
             workflow_url: text(fields, "workflow_url")?,
             workflow_params: object(fields, "workflow_params")?,
-            tags: texts(fields, "tags", false)?,
+            tags: tags(fields)?,
             workflow_engine,
             workflow_engine_version,
             workflow_engine_parameters: texts(fields, "workflow_engine_parameters", true)?,
@@ -221,6 +221,23 @@ fn texts(
     Ok(map)
 }
 
+/// Name and value of a tag are looked for, and an index holds no more, in bytes.
+const TAG_MAX: usize = 2000;
+
+fn tags(fields: &Map<String, Value>) -> Result<Map<String, Value>, ApiError> {
+    let tags = texts(fields, "tags", false)?;
+    for (name, value) in &tags {
+        let length = name.len() + value.as_str().map_or(0, str::len);
+        if length > TAG_MAX {
+            let name: String = name.chars().take(40).collect();
+            return Err(ApiError::invalid(format!(
+                "Name and value of a tag may have {TAG_MAX} bytes together; those of {name:?} have {length}."
+            )));
+        }
+    }
+    Ok(tags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +284,8 @@ mod tests {
         assert_eq!(code("tags", json!({"a": "\0"})), 400_008);
         assert_eq!(code("tags", json!("{\"a\\u0000\": \"\"}")), 400_008);
         assert_eq!(code("tags", json!("\"a\"")), 400_008);
+        assert_eq!(code("tags", json!({"a": "x".repeat(2000)})), 400_008);
+        assert_eq!(code("tags", json!({"é".repeat(1001): ""})), 400_008);
         assert_eq!(code("workflow_engine", json!("cwltool")), 400_008);
         assert_eq!(code("workflow_engine_version", json!("1")), 400_007);
         assert_eq!(
@@ -274,6 +293,15 @@ mod tests {
             400_008
         );
         assert_eq!(code("workflow_url", json!(1)), 400_008);
+    }
+
+    #[test]
+    fn a_tag_may_be_as_long_as_the_index_takes() {
+        let read = read(
+            json!({"workflow_type": "gx_workflow_ga", "workflow_type_version": "1",
+            "tags": {"a": "x".repeat(1999)}}),
+        );
+        assert_eq!(read.expect("good").tags.len(), 1);
     }
 
     #[test]

@@ -384,6 +384,7 @@ async fn refused_submissions_are_400_and_leave_nothing_visible() {
         ),
         with("workflow_attachment", json!(["x"])),
         with("tags", json!([])),
+        with("tags", json!({"long": "x".repeat(5000)})),
     ] {
         refused(&server.post(&path, body).await, 400);
     }

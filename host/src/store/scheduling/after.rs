@@ -120,6 +120,7 @@ pub async fn delete_intermediates(
     invocation_id: i64,
     now: i64,
 ) -> Result<(), StoreError> {
+    lock_inputs(tx, invocation_id).await?;
     let found = tx
         .all(
             "SELECT DISTINCT i.hda_id FROM workflow_invocation v
@@ -153,6 +154,26 @@ pub async fn delete_intermediates(
         tx.run(sql, arguments).await?;
     }
     Ok(())
+}
+
+/// Locks what an invocation's jobs read. Of several jobs that end at the same time, the one that comes here last sees that
+/// the others are over.
+async fn lock_inputs(tx: &mut Tx, invocation_id: i64) -> Result<(), StoreError> {
+    if !tx.has_rivals() {
+        return Ok(());
+    }
+    let read = tx
+        .all(
+            "SELECT DISTINCT i.hda_id FROM workflow_invocation_step s JOIN job_to_input_dataset i ON i.job_id = s.job_id
+             WHERE s.workflow_invocation_id = $1",
+            args![invocation_id],
+        )
+        .await?;
+    let read: Vec<i64> = read
+        .iter()
+        .map(|row| row.get(0))
+        .collect::<Result<_, _>>()?;
+    tx.lock("history_dataset_association", &read).await
 }
 
 /// Once more for a whole invocation: a job may have ended before the last step was scheduled.

@@ -73,24 +73,29 @@ pub(super) async fn pause(
         );
         let mut arguments = args![info, now];
         arguments.extend(ids(block));
+        let mut paused = Vec::new();
         for row in tx.all(sql, arguments).await? {
             let id: i64 = row.get(0)?;
-            batch.jobs.push(id);
+            paused.push(id);
             batch.invocations.extend(row.get::<Option<i64>>(1)?);
             history.push(args![id, "paused", info, now]);
         }
-        let list = placeholders(1, block.len());
-        tx.run(
-            format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
-            ids(block),
-        )
-        .await?;
-        let sql = format!(
-            "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
-             WHERE o.job_id IN ({list})"
-        );
-        for row in tx.all(sql, ids(block)).await? {
-            datasets.push(row.get(0)?);
+        batch.jobs.extend(&paused);
+        // What was started or stopped meanwhile keeps its outputs as they are.
+        for block in blocks(&paused) {
+            let list = placeholders(1, block.len());
+            tx.run(
+                format!("DELETE FROM job_wait WHERE job_id IN ({list})"),
+                ids(block),
+            )
+            .await?;
+            let sql = format!(
+                "SELECT a.dataset_id FROM job_to_output_dataset o JOIN history_dataset_association a ON a.id = o.hda_id
+                 WHERE o.job_id IN ({list})"
+            );
+            for row in tx.all(sql, ids(block)).await? {
+                datasets.push(row.get(0)?);
+            }
         }
     }
     set_dataset_states(tx, &datasets, "paused", now).await?;

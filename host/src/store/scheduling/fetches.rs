@@ -10,7 +10,7 @@ use super::settle::Settled;
 use crate::args;
 use crate::model::state::{DatasetState, JobState};
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders};
+use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders, repeated};
 
 /// A dataset to be fetched. It exists, and so does the job that stands for the upload, in the same transaction.
 #[derive(Debug, Clone)]
@@ -85,6 +85,16 @@ pub async fn claim(
     now: i64,
     until: i64,
 ) -> Result<Option<Fetch>, StoreError> {
+    repeated(|| claim_once(store, dataset_id, handler, now, until)).await
+}
+
+async fn claim_once(
+    store: &Store,
+    dataset_id: i64,
+    handler: &str,
+    now: i64,
+    until: i64,
+) -> Result<Option<Fetch>, StoreError> {
     let mut tx = store.begin().await?;
     let row = tx
         .maybe(
@@ -107,7 +117,6 @@ pub async fn claim(
         hashes: row.json(9)?,
         attempts: row.get(10)?,
     };
-    set_dataset_states(&mut tx, &[dataset_id], DatasetState::Running.code(), now).await?;
     let started = tx
         .run(
             "UPDATE job SET state = 'running', start_time = $1, update_time = $1 WHERE id = $2 AND state = 'queued'",
@@ -118,6 +127,8 @@ pub async fn claim(
         let history = vec![args![fetch.job_id, "running", None::<String>, now]];
         insert_state_history(&mut tx, history).await?;
     }
+    // After the job, as everywhere.
+    set_dataset_states(&mut tx, &[dataset_id], DatasetState::Running.code(), now).await?;
     tx.commit(Durability::Progress, "fetch.claim").await?;
     Ok(Some(fetch))
 }
@@ -218,6 +229,16 @@ pub struct Ended {
 /// Stores the outcome, releases or pauses whoever waits for the dataset, and ends the upload's job with its last one.
 /// Nothing happens if the dataset was settled already, or (unless it is unwanted) another handler has it now.
 pub async fn settle(
+    store: &Store,
+    dataset_id: i64,
+    handler: &str,
+    outcome: Outcome,
+    now: i64,
+) -> Result<Option<Ended>, StoreError> {
+    repeated(|| settle_once(store, dataset_id, handler, outcome.clone(), now)).await
+}
+
+async fn settle_once(
     store: &Store,
     dataset_id: i64,
     handler: &str,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::args;
 use crate::invoker::writes::{Held, Hold};
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, Tx, Val, blocks, placeholders};
+use crate::store::db::{
+    Durability, Query, Row, StoreError, Tx, Val, blocks, placeholders, repeated,
+};
 
 /// What is kept of a text, in characters.
 const TEXT_MAX: usize = 1000;
@@ -98,17 +100,26 @@ pub async fn clear(tx: &mut Tx, invocation_id: i64) -> Result<(), StoreError> {
 /// Why the jobs of invocations wait for a runner; None where they do not any more.
 pub async fn jobs(
     store: &Store,
-    changes: Vec<(i64, Option<Hold>)>,
+    mut changes: Vec<(i64, Option<Hold>)>,
+    now: i64,
+) -> Result<(), StoreError> {
+    changes.sort_by_key(|(invocation_id, _)| *invocation_id);
+    repeated(|| jobs_once(store, &changes, now)).await
+}
+
+async fn jobs_once(
+    store: &Store,
+    changes: &[(i64, Option<Hold>)],
     now: i64,
 ) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     for (invocation_id, hold) in changes {
         match hold {
-            Some(hold) => put(&mut tx, invocation_id, &hold, now).await?,
+            Some(hold) => put(&mut tx, *invocation_id, hold, now).await?,
             None => {
                 tx.run(
                     "DELETE FROM workflow_invocation_hold WHERE workflow_invocation_id = $1 AND order_index = -2",
-                    args![invocation_id],
+                    args![*invocation_id],
                 )
                 .await?;
             }

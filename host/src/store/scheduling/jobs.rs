@@ -13,7 +13,7 @@ use crate::args;
 use crate::invoker::writes::NewJob;
 use crate::model::state::JobState;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, Val, blocks, placeholders};
+use crate::store::db::{Durability, Query, Row, StoreError, Val, blocks, placeholders, repeated};
 
 /// A job whose inputs are there.
 #[derive(Debug, Clone, PartialEq)]
@@ -296,6 +296,15 @@ pub async fn hand_over(
     jobs: &[HandOver],
     now: i64,
 ) -> Result<Vec<i64>, StoreError> {
+    repeated(|| hand_over_once(store, handler, jobs, now)).await
+}
+
+async fn hand_over_once(
+    store: &Store,
+    handler: &str,
+    jobs: &[HandOver],
+    now: i64,
+) -> Result<Vec<i64>, StoreError> {
     let mut tx = store.begin().await?;
     let rows = jobs
         .iter()
@@ -387,6 +396,10 @@ pub struct Started {
 
 /// Records that jobs run.
 pub async fn started(store: &Store, jobs: &[Started], now: i64) -> Result<(), StoreError> {
+    repeated(|| started_once(store, jobs, now)).await
+}
+
+async fn started_once(store: &Store, jobs: &[Started], now: i64) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let rows = jobs
         .iter()

@@ -4,7 +4,7 @@ use super::jobs::{READY, ReadyJob};
 use super::known::ids;
 use crate::args;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, blocks, placeholders};
+use crate::store::db::{Durability, Query, StoreError, blocks, placeholders, repeated};
 
 /// What a job's row names as its runner while a passive scheduler has it.
 pub fn runner_name(scheduler: &str) -> String {
@@ -30,6 +30,16 @@ pub struct Holder<'a> {
 /// Takes invocations that nobody holds and that have work, oldest first: id and token. What an earlier holder had not
 /// finished is work again.
 pub async fn claim(
+    store: &Store,
+    holder: Holder<'_>,
+    most: usize,
+    now: i64,
+    until: i64,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    repeated(|| claim_once(store, holder, most, now, until)).await
+}
+
+async fn claim_once(
     store: &Store,
     holder: Holder<'_>,
     most: usize,
@@ -85,7 +95,12 @@ pub async fn claim(
 
 /// Jobs that wait become this server's.
 pub async fn adopt(store: &Store, handler: &str, job_ids: &[i64]) -> Result<(), StoreError> {
+    repeated(|| adopt_once(store, handler, job_ids)).await
+}
+
+async fn adopt_once(store: &Store, handler: &str, job_ids: &[i64]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    tx.lock("job", job_ids).await?;
     for block in blocks(job_ids) {
         let sql = format!(
             "UPDATE job SET handler = $1 WHERE id IN ({}) AND state = 'new' AND handler <> $1",
@@ -107,6 +122,15 @@ async fn put_back(
     runner: &str,
     now: i64,
 ) -> Result<(), StoreError> {
+    if tx.has_rivals() {
+        let held = "SELECT id FROM job WHERE workflow_invocation_id = $1 AND state IN ('queued', 'running') AND job_runner_name = $2";
+        let held = tx.all(held, args![invocation_id, runner]).await?;
+        let held: Vec<i64> = held
+            .iter()
+            .map(|row| row.get(0))
+            .collect::<Result<_, _>>()?;
+        tx.lock("job", &held).await?;
+    }
     tx.run(
         "UPDATE job SET state = 'new', ready_time = $1, update_time = $1
          WHERE workflow_invocation_id = $2 AND state IN ('queued', 'running') AND job_runner_name = $3",
@@ -156,6 +180,15 @@ pub async fn extend(
 
 /// Ends a lease; its unfinished work can be taken again. False when it was over.
 pub async fn release(
+    store: &Store,
+    scheduler: &str,
+    token: &str,
+    now: i64,
+) -> Result<bool, StoreError> {
+    repeated(|| release_once(store, scheduler, token, now)).await
+}
+
+async fn release_once(
     store: &Store,
     scheduler: &str,
     token: &str,
