@@ -60,7 +60,7 @@ fn main() {
         empty_static.push(measure(|| black_box(&mut linked).startup()));
         empty_ns.push(measure(|| loaded.startup().expect("it does nothing")));
         empty_process_ns.push(measure(|| apart.startup().expect("it does nothing")));
-        let (known, serving) = killed(apart, &Arc::new(request(10)));
+        let (known, serving) = killed(&apart, &Arc::new(request(10)));
         known_ns.push(known);
         serving_ns.push(serving);
     }

@@ -10,8 +10,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::fetch::{Local, Prefix, Rules};
-use crate::http::Settings;
+use crate::fetch::{Local, Prefix, Purpose, Rules};
+use crate::http::{MetricsFor, Settings};
 use crate::model::handler::{Roles, check_name};
 use crate::plugins::{Fault, PluginsConfig};
 use crate::scheduling::EngineSettings;
@@ -140,6 +140,7 @@ keys! {
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
+    "metrics", "loopback", "Who may read `/metrics` without an administrator's key: `loopback` (programs on this machine), `public` (everybody), `admin` (nobody).";
     "body_max_bytes", "67108864", "The longest request other than an upload.";
     "upload_max_bytes", "107374182400", "The longest upload.";
     "fetch_url_prefixes", "none", "What the server may fetch by URL for its users: beginnings such as `https://example.org/data/`, `https://` (every host) or `file:///srv/data/` (in the environment separated by commas). Without any, nothing is fetched.";
@@ -147,6 +148,8 @@ keys! {
     "fetch_max_bytes", "107374182400", "The longest content that is fetched.";
     "fetch_time_limit_seconds", "3600", "The longest time that fetching one may take.";
     "fetch_at_once", "4", "How many are fetched at once, shared by all users.";
+    "webhook_url_prefixes", "none", "What the server may call when an invocation is completed: beginnings of URLs as in `fetch_url_prefixes`; `fetch_url_allowlist` holds here too. Without any, nobody is called.";
+    "export_directories", "none", "Directories in which users may have archives of their invocations put, as `file://` URLs say (in the environment separated by colons).";
     "job_time_limit_seconds", "0", "For tools that name no limit of their own; 0 is no limit.";
     "job_log_limit_bytes", "67108864", "What is kept of a job's stdout, and of its stderr.";
     "shell", "/bin/sh", "What runs a job's script.";
@@ -275,6 +278,16 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
             .ok_or("Give at least 8 characters without blanks.")
     });
     let user_tools = options.flag("enable_user_defined_tools");
+    let fetch = fetch(options);
+    let webhooks = Rules {
+        purpose: Purpose::Webhook,
+        prefixes: options.list(
+            "webhook_url_prefixes",
+            |text| Prefix::parse(text).filter(|prefix| matches!(prefix, Prefix::Web { .. })),
+            "Give beginnings of http and https URLs, such as `https://example.org/hooks/`.",
+        ),
+        ..fetch.clone()
+    };
     Settings {
         brand: options.text("brand").unwrap_or(usual.brand),
         bootstrap_admin_api_key: key,
@@ -292,7 +305,14 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
         enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
-        fetch: fetch(options),
+        fetch,
+        webhooks,
+        export_directories: options.paths("export_directories"),
+        metrics: options
+            .checked("metrics", |word| {
+                MetricsFor::from_word(word).ok_or("Give loopback, public or admin.")
+            })
+            .unwrap_or_default(),
         ..usual
     }
 }
@@ -300,6 +320,7 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
 fn fetch(options: &mut Options<'_>) -> Rules {
     let usual = Rules::default();
     Rules {
+        purpose: Purpose::Fetch,
         prefixes: options.list(
             "fetch_url_prefixes",
             Prefix::parse,

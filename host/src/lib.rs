@@ -13,6 +13,7 @@ pub mod invoker;
 pub mod kit;
 pub mod logging;
 pub mod memory;
+pub mod meter;
 pub mod model;
 pub mod plugins;
 pub mod scheduling;

@@ -1,5 +1,6 @@
 //! The server: a [`Machine`] with doors.
 
+mod hooks;
 pub mod lock;
 pub mod machine;
 pub mod pairing;
@@ -120,6 +121,9 @@ impl health::Readiness for Probe {
                 let name = format!("{} {}", plugin.kind, plugin.id);
                 if let PluginStatus::Degraded(_) = plugin.status {
                     degraded.push(name);
+                    continue;
+                }
+                if plugin.status == PluginStatus::Disabled {
                     continue;
                 }
                 loaded += 1;

@@ -82,7 +82,7 @@ fn load(text: &str) -> Loaded {
 }
 
 impl Loaded {
-    fn faulty(&self) -> &SchedulerInstance {
+    fn faulty(&self) -> SchedulerInstance {
         self.plugins.scheduler("faulty").expect("it is loaded")
     }
 
@@ -151,7 +151,8 @@ fn a_scheduler_in_a_process_of_its_own_decides_as_one_in_the_server() {
     loaded.faulty().startup().expect("it starts");
     let plan = loaded.faulty().plan(&request(10)).expect("a plan");
     assert_eq!((plan.invocations.len(), plan.jobs.len()), (1, 4));
-    let listed = loaded.plugins.list().iter().find(|one| one.id == "faulty");
+    let listed = loaded.plugins.list();
+    let listed = listed.iter().find(|one| one.id == "faulty");
     assert_eq!(
         listed.and_then(|one| one.isolation).map(|one| one.0.word()),
         Some("process")
@@ -593,7 +594,7 @@ fn both_modes_give_the_same_answers_byte_for_byte() {
     let mut placed = 0;
     let result = runner.run(&any_request(), |request| {
         let request = Arc::new(request);
-        let answers = [inside, outside].map(|one| {
+        let answers = [&inside, &outside].map(|one| {
             one.plan(&request)
                 .map(|plan| postcard::to_allocvec(&plan).expect("bytes"))
         });

@@ -191,8 +191,9 @@ steps:
         jobs = {s["workflow_step_label"]: s["job_id"] for s in done["steps"] if s["job_id"]}
         assert self.gi.jobs.show_job(jobs["head"])["state"] == "error"
         assert self.gi.jobs.show_job(jobs["next"])["state"] == "paused"
-        new = self.gi.jobs.rerun_job(jobs["head"], tool_inputs_update={"lineNum": 1})["jobs"][0]["id"]
+        new = self.gi.jobs.rerun_job(jobs["head"], remap=True, tool_inputs_update={"lineNum": 1})["jobs"][0]["id"]
         until("the new job", lambda: self.gi.jobs.show_job(new)["state"] == "ok")
+        until("what waited for it", lambda: self.gi.jobs.show_job(jobs["next"])["state"] == "ok")
         again = self.gi.invocations.rerun_invocation(done["id"], inputs_update={"lines": 1}, history_id=self.history)
         assert self.ended(again["id"])["state"] == "completed"
         assert self.gi.invocations.get_invocation_summary(again["id"])["states"] == {"ok": 2}

@@ -154,6 +154,18 @@ impl TestServer {
         clean(&mut command).output().expect("the program runs")
     }
 
+    /// What `barycenter admin …` prints about this server's database. It must succeed.
+    #[track_caller]
+    pub fn admin_command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(build::binary());
+        command.arg("admin").args(arguments);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.args(["--database-url", &self.database.url]);
+        let output = clean(&mut command).output().expect("the program runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// The ordinary user.
     pub fn client(&self) -> Client {
         Client::new(&self.url, Some(&self.key))
@@ -240,7 +252,16 @@ impl TestServer {
 
     #[track_caller]
     fn launch(&mut self, environment: &[(String, String)]) {
+        let (child, url) = self.spawn(&[], environment);
+        self.child = Some(child);
+        self.url = url;
+    }
+
+    /// Starts a process of this server's program on its data, with more arguments, and waits until it listens.
+    #[track_caller]
+    fn spawn(&self, arguments: &[&str], environment: &[(String, String)]) -> (Child, String) {
         let mut command = self.command();
+        command.args(arguments);
         for (name, value) in environment {
             command.env(name, value);
         }
@@ -249,7 +270,7 @@ impl TestServer {
             .append(true)
             .open(self.log_path());
         let mut log = log.expect("a log file");
-        writeln!(log, "---- start").expect("the log is written");
+        writeln!(log, "---- start {arguments:?}").expect("the log is written");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -257,22 +278,44 @@ impl TestServer {
         end_with_parent(&mut command);
         let mut child = command.spawn().expect("the server starts");
         let stdout = child.stdout.take().expect("a pipe");
-        self.child = Some(child);
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
         });
-        let end = Instant::now() + START;
-        self.url = match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(line) => match line.strip_prefix("listening on ") {
-                Some(url) => url.to_owned(),
-                None => panic!("the server's first line on stdout is {line:?}"),
-            },
-            Err(RecvTimeoutError::Timeout) => self.fail("the server does not say its address"),
-            Err(RecvTimeoutError::Disconnected) => self.fail("the server ended at its start"),
+        let told = match lines.recv_timeout(START) {
+            Ok(line) => line
+                .strip_prefix("listening on ")
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the server's first line on stdout is {line:?}")),
+            Err(RecvTimeoutError::Timeout) => Err("the server does not say its address".into()),
+            Err(RecvTimeoutError::Disconnected) => Err("the server ended at its start".into()),
         };
+        match told {
+            Ok(url) => (child, url),
+            Err(sentence) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                self.fail(&sentence)
+            }
+        }
+    }
+
+    /// One more server on the same data and database, with more arguments (`--name`, `--role`), and this one's
+    /// environment. Only on PostgreSQL.
+    #[track_caller]
+    pub fn peer(&self, arguments: &[&str]) -> Peer {
+        let (child, url) = self.spawn(arguments, &self.setup.environment);
+        Peer {
+            child: Some(child),
+            url,
+        }
+    }
+
+    /// The ordinary user, through another server of the same data.
+    pub fn client_of(&self, peer: &Peer) -> Client {
+        Client::new(&peer.url, Some(&self.key))
     }
 
     /// The server's process id.
@@ -382,6 +425,45 @@ impl TestServer {
     fn fail(&self, sentence: &str) -> ! {
         // The log follows when this is dropped.
         panic!("{sentence}")
+    }
+}
+
+/// Another server on the data of a [`TestServer`]. Dropping it kills it.
+pub struct Peer {
+    child: Option<Child>,
+    pub url: String,
+}
+
+impl Peer {
+    pub fn pid(&self) -> i32 {
+        let child = self.child.as_ref().expect("the server runs");
+        i32::try_from(child.id()).expect("a process id")
+    }
+
+    /// Kills it without warning.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops it by SIGTERM; it must end with status 0.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        processes::signal(self.pid(), libc::SIGTERM);
+        let mut child = self.child.take().expect("the server runs");
+        let status = crate::wait::until_told(|| child.try_wait().expect("it can be waited for"));
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "after SIGTERM: {status:?}"
+        );
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.kill9();
     }
 }
 

@@ -1,4 +1,5 @@
-//! The API through its clients, unmodified and pinned: BioBlend (scripts, and its own test suite) and Planemo.
+//! The API through its clients, unmodified and pinned: BioBlend (scripts, and its own test suite), Planemo,
+//! galaxy-workflow-executor.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Mutex;
 
 use barycenter_tests::workflows::REVIEWED;
 use barycenter_tests::{TestServer, build, left_out};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The interpreter of an environment with pinned clients, whose list is below `tests/clients`; made once, kept in
 /// `name` of the target folder.
@@ -62,6 +63,18 @@ fn programs(name: &str, folder: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// What the files of a folder hold that are text, those of its folders included.
+fn texts_below(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let paths = files.map(|file| file.expect("a file").path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => texts_below(&path),
+            false => std::fs::read_to_string(&path).into_iter().collect(),
+        })
+        .collect()
 }
 
 fn told(output: &Output) -> String {
@@ -283,27 +296,13 @@ fn planemo_runs_tests_and_looks_back_at_a_workflow_with_a_mapping() {
         told(&output)
     };
     let external = ["--engine", "external_galaxy"];
-    planemo(
-        &[
-            &[
-                "run",
-                "mapped.gxwf.yml",
-                "mapped-job.yml",
-                "--download_outputs",
-                "--output_directory",
-                "out",
-            ],
-            &external[..],
-        ]
-        .concat(),
-    );
-    let downloaded = Command::new("grep")
-        .args(["-rl", "a1", "out"])
-        .current_dir(&folder)
-        .output();
+    let run = ["run", "mapped.gxwf.yml", "mapped-job.yml"];
+    let kept = ["--download_outputs", "--output_directory", "out"];
+    planemo(&[&run[..], &kept[..], &external[..]].concat());
+    let texts = texts_below(&folder.join("out"));
     assert!(
-        !downloaded.expect("grep runs").stdout.is_empty(),
-        "nothing was downloaded"
+        texts.iter().any(|text| text.contains("a1")),
+        "nothing was downloaded: {texts:?}"
     );
     planemo(&[&["test", "mapped.gxwf.yml"], &external[..]].concat());
 
@@ -339,4 +338,68 @@ fn planemo_runs_tests_and_looks_back_at_a_workflow_with_a_mapping() {
         said.contains("Mapped") || said.contains(&workflow),
         "{said}"
     );
+}
+
+const COPIED: &str = r#"
+class: GalaxyWorkflow
+label: Copied
+inputs: {data: data}
+outputs:
+  result: {outputSource: copy/out_file1}
+steps:
+  copy:
+    tool_id: cat1
+    in: {input1: data}
+    out: {out_file1: {rename: result}}
+"#;
+
+#[test]
+fn the_workflow_executor_runs_a_workflow_to_its_downloads() {
+    let Some(programs) = programs("galaxy-workflow-executor", "executor") else {
+        return;
+    };
+    let server = TestServer::start();
+    let ada = server.client();
+    let workflow = ada.import_yaml(COPIED);
+    let native: Value = ada
+        .get(&format!("/api/workflows/{workflow}/download?style=ga"))
+        .ok();
+    let folder = server.folder().join("executor");
+    std::fs::create_dir_all(folder.join("out")).expect("folders");
+    let credentials =
+        json!({"one": {"url": server.url, "key": ada.key.as_deref().expect("a key")}});
+    let inputs = json!({"data": {"path": "data.txt", "type": "txt"}});
+    for (name, text) in [
+        ("workflow.ga", native.to_string()),
+        ("data.txt", "one\ntwo\n".to_owned()),
+        ("credentials.yml", credentials.to_string()),
+        ("inputs.yml", inputs.to_string()),
+        ("parameters.json", "{}".to_owned()),
+        ("allowed.yml", "{}".to_owned()),
+    ] {
+        std::fs::write(folder.join(name), text).expect("written");
+    }
+    let output = Command::new(programs.join("python"))
+        .arg(build::repository().join("tests/clients/executor/impatient.py"))
+        .arg(programs.join("run_galaxy_workflow.py"))
+        .args(["-C", "credentials.yml", "-G", "one", "-W", "workflow.ga"])
+        .args(["-i", "inputs.yml", "-P", "parameters.json"])
+        .args(["-a", "allowed.yml", "-H", "executed", "-o", "out"])
+        .current_dir(&folder)
+        .output()
+        .expect("Python runs");
+    let told = told(&output);
+    assert!(output.status.success(), "{told}");
+    let texts = texts_below(&folder.join("out"));
+    let results = texts.iter().filter(|text| *text == "one\ntwo\n").count();
+    assert_eq!(results, 1, "downloaded: {texts:?}: {told}");
+    // What it asked for last was done as well.
+    let listed = ada.get("/api/histories").ok();
+    let left = listed.as_array().expect("a list").iter();
+    let left = left.filter(|one| {
+        one["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("executed"))
+    });
+    assert_eq!(left.count(), 0, "{listed:#}");
 }

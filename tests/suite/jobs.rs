@@ -553,3 +553,50 @@ fn a_job_sees_no_secret_of_the_server() {
         "{seen}"
     );
 }
+
+#[test]
+fn validated_outputs_say_whether_they_are_what_they_say() {
+    let server = TestServer::start();
+    let ada = server.client();
+    let history = ada.create_history("validated");
+    let mut results = Vec::new();
+    for (label, ext, content, validates) in [
+        ("good", "json", "[1, 2]", true),
+        ("bad", "json", "[1, 2", true),
+        ("unsure", "obscure", "x", true),
+        ("unasked", "json", "[1, 2", false),
+    ] {
+        let mut actions = json!({"ChangeDatatypeActionout": {"action_type": "ChangeDatatypeAction", "output_name": "out",
+            "action_arguments": {"newtype": ext}}});
+        if validates {
+            actions["ValidateOutputsActionout"] = json!({"action_type": "ValidateOutputsAction", "output_name": "out", "action_arguments": {}});
+        }
+        let workflow = json!({"a_galaxy_workflow": "true", "format-version": "0.1", "name": label, "steps": {"0": {
+            "id": 0, "type": "tool", "label": "work", "tool_id": "script", "tool_version": "1", "input_connections": {},
+            "tool_state": json!({"script": format!("printf '{content}' > out.txt")}).to_string(),
+            "post_job_actions": actions,
+            "workflow_outputs": [{"output_name": "out", "label": "work_out"}]}}});
+        let workflow = ada.import(&workflow);
+        let invocation = ada.invoke(&workflow, &history, &json!({}));
+        let done = ada.wait_for_state(&invocation, &["completed"]);
+        let id = text(&done["outputs"]["work_out"], "id");
+        let shown = ada.get(&format!("/api/datasets/{id}")).ok();
+        assert_eq!(
+            (&shown["state"], &shown["extension"]),
+            (&json!("ok"), &json!(ext))
+        );
+        results.push((
+            label,
+            text(&shown, "validated_state"),
+            shown["validated_state_message"].clone(),
+        ));
+    }
+    let states: Vec<_> = results.iter().map(|(_, state, _)| state.as_str()).collect();
+    assert_eq!(
+        states,
+        ["ok", "invalid", "unknown", "unknown"],
+        "{results:?}"
+    );
+    let message = results[1].2.as_str().unwrap_or_default();
+    assert!(message.contains("not JSON"), "{message}");
+}

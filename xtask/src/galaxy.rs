@@ -104,6 +104,16 @@ impl Galaxy {
             .map(|page| page[0].clone())
     }
 
+    /// The state of an invocation, without its steps.
+    pub fn invocation_state(&self, id: &str) -> Result<String> {
+        let shown = self.get(&format!("/api/invocations/{id}?view=collection"))?;
+        text(&shown, "state")
+    }
+
+    pub fn history(&self, id: &str) -> Result<Value> {
+        self.get(&format!("/api/histories/{id}"))
+    }
+
     pub fn jobs_summary(&self, invocation: &str) -> Result<Value> {
         self.get(&format!("/api/invocations/{invocation}/jobs_summary"))
     }

@@ -1,5 +1,6 @@
 //! `barycenter admin …`: users and keys, by way of the database, so that it works whether or not the server runs.
 
+mod handlers;
 mod seed_runs;
 mod stub_tools;
 
@@ -40,6 +41,13 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// List the servers that share the database, and what each holds
+    Handlers {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Move what has not ended from one server, or tag, to another
+    Reassign(handlers::Reassign),
     /// Write finished invocations in bulk into the database of a stopped server, for benchmarks and tests
     SeedRuns(seed_runs::SeedRuns),
     /// Write tools that stand in for those that workflows name and this server has not got, to try workflows dry
@@ -79,6 +87,8 @@ pub fn main(command: &Command) -> ExitCode {
             Command::CreateKey { user, common } => create_key(user, common).await,
             Command::ListUsers { deleted, common } => list_users(*deleted, common).await,
             Command::SeedRuns(wanted) => seed_runs::seed_runs(wanted).await,
+            Command::Handlers { common } => handlers::list(common).await,
+            Command::Reassign(wanted) => handlers::reassign(wanted).await,
             Command::StubTools(wanted) => stub_tools::stub_tools(wanted),
         }
     });

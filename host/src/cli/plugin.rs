@@ -5,6 +5,7 @@ mod check;
 mod inspect;
 mod lock;
 mod new;
+mod remote;
 mod replay;
 
 use std::path::PathBuf;
@@ -22,14 +23,26 @@ use crate::plugins::{ListedPlugin, PluginStatus, Plugins, PluginsConfig, Wiring}
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the declared plugins and whether they load
+    /// List the declared plugins and whether they load; with --server those of a server that runs, and how they are
     List {
         #[command(flatten)]
         of: Which,
+        /// Ask this server, such as http://127.0.0.1:8080
+        #[arg(long, value_name = "URL", conflicts_with_all = ["config", "plugins"])]
+        server: Option<String>,
+        /// The environment variable that has a user's key, for --server
+        #[arg(long, value_name = "NAME", default_value = remote::KEY)]
+        api_key_env: String,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
+    /// Have a server that runs take a plugin in anew, as plugins.toml and its library are now
+    Reload(remote::One),
+    /// Have a server that runs give a plugin no new work
+    Disable(remote::One),
+    /// Have a server that runs give a plugin work again
+    Enable(remote::One),
     Check(check::Arguments),
     #[command(hide = true)]
     CheckOne(check::One),
@@ -65,7 +78,18 @@ impl Which {
 
 pub fn main(command: &Command) -> ExitCode {
     match command {
-        Command::List { of, json } => list(of, *json),
+        Command::List {
+            of,
+            server,
+            api_key_env,
+            json,
+        } => match server {
+            Some(url) => remote::list(&remote::Server::new(url, api_key_env), *json),
+            None => list(of, *json),
+        },
+        Command::Reload(one) => remote::order(remote::Order::Reload, one),
+        Command::Disable(one) => remote::order(remote::Order::Disable, one),
+        Command::Enable(one) => remote::order(remote::Order::Enable, one),
         Command::Check(arguments) => check::main(arguments),
         Command::CheckOne(arguments) => check::one(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),
@@ -97,11 +121,11 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
         Err(faults) => return out::failure(faults),
     };
     let is_missing = |(plugin, required): (&ListedPlugin, &bool)| {
-        *required && plugin.status != PluginStatus::Ready
+        *required && matches!(plugin.status, PluginStatus::Degraded(_))
     };
     let broken = plugins.list().iter().zip(&required).any(is_missing);
     match as_json {
-        true => out::line(format_args!("{:#}", as_values(plugins.list()))),
+        true => out::line(format_args!("{:#}", as_values(&plugins.list()))),
         false => {
             let heading = [
                 "KIND",
@@ -134,14 +158,12 @@ fn check_list(of: &Which) -> ExitCode {
                 PluginsFile::Default(path) | PluginsFile::Named(path) => path.display().to_string(),
             };
             let count = plugins.list().len();
-            let degraded = plugins
-                .list()
-                .iter()
-                .filter_map(|plugin| match &plugin.status {
-                    PluginStatus::Ready => None,
-                    PluginStatus::Degraded(reason) => Some((plugin, reason)),
-                });
-            for (plugin, reason) in degraded {
+            for plugin in plugins.list() {
+                let reason = match &plugin.status {
+                    PluginStatus::Ready => continue,
+                    PluginStatus::Degraded(reason) => reason.as_str(),
+                    PluginStatus::Disabled => "it says `enabled = false`",
+                };
                 out::note(format_args!(
                     "{} {} is left out: {reason}",
                     plugin.kind, plugin.id
@@ -165,6 +187,7 @@ fn load(declared: &PluginsConfig) -> Result<Plugins, ConfigFaults> {
 fn status(plugin: &ListedPlugin) -> String {
     match &plugin.status {
         PluginStatus::Ready => "ready".to_owned(),
+        PluginStatus::Disabled => "disabled".to_owned(),
         PluginStatus::Degraded(reason) => {
             format!("not loaded: {}", reason.lines().next().unwrap_or_default())
         }

@@ -159,12 +159,12 @@ impl<'a> Options<'a> {
         }
         if let Some(value) = self.environment.option(key) {
             let values = match key {
-                "tool_dirs" => value
+                "tool_dirs" | "export_directories" => value
                     .split(':')
                     .filter(|v| !v.is_empty())
                     .map(str::to_owned)
                     .collect(),
-                "fetch_url_prefixes" | "fetch_url_allowlist" => value
+                "fetch_url_prefixes" | "fetch_url_allowlist" | "webhook_url_prefixes" => value
                     .split(',')
                     .map(str::trim)
                     .filter(|v| !v.is_empty())

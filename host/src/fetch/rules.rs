@@ -8,10 +8,20 @@ use url::{Host, Url};
 
 use super::address::{Network, is_public};
 
+/// What URLs are for: there is an option with prefixes for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    #[default]
+    Fetch,
+    /// To tell somebody that an invocation is completed.
+    Webhook,
+}
+
 /// The options of fetching.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// What may be fetched; empty: nothing (`fetch_url_prefixes`).
+    pub purpose: Purpose,
+    /// What may be fetched; empty: nothing (`fetch_url_prefixes`, `webhook_url_prefixes`).
     pub prefixes: Vec<Prefix>,
     /// Who may be asked although their address is not public (`fetch_url_allowlist`).
     pub local: Vec<Local>,
@@ -26,6 +36,7 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
+            purpose: Purpose::Fetch,
             prefixes: Vec::new(),
             local: Vec::new(),
             max_bytes: 100 << 30,
@@ -181,12 +192,18 @@ impl Rules {
             ));
         }
         if !self.prefixes.iter().any(|prefix| prefix.holds(&url)) {
-            return Err(refused(match self.prefixes.is_empty() {
-                true => {
+            return Err(refused(match (self.purpose, self.prefixes.is_empty()) {
+                (Purpose::Fetch, true) => {
                     "is not fetched: this server fetches nothing, as its option fetch_url_prefixes is not set. Send the data itself."
                 }
-                false => {
+                (Purpose::Fetch, false) => {
                     "is not fetched: it begins with nothing that this server's option fetch_url_prefixes allows."
+                }
+                (Purpose::Webhook, true) => {
+                    "is not called: this server calls nobody, as its option webhook_url_prefixes is not set."
+                }
+                (Purpose::Webhook, false) => {
+                    "is not called: it begins with nothing that this server's option webhook_url_prefixes allows."
                 }
             }));
         }

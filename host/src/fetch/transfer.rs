@@ -39,14 +39,14 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn lasting(sentence: impl Into<String>) -> Failure {
+    pub(super) fn lasting(sentence: impl Into<String>) -> Failure {
         Failure {
             sentence: sentence.into(),
             may_pass: false,
         }
     }
 
-    fn passing(sentence: impl Into<String>) -> Failure {
+    pub(super) fn passing(sentence: impl Into<String>) -> Failure {
         Failure {
             sentence: sentence.into(),
             may_pass: true,
@@ -209,7 +209,7 @@ fn opened_as(file: &File) -> Option<PathBuf> {
 }
 
 /// What of a URL may be shown: queries often hold somebody's credentials.
-fn place(url: &Url) -> String {
+pub(super) fn place(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);

@@ -36,6 +36,9 @@ struct Output {
     value: Option<Value>,
 }
 
+/// What `printf` writes to a dataset: a table of numbers, for what follows may cut a column or read a number.
+const CONTENT: &str = r"1\t1\t1\t1\t1\t1\t1\t1\n";
+
 /// Server tools that take a collection where others take a dataset, and those of their inputs.
 const TAKES_COLLECTION: &[(&str, &str, &str)] = &[
     ("__FLATTEN__", "input", "list:list"),
@@ -307,7 +310,7 @@ pub fn write(
                 ),
             };
             for name in flat {
-                script.push(format!("echo stand-in > {directory}/{name}.txt"));
+                script.push(format!("printf '{CONTENT}' > {directory}/{name}.txt"));
             }
             let kind = match depth {
                 1 | 2 => kind.as_str(),
@@ -318,11 +321,10 @@ pub fn write(
             continue;
         }
         let file = format!("out{place}.dat");
-        let content = match &output.value {
-            Some(value) => value.to_string(),
-            None => "stand-in".to_owned(),
-        };
-        script.push(format!("echo '{}' > {file}", content.replace('\'', "")));
+        script.push(match &output.value {
+            Some(value) => format!("echo '{}' > {file}", value.to_string().replace('\'', "")),
+            None => format!("printf '{CONTENT}' > {file}"),
+        });
         outputs
             .push(json!({"name": name, "type": "data", "format": format, "from_work_dir": file}));
     }

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use super::auth::KeyCache;
 use super::codec::IdCodec;
 use super::error::ApiError;
 use super::exports::Workshop;
+use super::metrics::RequestCounts;
 use super::seams::Seams;
 use crate::clock::Clock;
-use crate::fetch::{Fetcher, Rules};
+use crate::fetch::{Fetcher, Purpose, Rules, Sender};
 use crate::scheduling::signals::Signals;
 pub use crate::store::files::DataDir;
 use crate::store::{Store, StoreError};
@@ -33,7 +35,10 @@ pub struct Inner {
     pub keys: KeyCache,
     /// Fetches by URL what the operator allows.
     pub fetcher: Fetcher,
+    /// Calls the webhooks that the operator allows.
+    pub sender: Sender,
     pub workshop: Workshop,
+    pub requests: RequestCounts,
     seams: OnceLock<Seams>,
 }
 
@@ -55,9 +60,39 @@ pub struct Settings {
     pub enable_user_defined_tools: bool,
     /// What may be fetched by URL.
     pub fetch: Rules,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsFor,
+    /// What may be called when an invocation is completed.
+    pub webhooks: Rules,
+    /// Where archives of invocations may be put.
+    pub export_directories: Vec<PathBuf>,
     /// Items of a list when the caller names no limit, and at most.
     pub page_default: i64,
     pub page_max: i64,
+}
+
+/// Who may read `/metrics`. Administrators may in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetricsFor {
+    /// Programs on this machine.
+    #[default]
+    Loopback,
+    /// Everybody.
+    Public,
+    /// Nobody else.
+    Admin,
+}
+
+impl MetricsFor {
+    /// From the word in the configuration.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "loopback" => Some(Self::Loopback),
+            "public" => Some(Self::Public),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -70,6 +105,12 @@ impl Default for Settings {
             public_url: None,
             enable_user_defined_tools: false,
             fetch: Rules::default(),
+            metrics: MetricsFor::default(),
+            webhooks: Rules {
+                purpose: Purpose::Webhook,
+                ..Rules::default()
+            },
+            export_directories: Vec::new(),
             page_default: 500,
             page_max: 10_000,
         }
@@ -86,6 +127,7 @@ impl App {
         settings: Settings,
     ) -> Result<App, StoreError> {
         let codec = IdCodec::of_installation(&store).await?;
+        let sender = Sender::new(settings.webhooks.clone());
         let fetcher = Fetcher::new(settings.fetch.clone(), Some(data.root().to_owned()));
         Ok(App {
             inner: Arc::new(Inner {
@@ -97,7 +139,9 @@ impl App {
                 settings,
                 keys: KeyCache::default(),
                 fetcher,
+                sender,
                 workshop: Workshop::default(),
+                requests: RequestCounts::default(),
                 seams: OnceLock::new(),
             }),
         })

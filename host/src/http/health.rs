@@ -1,5 +1,6 @@
 //! For whoever watches the server: is it alive, is it ready. And the loop that answers connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +43,13 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
     patience: Duration,
 ) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = oneshot::channel();
     let signal = async move {
         stop.await;
         let _ = stopping.send(());
     };
-    let answering = axum::serve(listener, router).with_graceful_shutdown(signal);
+    let answering = axum::serve(listener, service).with_graceful_shutdown(signal);
     let out_of_patience = async {
         // Never, if the loop ends by itself before it is asked to.
         if stopped.await.is_err() {

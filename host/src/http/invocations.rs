@@ -23,7 +23,7 @@ use crate::store::db::Query;
 
 pub use create::{invoke, invoke_recorded};
 pub use shape::collection_view;
-pub use show::find;
+pub use show::{completion_document, find};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -15,7 +15,7 @@ mod contents;
 pub mod datasets;
 pub mod display;
 pub mod error;
-mod exports;
+pub mod exports;
 pub mod extract;
 pub mod health;
 pub mod histories;
@@ -24,7 +24,9 @@ pub mod jobs;
 mod keys;
 pub mod layers;
 mod lists;
+mod metrics;
 pub mod payload;
+mod plugins;
 mod requests;
 mod roles;
 pub mod seams;
@@ -39,14 +41,14 @@ pub mod workflows;
 #[cfg(test)]
 mod tests;
 
-pub use app::{App, DataDir, Settings};
+pub use app::{App, DataDir, MetricsFor, Settings};
 pub use auth::Caller;
 pub use error::ApiError;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -82,6 +84,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(layers::finish_what_was_begun))
         .layer(from_fn(wes::speak_wes))
         .layer(from_fn(layers::log_request))
+        .layer(from_fn_with_state(app.clone(), metrics::count_request))
         .with_state(app)
 }
 
@@ -105,6 +108,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(archive::routes())
         .merge(upload::routes())
         .merge(wes::routes())
+        .merge(plugins::routes())
+        .merge(metrics::routes())
 }
 
 /// The frame of the OpenAPI document; the routes add their paths and schemas.

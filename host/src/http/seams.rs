@@ -11,6 +11,7 @@ use super::error::ApiError;
 use crate::invocation_request::tool_request::ToolInputs;
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
+use crate::plugins::Lifecycle;
 use crate::store::workflows::RevisionCache;
 use crate::tools::{Tool, Toolbox};
 
@@ -25,6 +26,9 @@ pub struct Seams {
     pub step_actions: Arc<dyn StepActions>,
     pub explanations: Arc<dyn Explanations>,
     pub job_commands: Arc<dyn JobCommands>,
+    /// None before the server is wired.
+    pub plugins: Option<Lifecycle>,
+    pub load: Arc<dyn Load>,
     pub tool_runs: Arc<dyn ToolRuns>,
     pub workflows: WorkflowSettings,
 }
@@ -84,6 +88,8 @@ impl Seams {
             step_actions: nothing.clone(),
             explanations: nothing.clone(),
             job_commands: nothing.clone(),
+            plugins: None,
+            load: nothing.clone(),
             tool_runs: nothing,
             workflows: WorkflowSettings::default(),
         }
@@ -122,6 +128,17 @@ pub trait JobCommands: Send + Sync {
     fn resume(&self, job_id: i64) -> BoxFuture<'_, Result<(), ApiError>>;
 }
 
+/// What the runners of this process have.
+pub trait Load: Send + Sync {
+    fn running_jobs(&self) -> u64 {
+        0
+    }
+    /// Slots: all, and those that are free.
+    fn slots(&self) -> (u64, u64) {
+        (0, 0)
+    }
+}
+
 /// Jobs outside any workflow.
 pub trait ToolRuns: Send + Sync {
     /// Makes the jobs and what they will write, commits, and signals.
@@ -153,6 +170,8 @@ pub struct ToolRunAnswer {
 }
 
 struct Nothing;
+
+impl Load for Nothing {}
 
 impl StepTypes for Nothing {
     fn is_known(&self, step_type: &str) -> bool {

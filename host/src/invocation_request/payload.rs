@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::RequestError;
+use crate::model::hook;
 
 /// A request as its fields say, before anything is known about the workflow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -189,12 +190,9 @@ impl Fields<'_> {
         let Some(value) = self.get("on_complete") else {
             return Ok(None);
         };
-        let single = |hook: &Value| hook.as_object().is_some_and(|keys| keys.len() == 1);
-        match value.as_array() {
-            Some(hooks) if hooks.iter().all(single) => Ok(Some(value.clone())),
-            _ => Err(RequestError::invalid(
-                "on_complete must be a list of objects with one key each.",
-            )),
+        match hook::parse_all(value) {
+            Ok(_) => Ok(Some(value.clone())),
+            Err(fault) => Err(RequestError::invalid(fault)),
         }
     }
 }

@@ -64,7 +64,11 @@ impl Subject {
             .ok_or("the entry was not read")?;
         config.clone_into(&mut entry.config);
         Plugins::of_entry(&entry, host)
-            .map(Opened)
+            .map(|plugins| Opened {
+                scheduler: plugins.schedulers().pop(),
+                module: plugins.modules().pop(),
+                runner: plugins.runners().pop(),
+            })
             .map_err(|faults| joined(&faults))
     }
 }
@@ -78,30 +82,31 @@ fn joined(faults: &[crate::plugins::Fault]) -> String {
 }
 
 /// One instance.
-pub struct Opened(Plugins);
+pub struct Opened {
+    scheduler: Option<SchedulerInstance>,
+    module: Option<ModuleInstance>,
+    runner: Option<RunnerInstance>,
+}
 
 impl Opened {
     /// It as a scheduler.
     pub fn scheduler(&self) -> Result<&SchedulerInstance, String> {
-        self.0
-            .schedulers()
-            .first()
+        self.scheduler
+            .as_ref()
             .ok_or_else(|| "it is no scheduler".to_owned())
     }
 
     /// It as a workflow module.
     pub fn module(&self) -> Result<&ModuleInstance, String> {
-        self.0
-            .modules()
-            .first()
+        self.module
+            .as_ref()
             .ok_or_else(|| "it is no workflow module".to_owned())
     }
 
     /// It as a job runner.
     pub fn runner(&self) -> Result<&RunnerInstance, String> {
-        self.0
-            .runners()
-            .first()
+        self.runner
+            .as_ref()
             .ok_or_else(|| "it is no job runner".to_owned())
     }
 }

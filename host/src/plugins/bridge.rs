@@ -4,7 +4,9 @@ use super::check::check_plan;
 use super::failure::PluginCallError;
 use super::inproc::Ask;
 use super::methods::{self, ActionRequest, Capabilities, Method, RuntimeStateRequest};
+use super::probation::Probation;
 use super::record::Recorder;
+use super::rehearsal::Rehearsal;
 use super::stats::MethodStats;
 use super::supervision::Supervision;
 use super::transport::Caller;
@@ -14,9 +16,12 @@ use barycenter_plugin_api::{
     StepContext, StepOutcome, SubmitResult, Text,
 };
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+/// What shows whether a plugin is fit; the rest says little.
+const WORK: [&str; 5] = ["plan", "execute", "recover_mapping", "submit", "recover"];
 
 /// The accessors that all three kinds of instances share.
 macro_rules! identity_accessors {
@@ -45,6 +50,42 @@ macro_rules! identity_accessors {
         pub fn supervision(&self) -> &Arc<Supervision> {
             self.0.caller.supervision()
         }
+
+        /// Whether it gets new work: an administrator has not disabled it.
+        pub fn is_enabled(&self) -> bool {
+            !self.0.caller.is_off()
+        }
+
+        /// Whether this is the very same instance and not another of its name.
+        pub fn is(&self, other: &Self) -> bool {
+            Arc::ptr_eq(&self.0, &other.0)
+        }
+
+        pub(super) fn caller(&self) -> &Caller {
+            &self.0.caller
+        }
+
+        pub(super) fn probation(&self) -> &Probation<Self> {
+            &self.0.probation
+        }
+
+        /// Nobody else has it any more.
+        pub(super) fn is_left(&self) -> bool {
+            Arc::strong_count(&self.0) == 1
+        }
+
+        /// Makes a call; while this one is on trial, the one before it is asked when it breaks down.
+        fn tried<A>(
+            &self,
+            method: &str,
+            call: impl Fn(&Self) -> Result<A, PluginCallError>,
+        ) -> Result<A, PluginCallError> {
+            let outcome = call(self);
+            match self.0.probation.judge(WORK.contains(&method), &outcome) {
+                Some(old) => call(&old),
+                None => outcome,
+            }
+        }
     };
 }
 
@@ -58,6 +99,9 @@ struct SchedulerInner {
     fallback: Option<String>,
     capabilities: Capabilities,
     cycles: AtomicU64,
+    probation: Probation<SchedulerInstance>,
+    rehearsal: Rehearsal,
+    is_shut_down: AtomicBool,
     recorder: OnceLock<Mutex<Recorder>>,
 }
 
@@ -79,6 +123,9 @@ impl SchedulerInstance {
             fallback,
             capabilities,
             cycles: AtomicU64::new(0),
+            probation: Probation::default(),
+            rehearsal: Rehearsal::default(),
+            is_shut_down: AtomicBool::new(false),
             recorder: OnceLock::new(),
         }))
     }
@@ -128,6 +175,13 @@ impl SchedulerInstance {
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
     pub fn plan(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
+        let plan = self.tried("plan", |one| one.plan_alone(request))?;
+        self.0.rehearsal.keep(request, &plan);
+        Ok(plan)
+    }
+
+    /// As [`Self::plan`], with nobody to help.
+    pub(super) fn plan_alone(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
         self.recorded("plan", &**request, || {
             let plan = self
                 .0
@@ -136,6 +190,18 @@ impl SchedulerInstance {
             check_plan(request, &plan).map_err(|faults| self.0.caller.invalid("plan", faults))?;
             Ok(plan)
         })
+    }
+
+    /// Its last plans.
+    pub(super) fn rehearsal(&self) -> &Rehearsal {
+        &self.0.rehearsal
+    }
+
+    /// Goes on where another left off: the numbers of its plans, and what may be asked of the next.
+    pub(super) fn follow(&self, old: &Self) {
+        let cycles = old.0.cycles.load(Ordering::Relaxed);
+        self.0.cycles.store(cycles, Ordering::Relaxed);
+        self.0.rehearsal.take_over(&old.0.rehearsal);
     }
 
     /// Called once, before the first plan.
@@ -147,6 +213,9 @@ impl SchedulerInstance {
 
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
+        if self.0.is_shut_down.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         self.recorded("shutdown", &(), || {
             self.0.caller.call::<methods::SchedulerShutdown>(&())
         })
@@ -203,6 +272,7 @@ struct ModuleInner {
     description: ModuleDescription,
     /// Made of the description's schema.
     state_validator: Option<jsonschema::Validator>,
+    probation: Probation<ModuleInstance>,
 }
 
 impl ModuleInstance {
@@ -231,6 +301,7 @@ impl ModuleInstance {
             caller,
             description,
             state_validator,
+            probation: Probation::default(),
         })))
     }
 
@@ -264,7 +335,9 @@ impl ModuleInstance {
 
     /// Checks a step's state at import.
     pub fn validate_state(&self, state_json: &str) -> Result<Vec<Diagnostic>, PluginCallError> {
-        let found = self.0.caller.call::<methods::ValidateState>(state_json)?;
+        let found = self.tried("validate_state", |one| {
+            one.0.caller.call::<methods::ValidateState>(state_json)
+        })?;
         Ok(found.into())
     }
 
@@ -311,6 +384,13 @@ impl ModuleInstance {
         &self,
         request: &M::Request,
     ) -> Result<String, PluginCallError> {
+        self.tried(M::NAME, |one| one.json_alone::<M>(request))
+    }
+
+    fn json_alone<M: Method<Answer = Text>>(
+        &self,
+        request: &M::Request,
+    ) -> Result<String, PluginCallError> {
         let text: String = self.0.caller.call::<M>(request)?.into();
         match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
             Ok(_) => Ok(text),
@@ -321,8 +401,15 @@ impl ModuleInstance {
         }
     }
 
-    /// Outputs must be those of the description, each at most once.
     fn outcome<M: Method<Request = StepContext, Answer = StepOutcome>>(
+        &self,
+        step: &StepContext,
+    ) -> Result<StepOutcome, PluginCallError> {
+        self.tried(M::NAME, |one| one.outcome_alone::<M>(step))
+    }
+
+    /// Outputs must be those of the description, each at most once.
+    fn outcome_alone<M: Method<Request = StepContext, Answer = StepOutcome>>(
         &self,
         step: &StepContext,
     ) -> Result<StepOutcome, PluginCallError> {
@@ -359,51 +446,69 @@ pub struct RunnerInstance(Arc<RunnerInner>);
 
 struct RunnerInner {
     caller: Caller,
+    probation: Probation<RunnerInstance>,
+    is_shut_down: AtomicBool,
 }
 
 impl RunnerInstance {
     identity_accessors!();
 
     pub(super) fn new(caller: Caller) -> Self {
-        Self(Arc::new(RunnerInner { caller }))
+        Self(Arc::new(RunnerInner {
+            caller,
+            probation: Probation::default(),
+            is_shut_down: AtomicBool::new(false),
+        }))
     }
 
     /// How much it can run.
     pub fn capacity(&self) -> Result<RunnerCapacity, PluginCallError> {
-        self.0.caller.call::<methods::Capacity>(&())
+        self.tried("capacity", |one| {
+            one.0.caller.call::<methods::Capacity>(&())
+        })
     }
 
     /// Hands over jobs. The answer has one entry per job, in order.
     pub fn submit(&self, jobs: &[JobSpec]) -> Result<Vec<SubmitResult>, PluginCallError> {
-        let answers: Vec<_> = self.0.caller.call::<methods::Submit>(jobs)?.into();
-        let ids = jobs.iter().map(|job| job.job_id);
-        self.one_each("submit", ids, answers.iter().map(|answer| answer.job_id))?;
-        Ok(answers)
+        self.tried("submit", |one| {
+            let answers: Vec<_> = one.0.caller.call::<methods::Submit>(jobs)?.into();
+            let ids = jobs.iter().map(|job| job.job_id);
+            one.one_each("submit", ids, answers.iter().map(|answer| answer.job_id))?;
+            Ok(answers)
+        })
     }
 
     /// Asks jobs to end.
     pub fn cancel(&self, jobs: &[JobRef]) -> Result<Vec<CancelResult>, PluginCallError> {
-        let answers: Vec<_> = self.0.caller.call::<methods::Cancel>(jobs)?.into();
-        let ids = jobs.iter().map(|job| job.job_id);
-        self.one_each("cancel", ids, answers.iter().map(|answer| answer.job_id))?;
-        Ok(answers)
+        self.tried("cancel", |one| {
+            let answers: Vec<_> = one.0.caller.call::<methods::Cancel>(jobs)?.into();
+            let ids = jobs.iter().map(|job| job.job_id);
+            one.one_each("cancel", ids, answers.iter().map(|answer| answer.job_id))?;
+            Ok(answers)
+        })
     }
 
     /// After a restart, of the server or of the runner's process: what became of these jobs?
     pub fn recover(&self, jobs: &[RecoverRequest]) -> Result<Vec<RecoverResult>, PluginCallError> {
-        let answers: Vec<_> = self.0.caller.call::<methods::Recover>(jobs)?.into();
-        let ids = jobs.iter().map(|job| job.spec.job_id);
-        self.one_each("recover", ids, answers.iter().map(|answer| answer.job_id))?;
-        Ok(answers)
+        self.tried("recover", |one| {
+            let answers: Vec<_> = one.0.caller.call::<methods::Recover>(jobs)?.into();
+            let ids = jobs.iter().map(|job| job.spec.job_id);
+            one.one_each("recover", ids, answers.iter().map(|answer| answer.job_id))?;
+            Ok(answers)
+        })
     }
 
     /// News of jobs, for runners that cannot push.
     pub fn poll(&self, jobs: &[JobRef]) -> Result<Vec<JobReport>, PluginCallError> {
-        Ok(self.0.caller.call::<methods::Poll>(jobs)?.into())
+        let reports = self.tried("poll", |one| one.0.caller.call::<methods::Poll>(jobs))?;
+        Ok(reports.into())
     }
 
     /// The server stops; running jobs go on.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
+        if self.0.is_shut_down.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         self.0.caller.call::<methods::RunnerShutdown>(&())
     }
 

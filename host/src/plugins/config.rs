@@ -45,6 +45,8 @@ pub struct Entry {
     pub path: Option<PathBuf>,
     /// The digest that the library must have.
     pub sha256: Option<String>,
+    /// It is to be loaded at all.
+    pub enabled: bool,
     /// Which files may be opened for it.
     pub trust: Trust,
     /// The server does not start without it.
@@ -90,6 +92,7 @@ impl PluginsConfig {
             place: format!("built-in plugin list, {kind} {type_id}"),
             path: None,
             sha256: None,
+            enabled: true,
             trust: Trust::Any,
             required: true,
             fallback: None,
@@ -262,6 +265,7 @@ impl Parser<'_> {
                 Isolation::from_word(text).ok_or("`auto`, `inproc` or `process`".to_owned())
             })
             .unwrap_or_default();
+        let enabled = options.flag("enabled").unwrap_or(true);
         let required = options.flag("required").unwrap_or(true);
         let fallback = options.checked("on_failure", |text| {
             let id = text.strip_prefix("fallback:").filter(|id| !id.is_empty());
@@ -295,6 +299,7 @@ impl Parser<'_> {
             place,
             path,
             sha256,
+            enabled,
             trust: Trust::Any, // set once the whole file is read
             required,
             fallback,
@@ -317,14 +322,22 @@ impl Parser<'_> {
             .collect();
         let mut faults = Vec::new();
         for kind in PluginKind::ALL {
-            let mut ids = HashSet::new();
+            let (mut ids, mut names) = (HashSet::new(), HashSet::new());
             for entry in of(kind) {
                 // A step has one module, so modules are told apart by their types.
                 let (what, id) = match kind {
                     PluginKind::WorkflowModule => ("type", &entry.type_id),
                     _ => ("id", &entry.id),
                 };
-                if !ids.insert(id) {
+                // What a person names to reload or disable it must be one plugin, though.
+                if !names.insert(&entry.id) && kind == PluginKind::WorkflowModule && ids.insert(id)
+                {
+                    faults.push(Fault::new(
+                        &entry.place,
+                        format!("the id `{}` is used twice", entry.id),
+                        "Give one of the two another `id`.",
+                    ));
+                } else if !ids.insert(id) {
                     faults.push(Fault::new(
                         &entry.place,
                         format!("the {what} `{id}` is used twice"),

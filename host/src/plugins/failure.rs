@@ -94,6 +94,11 @@ impl PluginCallError {
         )
     }
 
+    /// The plugin itself is broken, whatever it was asked.
+    pub fn is_breakage(&self) -> bool {
+        !matches!(self, Self::Refused { .. } | Self::Unavailable { .. })
+    }
+
     /// The plugin is not to blame for this call: it never saw it.
     pub fn was_not_asked(&self) -> bool {
         matches!(self, Self::Unavailable { .. })

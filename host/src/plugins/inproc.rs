@@ -3,6 +3,7 @@
 //! A call there cannot be broken off. With a deadline it runs on a thread of its own, so that at least the caller
 //! goes on: the thread is written off, and the plugin is left alone until it comes back.
 
+use super::calling;
 use super::failure::Failure;
 use super::methods::{Method, Object, Owned};
 use super::supervision::Supervision;
@@ -71,7 +72,8 @@ impl InProcess {
             .admit(excludes)
             .map_err(Failure::Unavailable)?;
         let Some(lanes) = &self.lanes else {
-            return M::call(&self.object, request.get()).map_err(Failure::Plugin);
+            let outcome = calling::during(M::NAME, || M::call(&self.object, request.get()));
+            return outcome.map_err(Failure::Plugin);
         };
         let (object, request) = (Arc::clone(&self.object), request.to_shared());
         let (sender, answer) = sync_channel(1);
@@ -84,7 +86,7 @@ impl InProcess {
             {
                 return; // the caller gave up before it began
             }
-            let outcome = M::call(&object, (*request).borrow());
+            let outcome = calling::during(M::NAME, || M::call(&object, (*request).borrow()));
             if shared_fate.swap(DONE, Ordering::SeqCst) == GIVEN_UP {
                 supervision.came_back();
             }

@@ -137,6 +137,12 @@ pub(super) fn open_here(stored: &Stored) -> Result<Loaded, LoadError> {
     Ok(opened)
 }
 
+/// The digests of everything that is open in this process.
+pub(super) fn opened() -> Vec<String> {
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    loaded.keys().cloned().collect()
+}
+
 /// For a plugin's own process: opens the copy that the server made, by the same steps.
 pub(super) fn open_stored(path: &Path, sha256: &str) -> Result<Loaded, LoadError> {
     let (bytes, _) = read_pinned(path, Some(sha256))?;

@@ -3,6 +3,7 @@
 //! This list is all that a transport needs: the same line calls an object in this process, in a child,
 //! and from a recording.
 
+use super::calling;
 use barycenter_plugin_api::abi::{
     HostBox, JobRunnerBox, PluginRootRef, SchedulerBox, WorkflowModuleBox,
 };
@@ -172,7 +173,7 @@ fn serve_one<M: Method>(object: &Object, request: &[u8], out: &mut Vec<u8>) -> S
         Ok(request) => request,
         Err(error) => return Served::Unreadable(format!("the request of {}: {error}", M::NAME)),
     };
-    let answer = match M::call(object, request.borrow()) {
+    let answer = match calling::during(M::NAME, || M::call(object, request.borrow())) {
         Ok(answer) => answer,
         Err(error) => return Served::Failed(error),
     };
@@ -215,6 +216,11 @@ macro_rules! methods {
                 }
             )+
             Served::Unreadable(format!("a {kind} has no method `{name}`"))
+        }
+
+        /// A method's name, from what a plugin's process calls it.
+        pub(crate) fn known(name: &str) -> &'static str {
+            [$($text),+].into_iter().find(|known| *known == name).unwrap_or_default()
         }
 
         /// The names of a kind's methods.

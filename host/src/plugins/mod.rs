@@ -5,8 +5,11 @@
 //! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge ─► transport ─┬─► inproc
 //!                                                                                         └─► process
 //! ```
+//!
+//! `lifecycle` changes what the registry holds while the server runs, `status` says how it is.
 
 mod bridge;
+mod calling;
 mod check;
 mod config;
 mod failure;
@@ -14,18 +17,23 @@ mod fault;
 mod inproc;
 mod inspect;
 mod isolation;
+mod lifecycle;
 mod limits;
 mod load;
 mod locate;
 mod methods;
 mod options;
+mod probation;
 pub mod process;
 mod quarantine;
 pub mod record;
 mod registry;
+mod rehearsal;
 mod services;
 mod stats;
+mod status;
 mod supervision;
+mod switch;
 mod transport;
 mod trust;
 
@@ -37,11 +45,14 @@ pub use fault::Fault;
 pub(crate) use fault::did_you_mean;
 pub use inspect::{InspectError, inspect_bytes, inspect_file};
 pub use isolation::Isolation;
+pub use lifecycle::{Lifecycle, Refusal, Reloaded};
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
 pub use methods::Capabilities;
 pub use registry::{ListedPlugin, PluginStatus, Plugins, create_unchecked};
+pub use rehearsal::Shadow;
 pub use services::Wiring;
-pub use stats::{BUCKET_BOUNDS_US, MethodStats};
+pub use stats::{BUCKET_BOUNDS_US, FAULTS, MethodStats};
+pub use status::{PluginView, Report, STATES, View};
 pub use supervision::{Budget, Supervision, SupervisionState, SupervisionStatus};
 pub use trust::Trust;

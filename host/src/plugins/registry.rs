@@ -2,6 +2,7 @@
 
 use super::bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 use super::config::{Entry, Handlers, PluginsConfig};
+use super::failure::PluginCallError;
 use super::fault::{Fault, did_you_mean};
 use super::inproc::InProcess;
 use super::isolation::{self, Facts, Isolation};
@@ -14,21 +15,104 @@ use super::quarantine::Quarantine;
 use super::record::Recorder;
 use super::stats::MethodStats;
 use super::supervision::{Supervision, SupervisionState};
+use super::switch::{DISABLED, Switch};
 use super::transport::{Caller, Transport};
 use barycenter_plugin_api::abi::{HostBox, PluginInfo};
 use barycenter_plugin_api::{Host, PluginKind};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 /// Every plugin, loaded and configured.
 pub struct Plugins {
-    schedulers: Vec<SchedulerInstance>,
-    modules: Vec<ModuleInstance>,
-    runners: Vec<RunnerInstance>,
-    listed: Vec<ListedPlugin>,
+    /// Replaced as a whole, so that who looks up a plugin sees the old one or the new one.
+    slots: RwLock<Arc<Vec<Slot>>>,
     default_scheduler: String,
     handlers: Handlers,
+    switches: Mutex<HashMap<(PluginKind, String), Arc<Switch>>>,
+    recorder: OnceLock<Recorder>,
+}
+
+/// The place of one declared plugin.
+#[derive(Clone)]
+pub(super) struct Slot {
+    pub listed: ListedPlugin,
+    /// `None` when it is not loaded.
+    pub instance: Option<Instance>,
+    /// What the instance was made from.
+    pub source: Option<Source>,
+}
+
+/// What an instance is made from, again if need be.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub entry: Entry,
+    pub path: PathBuf,
+    pub stored: Stored,
+}
+
+/// A plugin of any kind that can be called.
+#[derive(Clone)]
+pub(super) enum Instance {
+    Scheduler(SchedulerInstance),
+    Module(ModuleInstance),
+    Runner(RunnerInstance),
+}
+
+/// What each kind does in its own way.
+macro_rules! each {
+    ($instance:expr, $one:ident => $body:expr) => {
+        match $instance {
+            Instance::Scheduler($one) => $body,
+            Instance::Module($one) => $body,
+            Instance::Runner($one) => $body,
+        }
+    };
+}
+
+impl Instance {
+    pub fn caller(&self) -> &Caller {
+        each!(self, one => one.caller())
+    }
+
+    pub fn supervision(&self) -> &Arc<Supervision> {
+        each!(self, one => one.supervision())
+    }
+
+    pub fn stats(&self) -> Vec<MethodStats> {
+        each!(self, one => one.stats())
+    }
+
+    pub fn is_left(&self) -> bool {
+        each!(self, one => one.is_left())
+    }
+
+    pub fn is_on_trial(&self) -> bool {
+        each!(self, one => !one.probation().is_over())
+    }
+
+    pub fn end_trial(&self) {
+        each!(self, one => one.probation().end());
+    }
+
+    pub fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scheduler(one), Self::Scheduler(other)) => one.is(other),
+            (Self::Module(one), Self::Module(other)) => one.is(other),
+            (Self::Runner(one), Self::Runner(other)) => one.is(other),
+            _ => false,
+        }
+    }
+
+    /// It is not needed any more.
+    pub fn shut_down(&self) -> Result<(), PluginCallError> {
+        match self {
+            Self::Scheduler(one) => one.shutdown(),
+            Self::Module(_) => Ok(()),
+            Self::Runner(one) => one.shutdown(),
+        }
+    }
 }
 
 /// One declared plugin, for `plugin list` and the status page.
@@ -61,6 +145,8 @@ pub enum PluginStatus {
     Ready,
     /// It is not, and was not required.
     Degraded(String),
+    /// plugins.toml says `enabled = false`.
+    Disabled,
 }
 
 impl Plugins {
@@ -75,23 +161,20 @@ impl Plugins {
         data_dir: Option<&Path>,
     ) -> Result<Self, Vec<Fault>> {
         let folders = search_path(&config.search);
-        let mut plugins = Self {
-            schedulers: Vec::new(),
-            modules: Vec::new(),
-            runners: Vec::new(),
-            listed: Vec::new(),
-            default_scheduler: config.default_scheduler.clone(),
-            handlers: config.handlers.clone(),
-        };
+        let plugins = Self::empty(config.default_scheduler.clone(), config.handlers.clone());
         let mut faults = Vec::new();
         for entry in &config.entries {
+            if !entry.enabled {
+                plugins.put(Slot::empty(entry, PluginStatus::Disabled));
+                continue;
+            }
             match plugins.load_one(entry, &folders, host_for, data_dir) {
-                Ok(listed) => plugins.listed.push(listed),
+                Ok(slot) => plugins.put(slot),
                 Err(Failure::Options(found)) => faults.extend(found),
                 Err(Failure::Plugin(fault)) if entry.required => faults.push(fault),
                 Err(Failure::Plugin(fault)) => {
                     tracing::warn!(plugin = %entry.id, "starting without a plugin: {fault}");
-                    plugins.listed.push(degraded(entry, &fault));
+                    plugins.put(Slot::empty(entry, PluginStatus::Degraded(fault.message)));
                 }
             }
         }
@@ -114,56 +197,64 @@ impl Plugins {
 
     /// One instance by itself, for those who look at a single plugin.
     pub fn of_entry(entry: &Entry, host: Host) -> Result<Self, Vec<Fault>> {
-        let mut plugins = Self {
-            schedulers: Vec::new(),
-            modules: Vec::new(),
-            runners: Vec::new(),
-            listed: Vec::new(),
-            default_scheduler: String::new(),
-            handlers: Handlers::default(),
-        };
+        let plugins = Self::empty(String::new(), Handlers::default());
         match plugins.load_one(entry, &[], &|_| host.clone(), None) {
-            Ok(listed) => plugins.listed.push(listed),
+            Ok(slot) => plugins.put(slot),
             Err(Failure::Options(faults)) => return Err(faults),
             Err(Failure::Plugin(fault)) => return Err(vec![fault]),
         }
         Ok(plugins)
     }
 
-    /// From now on the calls of every scheduler are recorded. `config` is what they were made from.
-    pub fn record(&self, recorder: &Recorder, config: &PluginsConfig) {
-        for scheduler in &self.schedulers {
-            let id = scheduler.id();
-            let is_it =
-                |kind: PluginKind, other: &str| kind == PluginKind::Scheduler && other == id;
-            let entry = config
-                .entries
-                .iter()
-                .find(|entry| is_it(entry.kind, &entry.id));
-            let listed = self
-                .listed
-                .iter()
-                .find(|listed| is_it(listed.kind, &listed.id));
-            recorder.start(
-                PluginKind::Scheduler,
-                (id, scheduler.type_id(), scheduler.version()),
-                listed.map_or("", |listed| &listed.sha256),
-                &entry.map_or_else(Value::default, |entry| entry.config.clone()),
-            );
-            scheduler.record(recorder.clone());
+    fn empty(default_scheduler: String, handlers: Handlers) -> Self {
+        Self {
+            slots: RwLock::default(),
+            default_scheduler,
+            handlers,
+            switches: Mutex::default(),
+            recorder: OnceLock::new(),
         }
     }
 
+    /// From now on the calls of every scheduler are recorded.
+    pub fn record(&self, recorder: &Recorder) {
+        let _ = self.recorder.set(recorder.clone());
+        for slot in self.slots().iter() {
+            self.record_slot(slot);
+        }
+    }
+
+    /// So are the calls of one that is to take a place.
+    pub(super) fn record_slot(&self, slot: &Slot) {
+        let (Some(recorder), Some(Instance::Scheduler(scheduler))) =
+            (self.recorder.get(), &slot.instance)
+        else {
+            return;
+        };
+        let source = slot.source.as_ref();
+        recorder.start(
+            PluginKind::Scheduler,
+            (scheduler.id(), scheduler.type_id(), scheduler.version()),
+            &slot.listed.sha256,
+            &source.map_or_else(Value::default, |source| source.entry.config.clone()),
+        );
+        scheduler.record(recorder.clone());
+    }
+
     /// The scheduler with this id.
-    pub fn scheduler(&self, id: &str) -> Option<&SchedulerInstance> {
-        self.schedulers
-            .iter()
-            .find(|scheduler| scheduler.id() == id)
+    pub fn scheduler(&self, id: &str) -> Option<SchedulerInstance> {
+        match self.instance(PluginKind::Scheduler, id)? {
+            Instance::Scheduler(one) => Some(one),
+            _ => None,
+        }
     }
 
     /// The schedulers, in the order of plugins.toml.
-    pub fn schedulers(&self) -> &[SchedulerInstance] {
-        &self.schedulers
+    pub fn schedulers(&self) -> Vec<SchedulerInstance> {
+        self.every(|instance| match instance {
+            Instance::Scheduler(one) => Some(one.clone()),
+            _ => None,
+        })
     }
 
     /// Whether the scheduler with this id (None or empty: the default one) takes its invocations by itself.
@@ -177,7 +268,8 @@ impl Plugins {
 
     /// The schedulers that take their invocations by themselves.
     pub fn passive_ids(&self) -> Vec<String> {
-        let passive = self.schedulers.iter().filter(|one| !one.is_active());
+        let all = self.schedulers();
+        let passive = all.iter().filter(|one| !one.is_active());
         passive.map(|one| one.id().to_owned()).collect()
     }
 
@@ -187,46 +279,111 @@ impl Plugins {
     }
 
     /// The module of a step type. The error is a sentence that names what is missing.
-    pub fn module(&self, step_type: &str) -> Result<&ModuleInstance, String> {
-        let found = self
-            .modules
-            .iter()
-            .find(|module| module.type_id() == step_type);
-        found.ok_or_else(|| self.missing_module(step_type))
+    pub fn module(&self, step_type: &str) -> Result<ModuleInstance, String> {
+        let slots = self.slots();
+        let mut modules = slots.iter().filter_map(|slot| match &slot.instance {
+            Some(Instance::Module(one)) => Some(one),
+            _ => None,
+        });
+        let found = modules.find(|module| module.type_id() == step_type);
+        found
+            .cloned()
+            .ok_or_else(|| missing_module(&slots, step_type))
     }
 
     /// The modules, in the order of plugins.toml.
-    pub fn modules(&self) -> &[ModuleInstance] {
-        &self.modules
+    pub fn modules(&self) -> Vec<ModuleInstance> {
+        self.every(|instance| match instance {
+            Instance::Module(one) => Some(one.clone()),
+            _ => None,
+        })
     }
 
     /// The runner with this id.
-    pub fn runner(&self, id: &str) -> Option<&RunnerInstance> {
-        self.runners.iter().find(|runner| runner.id() == id)
+    pub fn runner(&self, id: &str) -> Option<RunnerInstance> {
+        match self.instance(PluginKind::JobRunner, id)? {
+            Instance::Runner(one) => Some(one),
+            _ => None,
+        }
     }
 
     /// The runners, in the order of plugins.toml.
-    pub fn runners(&self) -> &[RunnerInstance] {
-        &self.runners
+    pub fn runners(&self) -> Vec<RunnerInstance> {
+        self.every(|instance| match instance {
+            Instance::Runner(one) => Some(one.clone()),
+            _ => None,
+        })
     }
 
     /// Every declared plugin, in the order of plugins.toml.
-    pub fn list(&self) -> &[ListedPlugin] {
-        &self.listed
+    pub fn list(&self) -> Vec<ListedPlugin> {
+        let slots = self.slots();
+        slots.iter().map(|slot| slot.listed.clone()).collect()
     }
 
     /// How a plugin is doing; `None` for one that is not loaded.
-    pub fn supervision(&self, kind: PluginKind, id: &str) -> Option<&Arc<Supervision>> {
-        match kind {
-            PluginKind::Scheduler => self.scheduler(id).map(SchedulerInstance::supervision),
-            PluginKind::WorkflowModule => {
-                let mut modules = self.modules.iter();
-                modules
-                    .find(|module| module.id() == id)
-                    .map(ModuleInstance::supervision)
-            }
-            PluginKind::JobRunner => self.runner(id).map(RunnerInstance::supervision),
+    pub fn supervision(&self, kind: PluginKind, id: &str) -> Option<Arc<Supervision>> {
+        self.instance(kind, id)
+            .map(|instance| Arc::clone(instance.supervision()))
+    }
+
+    /// plugins.toml or an administrator has disabled a plugin: why, for people.
+    pub fn disabled(&self, kind: PluginKind, id: &str) -> Option<&'static str> {
+        let slot = self.slot(kind, id)?;
+        match slot.listed.status {
+            PluginStatus::Disabled => Some("it is disabled in plugins.toml"),
+            _ => self.switch(kind, id).is_off().then_some(DISABLED),
         }
+    }
+
+    /// As [`Self::disabled`], for the module of a step type.
+    pub fn disabled_module(&self, step_type: &str) -> Option<&'static str> {
+        let slots = self.slots();
+        let mut listed = slots.iter().map(|slot| &slot.listed);
+        let module = listed
+            .find(|one| one.kind == PluginKind::WorkflowModule && one.type_id == step_type)?;
+        self.disabled(module.kind, &module.id)
+    }
+
+    pub(super) fn slots(&self) -> Arc<Vec<Slot>> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&slots)
+    }
+
+    pub(super) fn slot(&self, kind: PluginKind, id: &str) -> Option<Slot> {
+        let slots = self.slots();
+        let mut slots = slots.iter();
+        slots.find(|slot| slot.is(kind, id)).cloned()
+    }
+
+    /// Puts a plugin into its place, which may be new. Whoever looks it up from now on finds this one.
+    pub(super) fn put(&self, slot: Slot) {
+        let mut held = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = Vec::clone(&held);
+        let (kind, id) = (slot.listed.kind, slot.listed.id.as_str());
+        match slots.iter_mut().find(|known| known.is(kind, id)) {
+            Some(known) => *known = slot,
+            None => slots.push(slot),
+        }
+        *held = Arc::new(slots);
+    }
+
+    /// Decides whether who bears this name gets new work.
+    pub(super) fn switch(&self, kind: PluginKind, id: &str) -> Arc<Switch> {
+        let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(switches.entry((kind, id.to_owned())).or_default())
+    }
+
+    fn instance(&self, kind: PluginKind, id: &str) -> Option<Instance> {
+        let slots = self.slots();
+        let mut slots = slots.iter();
+        slots.find(|slot| slot.is(kind, id))?.instance.clone()
+    }
+
+    fn every<T>(&self, wanted: impl Fn(&Instance) -> Option<T>) -> Vec<T> {
+        let slots = self.slots();
+        let instances = slots.iter().filter_map(|slot| slot.instance.as_ref());
+        instances.filter_map(wanted).collect()
     }
 
     /// How handlers take invocations.
@@ -236,64 +393,50 @@ impl Plugins {
 
     /// The counters of every instance: kind, id, methods.
     pub fn stats(&self) -> Vec<(PluginKind, String, Vec<MethodStats>)> {
-        let schedulers = self
-            .schedulers
-            .iter()
-            .map(|one| (PluginKind::Scheduler, one.id(), one.stats()));
-        let modules = self
-            .modules
-            .iter()
-            .map(|one| (PluginKind::WorkflowModule, one.id(), one.stats()));
-        let runners = self
-            .runners
-            .iter()
-            .map(|one| (PluginKind::JobRunner, one.id(), one.stats()));
-        schedulers
-            .chain(modules)
-            .chain(runners)
-            .map(|(kind, id, stats)| (kind, id.to_owned(), stats))
-            .collect()
-    }
-
-    fn missing_module(&self, step_type: &str) -> String {
-        let declared = self
-            .listed
-            .iter()
-            .find(|one| one.kind == PluginKind::WorkflowModule && one.type_id == step_type);
-        match declared.map(|one| &one.status) {
-            Some(PluginStatus::Degraded(reason)) => format!(
-                "Steps of type `{step_type}` need the workflow module `{step_type}`, which did not \
-                 load: {reason}"
-            ),
-            _ => {
-                let known = self.modules.iter().map(ModuleInstance::type_id);
-                format!(
-                    "Steps of type `{step_type}` need a workflow module plugin `{step_type}`, which \
-                     plugins.toml does not declare{}",
-                    did_you_mean(step_type, known)
-                )
-            }
-        }
+        let slots = self.slots();
+        let all = slots.iter().filter_map(|slot| {
+            let stats = slot.instance.as_ref()?.stats();
+            Some((slot.listed.kind, slot.listed.id.clone(), stats))
+        });
+        all.collect()
     }
 
     fn load_one(
-        &mut self,
+        &self,
         entry: &Entry,
         folders: &[PathBuf],
         host_for: &dyn Fn(&str) -> Host,
         data_dir: Option<&Path>,
-    ) -> Result<ListedPlugin, Failure> {
+    ) -> Result<Slot, Failure> {
         let (path, stored) = inspected(entry, folders, data_dir)?;
-        let at_path = |message: String| {
-            let place = format!("{} ({})", entry.place, path.display());
-            Failure::Plugin(Fault::new(place, message, ""))
+        let source = Source {
+            entry: entry.clone(),
+            path,
+            stored,
         };
+        let switch = self.switch(entry.kind, &entry.id);
+        Self::make(source, switch, None, host_for, data_dir)
+    }
+
+    /// Makes an instance. It is nobody's until it is put into its place. It goes on counting where `old` is.
+    pub(super) fn make(
+        source: Source,
+        switch: Arc<Switch>,
+        old: Option<&Instance>,
+        host_for: &dyn Fn(&str) -> Host,
+        data_dir: Option<&Path>,
+    ) -> Result<Slot, Failure> {
+        let Source {
+            entry,
+            path,
+            stored,
+        } = &source;
         let preamble = stored.preamble.clone();
         let notes = Quarantine::below(data_dir);
         let (isolation, why) = isolation::choose(
             entry.isolation,
             Facts {
-                shipped: is_shipped(&entry.type_id, &path),
+                shipped: is_shipped(&entry.type_id, path),
                 pinned: entry.sha256.is_some(),
                 unwinds: preamble.unwind,
                 debug: preamble.debug,
@@ -301,61 +444,109 @@ impl Plugins {
                 has_memory_limit: entry.limits.memory.is_some(),
             },
         );
-        let sha256 = stored.sha256.clone();
-        let made = Making {
+        let making = Making {
             entry,
-            path: &path,
-            stored,
-            is_shipped: is_shipped(&entry.type_id, &path),
+            path,
+            stored: stored.clone(),
+            is_shipped: is_shipped(&entry.type_id, path),
             data_dir,
             notes,
         };
-        match isolation {
-            Isolation::Process => made.in_a_process(host_for(&entry.id)),
-            _ => made.in_this_process(host_for(&entry.id)),
+        let mut made = match isolation {
+            Isolation::Process => making.in_a_process(host_for(&entry.id)),
+            _ => making.in_this_process(host_for(&entry.id)),
+        }?;
+        if let Some(old) = old {
+            made.caller.count_on(old.caller());
         }
-        .and_then(|made| self.add(entry, made).map_err(at_path))?;
-        Ok(ListedPlugin {
+        let instance = as_instance(entry, made, switch).map_err(|message| {
+            let place = format!("{} ({})", entry.place, path.display());
+            Failure::Plugin(Fault::new(place, message, ""))
+        })?;
+        let listed = ListedPlugin {
             kind: entry.kind,
             id: entry.id.clone(),
             type_id: entry.type_id.clone(),
             version: preamble.version,
             api: preamble.api,
-            sha256,
-            path,
+            sha256: stored.sha256.clone(),
+            path: path.clone(),
             status: PluginStatus::Ready,
             isolation: Some((isolation, why)),
+        };
+        Ok(Slot {
+            listed,
+            instance: Some(instance),
+            source: Some(source),
         })
     }
+}
 
-    fn add(&mut self, entry: &Entry, made: Made) -> Result<(), String> {
-        let Made {
-            caller,
-            info,
-            capabilities,
-        } = made;
-        for (id, reason) in capabilities.dropped() {
-            tracing::warn!(plugin = %entry.id, "its capability {id} is not used: {reason}");
+impl Slot {
+    /// One without an instance.
+    pub fn empty(entry: &Entry, status: PluginStatus) -> Self {
+        Self {
+            listed: unloaded(entry, status),
+            instance: None,
+            source: None,
         }
-        match entry.kind {
-            PluginKind::Scheduler => {
-                let fallback = entry.fallback.clone();
-                self.schedulers.push(SchedulerInstance::new(
-                    caller,
-                    info.active,
-                    fallback,
-                    capabilities,
-                ));
-            }
-            PluginKind::WorkflowModule => {
-                let instance = ModuleInstance::new(caller);
-                self.modules
-                    .push(instance.map_err(|error| error.to_string())?);
-            }
-            PluginKind::JobRunner => self.runners.push(RunnerInstance::new(caller)),
-        }
-        Ok(())
     }
+
+    fn is(&self, kind: PluginKind, id: &str) -> bool {
+        self.listed.kind == kind && self.listed.id == id
+    }
+}
+
+fn missing_module(slots: &[Slot], step_type: &str) -> String {
+    let mut listed = slots.iter().map(|slot| &slot.listed);
+    let declared =
+        listed.find(|one| one.kind == PluginKind::WorkflowModule && one.type_id == step_type);
+    match declared.map(|one| &one.status) {
+        Some(PluginStatus::Degraded(reason)) => format!(
+            "Steps of type `{step_type}` need the workflow module `{step_type}`, which did not \
+             load: {reason}"
+        ),
+        Some(PluginStatus::Disabled) => format!(
+            "Steps of type `{step_type}` need the workflow module `{step_type}`, which is disabled \
+             in plugins.toml"
+        ),
+        _ => {
+            let known = slots.iter().filter_map(|slot| match &slot.instance {
+                Some(Instance::Module(one)) => Some(one.type_id()),
+                _ => None,
+            });
+            format!(
+                "Steps of type `{step_type}` need a workflow module plugin `{step_type}`, which \
+                 plugins.toml does not declare{}",
+                did_you_mean(step_type, known)
+            )
+        }
+    }
+}
+
+fn as_instance(entry: &Entry, made: Made, switch: Arc<Switch>) -> Result<Instance, String> {
+    let Made {
+        caller,
+        info,
+        capabilities,
+    } = made;
+    let caller = caller.with_switch(switch);
+    for (id, reason) in capabilities.dropped() {
+        tracing::warn!(plugin = %entry.id, "its capability {id} is not used: {reason}");
+    }
+    Ok(match entry.kind {
+        PluginKind::Scheduler => Instance::Scheduler(SchedulerInstance::new(
+            caller,
+            info.active,
+            entry.fallback.clone(),
+            capabilities,
+        )),
+        PluginKind::WorkflowModule => {
+            let instance = ModuleInstance::new(caller);
+            Instance::Module(instance.map_err(|error| error.to_string())?)
+        }
+        PluginKind::JobRunner => Instance::Runner(RunnerInstance::new(caller)),
+    })
 }
 
 /// A plugin on its way from a file to something that can be called.
@@ -484,7 +675,7 @@ impl Making<'_> {
 pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
     let folders = search_path(&config.search);
     let mut faults = Vec::new();
-    for entry in &config.entries {
+    for entry in config.entries.iter().filter(|entry| entry.enabled) {
         let checked = inspected(entry, &folders, None).and_then(|(path, stored)| {
             if entry.isolation == Isolation::Process || !is_shipped(&entry.type_id, &path) {
                 return Ok(());
@@ -505,7 +696,7 @@ pub(super) fn library_faults(config: &PluginsConfig) -> Vec<Fault> {
 }
 
 /// Finds the library of an entry and reads it without running it.
-fn inspected(
+pub(super) fn inspected(
     entry: &Entry,
     folders: &[PathBuf],
     data_dir: Option<&Path>,
@@ -558,14 +749,14 @@ pub fn create_unchecked(
 }
 
 /// Why a plugin is not there.
-enum Failure {
+pub(super) enum Failure {
     /// Its options are wrong: the operator must correct them in any case.
     Options(Vec<Fault>),
     /// Everything else; bearable when it is not required.
     Plugin(Fault),
 }
 
-fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
+fn unloaded(entry: &Entry, status: PluginStatus) -> ListedPlugin {
     ListedPlugin {
         kind: entry.kind,
         id: entry.id.clone(),
@@ -574,7 +765,7 @@ fn degraded(entry: &Entry, fault: &Fault) -> ListedPlugin {
         api: (0, 0, 0),
         path: entry.path.clone().unwrap_or_default(),
         sha256: String::new(),
-        status: PluginStatus::Degraded(fault.message.clone()),
+        status,
         isolation: None,
     }
 }

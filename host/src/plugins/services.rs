@@ -1,5 +1,6 @@
 //! What plugins may ask of this host.
 
+use super::calling;
 use barycenter_plugin_api::{Host, HostApi, JobReport, List, LogLevel, PluginError};
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
@@ -63,13 +64,21 @@ struct Services {
 
 impl HostApi for Services {
     fn log(&self, level: LogLevel, target: &str, message: &str) {
-        let plugin = self.id.as_str();
+        let (plugin, method) = (self.id.as_str(), calling::method());
         match level {
-            LogLevel::ERROR => tracing::error!(target: "plugin", plugin, at = target, "{message}"),
-            LogLevel::WARN => tracing::warn!(target: "plugin", plugin, at = target, "{message}"),
-            LogLevel::DEBUG => tracing::debug!(target: "plugin", plugin, at = target, "{message}"),
-            LogLevel::TRACE => tracing::trace!(target: "plugin", plugin, at = target, "{message}"),
-            _ => tracing::info!(target: "plugin", plugin, at = target, "{message}"),
+            LogLevel::ERROR => {
+                tracing::error!(target: "plugin", plugin, method, at = target, "{message}")
+            }
+            LogLevel::WARN => {
+                tracing::warn!(target: "plugin", plugin, method, at = target, "{message}")
+            }
+            LogLevel::DEBUG => {
+                tracing::debug!(target: "plugin", plugin, method, at = target, "{message}")
+            }
+            LogLevel::TRACE => {
+                tracing::trace!(target: "plugin", plugin, method, at = target, "{message}")
+            }
+            _ => tracing::info!(target: "plugin", plugin, method, at = target, "{message}"),
         }
     }
 

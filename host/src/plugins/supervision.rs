@@ -1,5 +1,6 @@
 //! Whether a plugin may be called: how often it failed, when it may be tried again, when it may not any more.
 
+use super::status::now_ms;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -116,6 +117,8 @@ pub struct SupervisionStatus {
     pub losses: u64,
     /// Calls that did not come back in time.
     pub timeouts: u64,
+    /// How often it was left alone because it failed too often.
+    pub quarantines: u64,
     /// Threads of the server that hang in it now.
     pub threads_written_off: u64,
     /// What went wrong last, for people.
@@ -155,6 +158,7 @@ impl Supervision {
                     restarts: 0,
                     losses: 0,
                     timeouts: 0,
+                    quarantines: 0,
                     threads_written_off: 0,
                     last_error: None,
                     pid: None,
@@ -166,6 +170,15 @@ impl Supervision {
             }),
             changed: Condvar::new(),
         }
+    }
+
+    /// Goes on counting where the one left off whose place it takes.
+    pub(super) fn count_on(&self, old: &SupervisionStatus) {
+        let status = &mut self.lock().status;
+        status.restarts += old.restarts;
+        status.losses += old.losses;
+        status.timeouts += old.timeouts;
+        status.quarantines += old.quarantines;
     }
 
     /// A reading.
@@ -354,6 +367,7 @@ impl Supervision {
 impl Inner {
     fn turn(&mut self, state: SupervisionState) {
         if self.status.state != state && self.status.state != SupervisionState::Stopped {
+            self.status.quarantines += u64::from(state == SupervisionState::Quarantined);
             self.status.state = state;
             self.status.since_ms = now_ms();
         }
@@ -395,13 +409,6 @@ impl Inner {
             SupervisionState::Stopped => Some("it was stopped".to_owned()),
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::methods::{Method, names};
 use super::process::Process;
 use super::stats::{Counters, MethodStats};
 use super::supervision::Supervision;
+use super::switch::Switch;
 use barycenter_plugin_api::{ErrorCode, PluginError, PluginKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,13 +23,17 @@ pub(super) struct Caller {
     pub id: String,
     pub type_id: String,
     pub version: String,
-    counters: Vec<Counters>,
+    counters: Arc<Vec<Counters>>,
+    switch: Arc<Switch>,
     limit: Duration,
     transport: Transport,
     supervision: Arc<Supervision>,
     /// Called when panics have put it into quarantine.
     on_quarantine: Box<dyn Fn(&str) + Send + Sync>,
 }
+
+/// What one that is disabled is not asked. Whatever it has already it brings to its end.
+const BRINGS_WORK: [&str; 3] = ["plan", "execute", "submit"];
 
 /// Stopping the server waits for no plugin longer than this.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -46,12 +51,34 @@ impl Caller {
             id: id.to_owned(),
             type_id: type_id.to_owned(),
             version: version.to_owned(),
-            counters: names(kind).into_iter().map(Counters::new).collect(),
+            counters: Arc::new(names(kind).into_iter().map(Counters::new).collect()),
+            switch: Arc::default(),
             limit: limits.call_timeout(kind),
             transport,
             supervision,
             on_quarantine,
         }
+    }
+
+    /// Whether it may be given new work is decided elsewhere, for whoever bears its name.
+    pub fn with_switch(self, switch: Arc<Switch>) -> Self {
+        Self { switch, ..self }
+    }
+
+    /// Goes on counting where the one left off whose place it takes.
+    pub fn count_on(&mut self, old: &Self) {
+        self.counters = Arc::clone(&old.counters);
+        self.supervision.count_on(&old.supervision.status());
+    }
+
+    /// An administrator wants it to get no new work.
+    pub fn is_off(&self) -> bool {
+        self.switch.is_off()
+    }
+
+    /// Its code is in this process.
+    pub fn is_inside(&self) -> bool {
+        matches!(self.transport, Transport::InProcess(_))
     }
 
     /// How long a call may take, if there is a limit.
@@ -89,30 +116,48 @@ impl Caller {
             "shutdown" => self.limit.min(SHUTDOWN_LIMIT),
             _ => self.limit,
         };
+        if BRINGS_WORK.contains(&M::NAME)
+            && let Some(why) = self.switch.why()
+        {
+            return Err(PluginCallError::Unavailable {
+                plugin: self.id.clone(),
+                method: M::NAME,
+                why,
+            });
+        }
         let begin = Instant::now();
         let outcome = match &self.transport {
             Transport::InProcess(inproc) => inproc.call(request, limit),
             Transport::Process(process) => process.call::<M>(request.get(), limit),
         };
         let took = begin.elapsed();
-        let panicked =
-            matches!(&outcome, Err(Failure::Plugin(error)) if error.code == ErrorCode::PANICKED);
-        if let Some(counters) = self.counters(M::NAME) {
-            counters.count_call(took, outcome.is_err(), panicked);
-        }
         match outcome {
             Ok(answer) => {
+                if let Some(counters) = self.counters(M::NAME) {
+                    counters.count_call(took);
+                }
                 self.supervision.answered();
                 Ok(answer)
             }
-            Err(failure) => Err(self.named(M::NAME, failure)),
+            Err(failure) => {
+                // One that was not asked was not called.
+                let was_called = !matches!(failure, Failure::Unavailable(_));
+                let error = self.named(M::NAME, failure);
+                if was_called && let Some(counters) = self.counters(M::NAME) {
+                    counters.count_call(took);
+                    if !matches!(error, PluginCallError::Invalid { .. }) {
+                        counters.count_fault(error.code());
+                    }
+                }
+                Err(error)
+            }
         }
     }
 
     /// An answer that broke a rule.
     pub fn invalid(&self, method: &'static str, faults: Vec<String>) -> PluginCallError {
         if let Some(counters) = self.counters(method) {
-            counters.count_invalid();
+            counters.count_fault("invalid");
         }
         PluginCallError::Invalid {
             plugin: self.id.clone(),

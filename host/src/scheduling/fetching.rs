@@ -275,6 +275,7 @@ impl Get {
                 peek: done.peek,
                 blurb: done.blurb,
                 metadata: done.metadata,
+                validity: None,
             })
         };
         let started = std::thread::Builder::new()

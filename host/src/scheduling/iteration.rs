@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use barycenter_plugin_api::{
-    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, StepOffer,
+    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, PluginKind,
+    StepOffer,
 };
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::invoker::offers::offers;
 use crate::invoker::progress::Progress;
 use crate::invoker::stop::{Stop, Wait};
 use crate::invoker::writes::{Held, Hold, Writes};
+use crate::meter;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, InvocationState};
 use crate::model::workflow::StepDescription;
@@ -113,6 +115,7 @@ async fn store(
             again,
         } => {
             services.signals.iteration_committed();
+            count(state);
             jobs.ready(ready);
             if again || state == InvocationState::Cancelling {
                 services.signals.invocations_changed();
@@ -126,6 +129,19 @@ async fn store(
         Stored::Stale => services.signals.invocations_changed(),
     }
     Ok(())
+}
+
+/// For `/metrics`.
+fn count(state: InvocationState) {
+    meter::ITERATIONS.add(1);
+    match state {
+        InvocationState::Scheduled => meter::INVOCATIONS_SCHEDULED.add(1),
+        InvocationState::Failed => meter::INVOCATIONS_FAILED.add(1),
+        InvocationState::Cancelling | InvocationState::Cancelled => {
+            meter::INVOCATIONS_CANCELLED.add(1);
+        }
+        _ => {}
+    }
 }
 
 type Planned = Vec<(Head, Result<Outcome, String>)>;
@@ -193,7 +209,16 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(fault) => {
+            Err(AskError::Disabled(why)) => {
+                // Whoever enables it wakes what waits for it.
+                let again = now + ASK_DISABLED_MS;
+                planned.extend(group.into_iter().map(|one| {
+                    let outcome = held(one.head.id, "scheduler_disabled", &why, again, None);
+                    (one.head, Ok(outcome))
+                }));
+                continue;
+            }
+            Err(AskError::Failed(fault)) => {
                 planned.extend(group.into_iter().map(|one| (one.head, Err(fault.clone()))));
                 continue;
             }
@@ -219,11 +244,31 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
     planned
 }
 
-/// Asks a scheduler, and the one that stands in for it when it fails.
-pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, String> {
-    let instance = plugins
-        .scheduler(scheduler)
-        .ok_or_else(|| format!("the scheduler {scheduler} is not loaded"))?;
+/// Invocations of a scheduler that is disabled are looked at after this time at the latest.
+const ASK_DISABLED_MS: i64 = 10_000;
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Somebody wants it so: a sentence for the owners of what waits.
+    #[error("{0}")]
+    Disabled(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Asks a scheduler, and the one that stands in for it when it fails or is disabled.
+pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, AskError> {
+    let disabled = plugins.disabled(PluginKind::Scheduler, scheduler);
+    let wanted_so = disabled.map(|why| {
+        AskError::Disabled(format!(
+            "The scheduler {scheduler} does not work now: {why}."
+        ))
+    });
+    let Some(instance) = plugins.scheduler(scheduler) else {
+        let missing = format!("the scheduler {scheduler} is not loaded");
+        return Err(wanted_so.unwrap_or(AskError::Failed(missing)));
+    };
     request.cycle = instance.next_cycle();
     if let Some(limit) = instance.limit() {
         let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
@@ -236,16 +281,21 @@ pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Resu
     };
     match instance.fallback().and_then(|id| plugins.scheduler(id)) {
         Some(fallback) => {
-            tracing::warn!(
-                plugin = scheduler,
-                "{} plans instead: {fault}",
-                fallback.id()
-            );
-            fallback
-                .plan(&request)
-                .map_err(|second| format!("{fault}; and its fallback: {second}"))
+            // What somebody wants so need not be told with every plan.
+            if disabled.is_none() {
+                tracing::warn!(
+                    plugin = scheduler,
+                    "{} plans instead: {fault}",
+                    fallback.id()
+                );
+            }
+            fallback.plan(&request).map_err(|second| {
+                wanted_so.unwrap_or(AskError::Failed(format!(
+                    "{fault}; and its fallback: {second}"
+                )))
+            })
         }
-        None => Err(fault),
+        None => Err(wanted_so.unwrap_or(AskError::Failed(fault))),
     }
 }
 

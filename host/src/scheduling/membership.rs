@@ -258,6 +258,8 @@ impl Membership {
         if !handlers::renew(store, name, self.fence.incarnation(), self.lease_ms()).await? {
             return Ok(false);
         }
+        let now = self.store.shared_now_ms().await?;
+        crate::meter::LEASE_RENEWED_MS.set(u64::try_from(now).unwrap_or(0));
         for lost in handlers::declare_lost(store, name, false).await? {
             tracing::warn!("the server {lost} gave no sign of life; its work is taken over");
         }

@@ -50,8 +50,17 @@ impl PluginModules {
         method: impl FnOnce(&ModuleInstance, &StepContext) -> Result<StepOutcome, PluginCallError>,
     ) -> Result<ModuleOutcome, String> {
         let context = context(call, self.clock.now_ms());
-        let module = self.plugins.module(&call.step.step_type)?;
-        match method(module, &context) {
+        let step_type = &call.step.step_type;
+        let module = match self.plugins.module(step_type) {
+            Ok(module) => module,
+            Err(missing) => {
+                return match self.plugins.disabled_module(step_type) {
+                    Some(why) => Ok(self.absent(format!("the plugin {step_type} is away: {why}"))),
+                    None => Err(missing),
+                };
+            }
+        };
+        match method(&module, &context) {
             Ok(answer) => outcome(answer, call),
             // That it is gone says nothing about the step.
             Err(error) if error.is_absence() => {
@@ -60,12 +69,16 @@ impl PluginModules {
                     invocation.uuid = %call.invocation_uuid,
                     "a step waits: {error}"
                 );
-                Ok(ModuleOutcome::Absent {
-                    why: error.to_string(),
-                    again_at_ms: self.clock.now_ms() + ASK_AGAIN_MS,
-                })
+                Ok(self.absent(error.to_string()))
             }
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn absent(&self, why: String) -> ModuleOutcome {
+        ModuleOutcome::Absent {
+            why,
+            again_at_ms: self.clock.now_ms() + ASK_AGAIN_MS,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::trouble::Trouble;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
-use crate::store::scheduling::invocations;
+use crate::store::scheduling::invocations::{self, Completion};
 use crate::store::scheduling::progress::{self, Head};
 
 /// Invocations looked at together: one question to each scheduler, commits grouped.
@@ -224,10 +224,15 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         }
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
-            let is_complete = invocations::complete(&services.store, &head, now).await?;
-            if !is_complete && head.history_deleted && head.parent_invocation_id.is_none() {
-                invocations::cancel_with_history(&services.store, &head, now).await?;
-                services.signals.invocations_changed();
+            match invocations::complete(&services.store, &head, now).await? {
+                Completion::Completed { has_hooks: true } => services.signals.hooks_changed(),
+                Completion::NotYet
+                    if head.history_deleted && head.parent_invocation_id.is_none() =>
+                {
+                    invocations::cancel_with_history(&services.store, &head, now).await?;
+                    services.signals.invocations_changed();
+                }
+                _ => {}
             }
             return Ok(Look::Done);
         }

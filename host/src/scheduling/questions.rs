@@ -166,6 +166,11 @@ async fn answer(services: &Arc<Services>, queue: &Queue, question: &Question) ->
             "Only passive schedulers take invocations by themselves",
         ));
     }
+    if kind == kind::CLAIM && !scheduler.is_enabled() {
+        return Err(PluginError::refused(
+            "An administrator disabled this scheduler: it gets no new work",
+        ));
+    }
     let json = question.json.as_str();
     match kind {
         kind::INVOCATION => {

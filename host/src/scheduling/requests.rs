@@ -275,7 +275,7 @@ pub async fn explain(
     };
     let named = head.scheduler.as_deref().filter(|id| !id.is_empty());
     let id = named.unwrap_or(services.plugins.default_scheduler_id());
-    let Some(scheduler) = services.plugins.scheduler(id).cloned() else {
+    let Some(scheduler) = services.plugins.scheduler(id) else {
         return Ok(None);
     };
     if !scheduler.capabilities().has(capability::EXPLAIN) {

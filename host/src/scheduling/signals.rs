@@ -18,6 +18,7 @@ struct Inner {
     jobs: Notify,
     fetches: Notify,
     mail: Notify,
+    hooks: Notify,
     wake: AtomicBool,
     unclaimed_invocations: AtomicBool,
     unclaimed_jobs: AtomicBool,
@@ -49,6 +50,16 @@ impl Signals {
     /// Waits for the next mail; returns at once if there was one since the last wait.
     pub async fn next_mail(&self) {
         self.inner.mail.notified().await;
+    }
+
+    /// An invocation was completed, and something is to be done now (and that is committed).
+    pub fn hooks_changed(&self) {
+        self.inner.hooks.notify_one();
+    }
+
+    /// Waits for the next of these; returns at once if there was one since the last wait.
+    pub async fn next_hook_change(&self) {
+        self.inner.hooks.notified().await;
     }
 
     /// A plugin wants to be asked again about whatever waits for an instant, and about the ready jobs.

@@ -16,8 +16,8 @@ use crate::store::scheduling::scheduler_state::{self, SchedulerState};
 /// How often schedulers are asked.
 const EVERY: Duration = Duration::from_secs(5);
 
-fn keepers(services: &Services) -> impl Iterator<Item = &SchedulerInstance> {
-    let all = services.plugins.schedulers().iter();
+fn keepers(services: &Services) -> impl Iterator<Item = SchedulerInstance> {
+    let all = services.plugins.schedulers().into_iter();
     all.filter(|one| one.capabilities().has(capability::STATE))
 }
 
@@ -45,9 +45,6 @@ pub async fn restore(services: &Services) -> Result<(), StoreError> {
 /// Saves what changed, until `stop` turns true and once more then.
 pub async fn keep(services: Arc<Services>, mut stop: watch::Receiver<bool>) {
     let mut stored: HashMap<String, String> = HashMap::new();
-    if keepers(&services).next().is_none() {
-        return;
-    }
     loop {
         tokio::select! {
             _ = stop.changed() => {}
@@ -67,7 +64,10 @@ async fn save_changed(services: &Arc<Services>, stored: &mut HashMap<String, Str
             keepers(&services)
                 // One that is not there has its last state kept for it.
                 .filter(|one| one.supervision().may_be_called())
-                .map(|one| (one.clone(), one.snapshot_state()))
+                .map(|one| {
+                    let state = one.snapshot_state();
+                    (one, state)
+                })
                 .collect::<Vec<(SchedulerInstance, Result<String, PluginCallError>)>>()
         })
         .await

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::hooks::Hooks;
 use super::lock::{DirLock, DirSharing, LockError};
 use super::pairing::{PairingError, pair};
 use super::seams::seams;
@@ -15,7 +16,7 @@ use crate::config::{Config, ConfigFaults};
 use crate::http::{App, DataDir};
 use crate::model::handler::{AssignMethod, DEFAULT_TAG, Peer};
 use crate::plugins::record::Recorder;
-use crate::plugins::{Handlers, Plugins, Wiring};
+use crate::plugins::{Handlers, Lifecycle, Plugins, Wiring};
 use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::fetching::Fetching;
 use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
@@ -30,6 +31,7 @@ pub struct Machine {
     pub services: Arc<Services>,
     pub engine: Engine,
     fetching: Fetching,
+    hooks: Hooks,
     // Last, so that the directory is free only when nothing uses it any more.
     _lock: DirLock,
 }
@@ -107,7 +109,7 @@ impl Machine {
                 path: folder.clone(),
                 source,
             })?;
-            plugins.record(&recorder, &plugins_config);
+            plugins.record(&recorder);
         }
         let toolbox = Arc::new(Toolbox::new(config.tool_dirs.clone()));
         for fault in toolbox.faults() {
@@ -121,27 +123,40 @@ impl Machine {
             config.doors.clone(),
         )
         .await?;
+        let plugins = Arc::new(plugins);
+        let lifecycle = Lifecycle::new(
+            plugins.clone(),
+            &plugins_config,
+            {
+                let file = config.plugins.clone();
+                move || file.read()
+            },
+            move |id: &str| wiring.host_for(id),
+            Some(data.root().to_owned()),
+        );
         let services = Arc::new(Services {
             store: membership.fenced_store(),
             revisions: Arc::new(RevisionCache::new(CACHED_STEPS_MAX)),
             data,
             toolbox,
-            plugins: Arc::new(plugins),
+            plugins,
             clock,
             signals,
             membership,
             settings: config.engine.clone(),
         });
         let queue = CurrentQueue::default();
-        app.wire(seams(&services, &queue, &config.workflows));
+        app.wire(seams(&services, &queue, lifecycle, &config.workflows));
         let engine = Engine::start(services.clone(), reports, questions).await?;
         queue.set(engine.queue());
         let fetching = Fetching::start(services.clone(), app.fetcher.clone()).await?;
+        let hooks = Hooks::start(app.clone(), services.clone()).await?;
         Ok(Machine {
             app,
             services,
             engine,
             fetching,
+            hooks,
             _lock: lock,
         })
     }
@@ -149,6 +164,7 @@ impl Machine {
     /// Finishes what is being stored and closes everything. Jobs that run are left alone.
     pub async fn stop(self) {
         self.fetching.stop().await;
+        self.hooks.stop().await;
         if tokio::time::timeout(ENGINE_STOP, self.engine.stop())
             .await
             .is_err()

@@ -9,19 +9,24 @@ use serde_json::{Map, Value};
 use crate::config::WorkflowOptions;
 use crate::http::ApiError;
 use crate::http::seams::{
-    Explanations, Handlers, JobCommands, Seams, StepActions, ToolRunAnswer, ToolRunRequest,
+    Explanations, Handlers, JobCommands, Load, Seams, StepActions, ToolRunAnswer, ToolRunRequest,
     ToolRuns, WorkflowSettings,
 };
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
-use crate::plugins::Plugins;
+use crate::plugins::{Lifecycle, Plugins};
 use crate::scheduling::Services;
 use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
 
 /// Connects the doors with what is behind them.
-pub fn seams(services: &Arc<Services>, queue: &CurrentQueue, options: &WorkflowOptions) -> Seams {
+pub fn seams(
+    services: &Arc<Services>,
+    queue: &CurrentQueue,
+    lifecycle: Lifecycle,
+    options: &WorkflowOptions,
+) -> Seams {
     let behind = Arc::new(Behind(services.clone()));
     Seams {
         toolbox: services.toolbox.clone(),
@@ -35,6 +40,8 @@ pub fn seams(services: &Arc<Services>, queue: &CurrentQueue, options: &WorkflowO
             queue: queue.clone(),
         }),
         job_commands: behind.clone(),
+        plugins: Some(lifecycle),
+        load: Arc::new(Loaded(queue.clone())),
         tool_runs: behind,
         workflows: workflow_settings(options, &services.plugins),
     }
@@ -68,6 +75,23 @@ fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSe
 fn is_own(step_type: &str) -> bool {
     matches!(step_type, "tool" | "subworkflow" | "pick_value")
         || INPUT_STEP_TYPES.contains(&step_type)
+}
+
+/// What the runners have, from the loop for jobs.
+struct Loaded(CurrentQueue);
+
+impl Load for Loaded {
+    fn running_jobs(&self) -> u64 {
+        let capacity = self.0.get().capacity();
+        capacity.load.iter().map(|user| user.running).sum()
+    }
+
+    fn slots(&self) -> (u64, u64) {
+        let capacity = self.0.get().capacity();
+        let runners = &capacity.runners;
+        let total = runners.iter().map(|runner| runner.slots_total).sum();
+        (total, runners.iter().map(|runner| runner.slots_free).sum())
+    }
 }
 
 struct Behind(Arc<Services>);

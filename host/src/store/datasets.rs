@@ -35,6 +35,9 @@ pub struct Hda {
     pub file_size: Option<i64>,
     pub total_size: Option<i64>,
     pub created_from_basename: Option<String>,
+    /// `unknown`, `ok` or `invalid`, and why.
+    pub validated_state: String,
+    pub validated_state_message: Option<String>,
     /// The job that made the bytes, also where this is a copy.
     pub creating_job: Option<i64>,
     /// The history's owner, and whether others may read it.
@@ -47,7 +50,7 @@ pub struct Hda {
 const SELECT: &str = "SELECT a.id, a.history_id, a.dataset_id, a.hid, a.name, a.info, a.blurb, a.peek, a.extension, \
      a.metadata, a.visible, a.deleted, a.purged, a.version, a.annotation, a.tags, \
      a.copied_from_history_dataset_association_id AS copied_from, a.create_time, a.update_time, \
-     d.uuid, d.state, d.file_size, d.total_size, d.created_from_basename, \
+     d.uuid, d.state, d.file_size, d.total_size, d.created_from_basename, a.validated_state, a.validated_state_message, \
      (SELECT o.job_id FROM history_dataset_association m JOIN job_to_output_dataset o ON o.hda_id = m.id \
         WHERE m.dataset_id = a.dataset_id ORDER BY o.id LIMIT 1) AS creating_job, \
      h.user_id, d.access, CASE d.access WHEN 'public' THEN TRUE WHEN 'private' THEN FALSE WHEN 'roles' THEN FALSE \
@@ -80,6 +83,8 @@ fn hda(row: &Row) -> Result<Hda, StoreError> {
         file_size: row.get("file_size")?,
         total_size: row.get("total_size")?,
         created_from_basename: row.get("created_from_basename")?,
+        validated_state: row.get("validated_state")?,
+        validated_state_message: row.get("validated_state_message")?,
         creating_job: row.get("creating_job")?,
         user_id: row.get("user_id")?,
         is_shared: row.get("is_shared")?,

@@ -214,9 +214,10 @@ pub async fn save(tx: &mut Tx, h: &History, now_ms: i64) -> Result<(), StoreErro
     )
     .await?;
     if h.deleted {
-        const SCHEDULED: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 \
-             AND state IN ('new', 'requires_materialization', 'ready')";
-        super::scheduling::invocations::lock_found(tx, SCHEDULED, args![h.id]).await?;
+        // Those that are scheduled already have jobs to stop.
+        const UNENDED: &str = "SELECT id FROM workflow_invocation WHERE history_id = $1 \
+             AND state IN ('new', 'requires_materialization', 'ready', 'scheduled')";
+        super::scheduling::invocations::lock_found(tx, UNENDED, args![h.id]).await?;
         tx.run(
             "UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE history_id = $1 \
              AND state IN ('new', 'requires_materialization', 'ready', 'scheduled')",

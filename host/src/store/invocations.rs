@@ -14,7 +14,7 @@ pub use create::create;
 pub use details::{
     Details, InputParameterRow, InputRow, MessageRow, OutputRow, OutputValueRow, details,
 };
-pub use list::{Invocation, ListQuery, Scope, SortBy, by_id, list};
+pub use list::{Invocation, ListQuery, Scope, SortBy, active_count, by_id, list};
 pub use request::{StoredRequest, load_request};
 pub use step::{Step, StepDetails, StepOutput, step_by_id, step_details, steps};
 pub use summary::{

@@ -3,10 +3,12 @@
 mod peek;
 mod sniff;
 mod text;
+mod validate;
 
 pub use peek::{COUNT_BYTES_MAX, Peek, peek};
 pub use sniff::sniff;
 pub use text::normalise_text;
+pub use validate::{Validity, validate};
 
 /// One of Galaxy's file types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -296,7 +296,7 @@ impl World {
             .await
             .expect("the same database");
         self.revisions = RevisionCache::new(100_000);
-        jobs::put_back(&self.store, &lost, self.now)
+        jobs::put_back(&self.store, "main", &lost, self.now)
             .await
             .expect("put back");
     }
@@ -472,6 +472,7 @@ impl World {
             peek: None,
             blurb: None,
             metadata: json!({}),
+            validity: None,
         };
         let outputs = job.outputs.iter().map(|slot| {
             if !fails {

@@ -11,6 +11,7 @@ mod latency;
 mod plugin_call;
 mod process;
 mod report;
+mod scale;
 mod throughput;
 mod workflows;
 
@@ -57,6 +58,12 @@ enum Name {
     PluginCall,
     /// Shares of runner time by user: weights 1:1:2, with 1, 10 and 100 invocations at once
     FairShare,
+    /// Lists of 1,000 and 10,000 elements through three tools in a chain: until all jobs are there, memory, others' requests
+    MapChain,
+    /// 1,000 steps beside each other: from request to all scheduled
+    WideWorkflow,
+    /// 1,000 steps in a chain, and in five levels of subworkflows: from request to all scheduled
+    DeepWorkflow,
 }
 
 pub fn run(options: &Options) -> Result<()> {
@@ -77,6 +84,9 @@ pub fn run(options: &Options) -> Result<()> {
             Name::Idle => idle::run(&ground, &mut report, options.waiting)?,
             Name::PluginCall => plugin_call::run(&mut report, options.runs)?,
             Name::FairShare => fair_share::run(&ground, &mut report, options.runs)?,
+            Name::MapChain => scale::map_chain(&ground, &mut report, options.runs)?,
+            Name::WideWorkflow => scale::wide(&ground, &mut report, options.runs)?,
+            Name::DeepWorkflow => scale::deep(&ground, &mut report, options.runs)?,
         }
     }
     if options.json {

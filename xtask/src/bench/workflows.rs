@@ -56,7 +56,49 @@ pub fn mapped(steps: u32) -> Value {
     mapped_by("bench_map", steps)
 }
 
-/// The same with this tool.
+/// `tools` steps, the first mapped over the workflow's input `list` and each of the others over the results before it.
+pub fn mapped_chain(tools: u32) -> Value {
+    let mut workflow = mapped_by("bench_cat", tools);
+    for id in 2..=tools {
+        let before = json!({"id": id - 1, "output_name": "out"});
+        workflow["steps"][id.to_string()]["input_connections"]["input"] = before;
+    }
+    workflow
+}
+
+/// A chain of `count` steps and, if there are `levels` left, a subworkflow that goes on with its result and has one inside.
+pub fn nested(levels: u32, count: u32) -> Value {
+    level(levels, count, false)
+}
+
+fn level(levels: u32, count: u32, is_inner: bool) -> Value {
+    let mut steps = Vec::new();
+    if is_inner {
+        steps.push(json!({
+            "id": 0, "type": "data_input", "label": "data", "name": "Input dataset",
+            "tool_state": "{\"optional\": false}", "input_connections": {},
+        }));
+    }
+    for _ in 0..count {
+        let id = steps.len() as u32;
+        steps.push(match (id, is_inner) {
+            (0, _) => tool_step(id, "bench_write", None),
+            (1, true) => tool_step(id, "bench_cat", Some((0, "output"))),
+            _ => tool_step(id, "bench_cat", Some((id - 1, "out"))),
+        });
+    }
+    if levels > 1 {
+        let id = steps.len();
+        steps.push(json!({
+            "id": id, "type": "subworkflow", "name": "inner", "label": "inner", "tool_id": null, "tool_state": "{}",
+            "subworkflow": level(levels - 1, count, true),
+            "input_connections": {"data": {"id": id - 1, "output_name": "out", "input_subworkflow_step_id": 0}},
+        }));
+    }
+    workflow("nested", steps)
+}
+
+/// As [`mapped`], with this tool.
 pub fn mapped_by(tool: &str, steps: u32) -> Value {
     let list = json!({
         "id": 0, "type": "data_collection_input", "label": "list", "name": "Input dataset collection",

@@ -8,7 +8,9 @@ mod biocompute;
 mod crate_document;
 mod history;
 mod invocation;
+pub mod on_complete;
 mod routes;
+mod target;
 mod workshop;
 
 pub use routes::routes;

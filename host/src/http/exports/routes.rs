@@ -18,6 +18,7 @@ use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract::{self, Params, parse_flag};
 use crate::http::invocations::find as find_invocation;
+use crate::model::hook::FORMATS;
 use crate::store::short_term_storage::{self, Stored, Wanted};
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -84,7 +85,7 @@ fn request_of(body: &Value, default_format: &str, formats: &[&str]) -> Result<Va
     Ok(Value::Object(request))
 }
 
-fn media_type(format: &str) -> &'static str {
+pub(super) fn media_type(format: &str) -> &'static str {
     match format.rsplit('.').next() {
         Some("json") => "application/json",
         Some("zip") => "application/zip",
@@ -105,8 +106,7 @@ async fn prepare_invocation(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let invocation = find_invocation(&app, &mut q, &caller, &id, Wish::Change).await?;
-    let formats = ["rocrate.zip", "bco.json", "tgz", "tar.gz", "bag.zip"];
-    let request = request_of(&body, "rocrate.zip", &formats)?;
+    let request = request_of(&body, "rocrate.zip", &FORMATS)?;
     let format = request["model_store_format"]
         .as_str()
         .unwrap_or("rocrate.zip");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use super::{history, invocation};
@@ -27,6 +27,8 @@ const KEPT_EACH: i64 = 50;
 pub struct Workshop {
     making: Mutex<HashSet<i64>>,
     places: Arc<Semaphore>,
+    /// Some file is made, or cannot be.
+    pub(super) ended: Notify,
 }
 
 impl Default for Workshop {
@@ -34,6 +36,7 @@ impl Default for Workshop {
         Workshop {
             making: Mutex::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            ended: Notify::new(),
         }
     }
 }
@@ -104,6 +107,8 @@ pub fn see_to(app: &App, stored: &Stored) {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         making.remove(&stored.id);
+        drop(making);
+        app.workshop.ended.notify_waiters();
     });
 }
 

@@ -13,12 +13,14 @@ use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
+use crate::http::exports::on_complete;
 use crate::http::extract;
 use crate::http::requests::UserTools;
 use crate::http::workflows::find::{self, Which};
 use crate::invocation_request::{
     Asked, Environment, HistoryChoice, Payload, Person, Reference, build, prepare,
 };
+use crate::model::hook::{self, Hook};
 use crate::model::revision::Revision;
 use crate::store::Durability;
 use crate::store::histories;
@@ -77,6 +79,7 @@ pub async fn invoke_recorded(
     record: Option<&wes::Record>,
 ) -> Result<Vec<i64>, ApiError> {
     caller.user_id()?;
+    check_hooks(app, payload)?;
     let mut q = app.store.reader();
     let which = Which {
         instance: payload.instance,
@@ -106,6 +109,32 @@ pub async fn invoke_recorded(
         taken_in.undo(app).await;
     }
     stored
+}
+
+/// Whether what is to be done on completion may be done. File sources that are not there are told of when the time comes,
+/// as Galaxy does.
+fn check_hooks(app: &App, payload: &Payload) -> Result<(), ApiError> {
+    let Some(asked) = &payload.on_complete else {
+        return Ok(());
+    };
+    for hook in hook::parse_all(asked).map_err(ApiError::invalid)? {
+        let refusal = match &hook {
+            Hook::Webhook { url } => app.sender.check(url).err().map(|refusal| refusal.0),
+            Hook::ExportToFileSource(export)
+                if export
+                    .target_uri
+                    .as_deref()
+                    .is_some_and(|uri| uri.starts_with("file:")) =>
+            {
+                on_complete::destination(app, export, "archive").err()
+            }
+            _ => None,
+        };
+        if let Some(why) = refusal {
+            return Err(ApiError::disabled(why));
+        }
+    }
+    Ok(())
 }
 
 /// A workflow to be invoked, and the tools of its steps.

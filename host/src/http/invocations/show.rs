@@ -16,7 +16,7 @@ use crate::store::Durability;
 use crate::store::db::Query;
 use crate::store::histories;
 use crate::store::invocations::{self, Invocation};
-use crate::store::scheduling::holds;
+use crate::store::scheduling::{holds, hooks};
 
 /// The invocation behind an encoded id. Whoever may see its history may read it; only its owner may change it.
 pub async fn find(
@@ -173,9 +173,10 @@ pub async fn metrics(
     Ok(Json(json!([])))
 }
 
-/// When and how an invocation was completed; null before.
+/// When and how an invocation was completed; null before. `hooks` (Barycenter's own) tells of each element of
+/// `on_complete` what became of it.
 #[utoipa::path(get, path = "/api/invocations/{id}/completion", tag = "invocations", params(("id" = String, Path)),
-    responses((status = 200, description = "`{completion_time, job_state_summary, hooks_executed}` or null", body = Value)))]
+    responses((status = 200, description = "`{completion_time, job_state_summary, hooks_executed, hooks}` or null", body = Value)))]
 pub async fn completion(
     State(app): State<App>,
     caller: Caller,
@@ -183,12 +184,53 @@ pub async fn completion(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
-    let found = invocations::completion(&mut q, invocation.id).await?;
-    Ok(Json(found.map_or(Value::Null, |completion| {
-        json!({
-            "completion_time": iso(completion.completion_time),
-            "job_state_summary": completion.job_state_summary,
-            "hooks_executed": completion.hooks_executed,
-        })
+    let Some(completion) = invocations::completion(&mut q, invocation.id).await? else {
+        return Ok(Json(Value::Null));
+    };
+    let hooks = hooks::of_invocation(&mut q, invocation.id).await?;
+    let hooks: Vec<Value> = hooks.iter().map(hook_shape).collect();
+    Ok(Json(json!({
+        "completion_time": iso(completion.completion_time),
+        "job_state_summary": completion.job_state_summary,
+        "hooks_executed": completion.hooks_executed,
+        "hooks": hooks,
     })))
+}
+
+fn hook_shape(hook: &hooks::Told) -> Value {
+    let waits = hook.state == "new" && hook.message.is_some();
+    json!({
+        "hook": hook.name,
+        "state": hook.state,
+        "message": hook.message,
+        "attempts": hook.attempts,
+        "next_time": waits.then(|| iso(hook.next_time)),
+        "update_time": iso(hook.update_time),
+        "result": hook.result,
+    })
+}
+
+/// What a webhook is sent about a completed invocation.
+pub async fn completion_document(
+    app: &App,
+    q: &mut impl Query,
+    invocation_id: i64,
+) -> Result<Value, ApiError> {
+    let gone = || ApiError::not_found("The invocation is gone.");
+    let invocation = invocations::by_id(q, invocation_id)
+        .await?
+        .ok_or_else(gone)?;
+    let completion = invocations::completion(q, invocation_id)
+        .await?
+        .ok_or_else(gone)?;
+    Ok(json!({
+        "event": "invocation.completed",
+        "invocation_id": app.encode(invocation.id),
+        "uuid": invocation.uuid.to_string(),
+        "workflow_id": app.encode(invocation.workflow_id),
+        "history_id": app.encode(invocation.history_id),
+        "state": invocation.state.code(),
+        "completion_time": iso(completion.completion_time),
+        "job_state_summary": completion.job_state_summary,
+    }))
 }

@@ -71,8 +71,8 @@ pub fn hda_detailed(app: &App, hda: &Hda) -> Value {
         "hashes": [],
         "sources": [],
         "drs_id": app.codec.kind("drs").encode(hda.dataset_id),
-        "validated_state": "unknown",
-        "validated_state_message": null,
+        "validated_state": hda.validated_state,
+        "validated_state_message": hda.validated_state_message,
         "version": hda.version,
     });
     if let Value::Object(more) = more {

@@ -199,10 +199,7 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
         .filter(|c| c["history_content_type"] == "dataset")
         .map(|c| &c["state"])
         .collect();
-    assert!(
-        states.iter().all(|state| *state == "discarded"),
-        "{states:?}"
-    );
+    assert_eq!(states, ["discarded"; 3]);
     let left = std::fs::read_dir(server.app.data.tmp())
         .expect("it exists")
         .count();
@@ -251,3 +248,9 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
         server.post(&path, body).await.refused(400, 400_008);
     }
 }
+
+crate::store::testing::on_postgres_too!(
+    a_history_goes_into_an_archive_and_comes_out_of_it_the_same,
+    what_is_no_archive_is_refused_and_leaves_nothing,
+    a_file_that_was_asked_for_is_its_askers_alone,
+);

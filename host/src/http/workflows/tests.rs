@@ -350,15 +350,6 @@ async fn pause_is_offered_to_editors_when_it_is_switched_on() {
     assert!(offers(true).await);
 }
 
-crate::store::testing::on_postgres_too!(
-    a_workflow_is_imported_shown_listed_and_downloaded,
-    a_rename_makes_a_revision_and_a_deleted_workflow_can_come_back,
-    others_see_a_workflow_when_it_is_shared_and_never_change_it,
-    bad_imports_are_refused_with_galaxys_codes,
-    an_archive_says_what_is_wrong_with_it,
-    pause_is_offered_to_editors_when_it_is_switched_on,
-);
-
 #[tokio::test]
 async fn a_workflow_is_refactored_dry_and_for_good() {
     let server = Server::start().await;
@@ -454,3 +445,14 @@ async fn a_workflow_is_extracted_from_a_history() {
         .await;
     theirs.refused(403, 403_002);
 }
+
+crate::store::testing::on_postgres_too!(
+    a_workflow_is_imported_shown_listed_and_downloaded,
+    a_rename_makes_a_revision_and_a_deleted_workflow_can_come_back,
+    others_see_a_workflow_when_it_is_shared_and_never_change_it,
+    bad_imports_are_refused_with_galaxys_codes,
+    an_archive_says_what_is_wrong_with_it,
+    pause_is_offered_to_editors_when_it_is_switched_on,
+    a_workflow_is_refactored_dry_and_for_good,
+    a_workflow_is_extracted_from_a_history,
+);

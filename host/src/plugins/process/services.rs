@@ -1,6 +1,7 @@
 //! The host's services across the connection: how the plugin's process asks, and how the server answers.
 
 use super::child::ToServer;
+use crate::plugins::{calling, methods};
 use barycenter_plugin_api::{Host, HostApi, JobReport, List, LogLevel, PluginError};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ struct Line {
     level: LogLevel,
     target: String,
     message: String,
+    method: String,
 }
 
 /// A question to the host.
@@ -42,6 +44,7 @@ impl HostApi for ToHost {
                     level,
                     target,
                     message,
+                    method: calling::method().to_owned(),
                 },
             );
         }
@@ -80,7 +83,9 @@ pub(super) fn quick(
                 .map_err(unreadable)
                 .map(|line| {
                     if may_log() {
-                        HostApi::log(host, line.level, &line.target, shortened(&line.message));
+                        calling::during(methods::known(&line.method), || {
+                            HostApi::log(host, line.level, &line.target, shortened(&line.message));
+                        });
                     }
                 }),
         ),

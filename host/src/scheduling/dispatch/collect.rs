@@ -16,7 +16,7 @@ use crate::store::scheduling::ends::{
     CollectionEnd, EndAction, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd, merge_metadata,
 };
 use crate::store::scheduling::jobs::OutputSlot;
-use crate::tools::datatypes;
+use crate::tools::datatypes::{self, Validity};
 use crate::tools::model::OutputKind;
 use crate::tools::outputs::{self, Collected, CollectedDataset};
 
@@ -176,6 +176,11 @@ pub(super) fn place(
             share: None,
         });
     }
+    let checked = |mut new: NewDataset, output: &str| {
+        let file = services.data.dataset(new.dataset_id);
+        new.file.validity = validity(&file, &new.file.extension, output, actions);
+        new
+    };
     for dataset in gathered.datasets.iter().filter(|d| d.extra) {
         let slot = job
             .dispatch
@@ -193,7 +198,7 @@ pub(super) fn place(
             }
             None => dataset.output_name.clone(),
         };
-        end.extra.push(new_dataset(
+        let new = new_dataset(
             services,
             &mut put,
             &dataset.path,
@@ -202,7 +207,8 @@ pub(super) fn place(
             name,
             output_name,
             dataset.visible,
-        )?);
+        )?;
+        end.extra.push(checked(new, &dataset.output_name));
     }
     for slot in &job.dispatch.output_collections {
         let found = gathered
@@ -230,7 +236,7 @@ pub(super) fn place(
             )?;
             elements.push(NewElement {
                 identifiers: element.identifiers.clone(),
-                dataset,
+                dataset: checked(dataset, &slot.name),
             });
         }
         end.collections.push(CollectionEnd {
@@ -278,6 +284,7 @@ fn new_dataset(
             peek,
             blurb,
             metadata,
+            validity: None,
         },
         output_name,
     })
@@ -322,7 +329,21 @@ pub(super) fn facts(
         peek,
         blurb,
         metadata: merge_metadata(&slot.metadata, found),
+        validity: validity(file, extension, &slot.name, actions),
     }
+}
+
+/// Whether a file is what it says, if the step wants that looked at (ValidateOutputsAction).
+fn validity(file: &Path, extension: &str, output: &str, actions: &[EndAction]) -> Option<Validity> {
+    let is_wanted = actions
+        .iter()
+        .any(|a| a.action_type == "ValidateOutputsAction" && a.is_for(output));
+    is_wanted.then(|| {
+        datatypes::validate(file, extension).unwrap_or_else(|error| {
+            tracing::warn!("a result could not be validated: {error}");
+            Validity::Unknown
+        })
+    })
 }
 
 fn size(file: &Path) -> i64 {

@@ -33,8 +33,10 @@ use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
-use super::iteration::ask;
+use super::iteration::{AskError, ask};
 use super::trouble::Trouble;
+use crate::meter;
+use crate::model::state::JobState;
 use crate::store::StoreError;
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
@@ -198,6 +200,7 @@ impl Dispatcher {
         reports: &mut Vec<(String, Vec<JobReport>)>,
         arrived: &mut Vec<Vec<ReadyJob>>,
     ) -> Result<(), StoreError> {
+        self.runners.follow(&self.services.plugins);
         let mut news: Vec<JobReport> = reports.drain(..).flat_map(|(_, reports)| reports).collect();
         if look {
             news.extend(self.runners.poll());
@@ -248,7 +251,8 @@ impl Dispatcher {
     async fn put_back(&mut self) -> Result<(), StoreError> {
         if !self.unplaced.is_empty() {
             let now = self.services.clock.now_ms();
-            jobs::put_back(&self.services.store, &self.unplaced, now).await?;
+            let me = self.services.membership.name();
+            jobs::put_back(&self.services.store, me, &self.unplaced, now).await?;
             self.unplaced.clear();
         }
         Ok(())
@@ -350,10 +354,15 @@ impl Dispatcher {
         let settled = loop {
             match settle::settle(&self.services.store, ends.clone(), now).await {
                 Ok(settled) => break settled,
+                // Whoever has the jobs now stores how they ended.
+                Err(error) if error.is_fenced() => return Err(error),
                 Err(error) => tokio::time::sleep(trouble.note(&error)).await,
             }
         };
         trouble.is_over();
+        let ok = ends.iter().filter(|end| end.state == JobState::Ok).count();
+        meter::JOBS_OK.add(ok as u64);
+        meter::JOBS_NOT_OK.add((ends.len() - ok) as u64);
         self.take_in(settled.ready);
         if settled.mail {
             self.services.signals.mail_written();
@@ -406,6 +415,7 @@ impl Dispatcher {
         // Each round places at least one job or ends.
         loop {
             let accepts = self.runners.accepts();
+            meter::JOBS_READY.set(self.ready.len() as u64);
             if accepts == 0 || self.ready.is_empty() || self.is_locked {
                 return Ok(());
             }
@@ -442,6 +452,10 @@ impl Dispatcher {
             };
             let plan = match ask(&services.plugins, &scheduler, request) {
                 Ok(plan) => plan,
+                Err(AskError::Disabled(_)) => {
+                    self.wake(now + 2_000);
+                    continue;
+                }
                 Err(fault) => {
                     tracing::error!(plugin = %scheduler, "its jobs wait, as it made no plan: {fault}");
                     self.wake(now + 2_000);
@@ -497,6 +511,7 @@ impl Dispatcher {
     ) -> Result<(), StoreError> {
         let services = self.services.clone();
         let now = services.clock.now_ms();
+        let me = services.membership.name();
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
@@ -510,7 +525,6 @@ impl Dispatcher {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        let me = services.membership.name();
         let handed_over = jobs::hand_over(&services.store, me, &hand_overs, now).await;
         let taken: HashSet<i64> = match handed_over {
             Ok(taken) => taken.into_iter().collect(),
@@ -520,6 +534,7 @@ impl Dispatcher {
                 return Err(error);
             }
         };
+        meter::JOBS_STARTED.add(taken.len() as u64);
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         let (mut ends, mut back) = (broken, Vec::new());
         for (ready, runner, mut job) in prepared {

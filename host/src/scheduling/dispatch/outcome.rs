@@ -49,6 +49,7 @@ pub(super) fn broken_output(output: &OutputSlot, info: Option<&str>) -> OutputEn
             peek: None,
             blurb: Some("error".into()),
             metadata: merge_metadata(&output.metadata, serde_json::json!({})),
+            validity: None,
         },
         visible: output.visible,
         info: info.map(str::to_owned),

@@ -56,7 +56,8 @@ impl Runner {
 
     /// How many more it takes now: none while it is not there, or has to say first what it has.
     fn accepts(&self) -> u64 {
-        if self.is_in_doubt() || !self.instance.supervision().may_be_called() {
+        let takes_work = self.instance.is_enabled() && self.instance.supervision().may_be_called();
+        if self.is_in_doubt() || !takes_work {
             return 0;
         }
         let (slots, queue_depth) = self.capacity.unwrap_or_default();
@@ -143,19 +144,49 @@ impl Runners {
             ..Runners::default()
         };
         for instance in plugins.runners() {
-            let mut runner = Runner {
-                generation: instance.supervision().generation(),
-                instance: instance.clone(),
-                capacity: None,
-                uncertain: false,
-                ask_at: Instant::now() + ASK_AGAIN,
-                used: 0,
-                jobs: HashMap::new(),
-            };
-            runner.ask_capacity();
-            runners.runners.insert(instance.id().to_owned(), runner);
+            runners.take_up(instance);
         }
         runners
+    }
+
+    fn take_up(&mut self, instance: RunnerInstance) {
+        let id = instance.id().to_owned();
+        let mut runner = Runner {
+            generation: instance.supervision().generation(),
+            instance,
+            capacity: None,
+            uncertain: false,
+            ask_at: Instant::now() + ASK_AGAIN,
+            used: 0,
+            jobs: HashMap::new(),
+        };
+        runner.ask_capacity();
+        self.runners.insert(id, runner);
+    }
+
+    /// Takes up runners that are new, and goes on with those that took another's place: the old one stops, and then the
+    /// new one is asked what became of the jobs.
+    pub fn follow(&mut self, plugins: &Plugins) {
+        for instance in plugins.runners() {
+            let Some(runner) = self.runners.get_mut(instance.id()) else {
+                self.take_up(instance);
+                continue;
+            };
+            if runner.instance.is(&instance) {
+                continue;
+            }
+            // It must not start what waits with it while the new one is asked.
+            if let Err(error) = runner.instance.shutdown() {
+                tracing::warn!(
+                    plugin = instance.id(),
+                    "the old runner did not stop: {error}"
+                );
+            }
+            runner.instance = instance;
+            runner.capacity = None;
+            runner.uncertain = true;
+            runner.ask_at = Instant::now();
+        }
     }
 
     pub fn instance(&self, id: &str) -> Option<&RunnerInstance> {

@@ -95,6 +95,11 @@ impl StoreError {
         )
     }
 
+    /// Whether another process has taken over what this one held: it will never be stored from here.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, StoreError::Fenced { .. })
+    }
+
     /// Whether the connection broke before the statement was answered.
     pub(super) fn is_lost_connection(&self) -> bool {
         self.driver().is_some_and(|e| match e {

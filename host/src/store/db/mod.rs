@@ -220,6 +220,19 @@ impl Db {
         self.inner.statements.load(Ordering::Relaxed)
     }
 
+    /// The connections that are open and those of them that are idle: to read, and to write.
+    pub fn connections(&self) -> [(&'static str, u64, u64); 2] {
+        let of = |name, size: u32, idle: usize| (name, u64::from(size), idle as u64);
+        match &self.inner.driver {
+            Driver::Sqlite(file) => {
+                let (size, idle) = (file.readers.size(), file.readers.num_idle());
+                // One, which is busy while somebody writes; there is no pool to ask.
+                [of("read", size, idle), of("write", 1, 0)]
+            }
+            Driver::Postgres(server) => server.connections(),
+        }
+    }
+
     /// Waits until nothing is being written and closes the database.
     pub async fn close(&self) {
         match &self.inner.driver {
@@ -426,7 +439,9 @@ impl Tx {
         match self.unit {
             Unit::Sqlite(unit) => unit.commit(durability, label).await,
             Unit::Postgres(transaction) => transaction.commit(durability, label).await,
-        }
+        }?;
+        crate::meter::COMMITS.add(1);
+        Ok(())
     }
 }
 

@@ -230,6 +230,12 @@ impl Server {
     }
 
     /// Waits for the transactions that are open and closes every connection.
+    /// See [`super::Db::connections`].
+    pub fn connections(&self) -> [(&'static str, u64, u64); 2] {
+        let of = |name, pool: &PgPool| (name, u64::from(pool.size()), pool.num_idle() as u64);
+        [of("read", &self.readers), of("write", &self.writers)]
+    }
+
     pub async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;

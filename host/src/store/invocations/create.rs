@@ -94,6 +94,7 @@ impl Rows {
     }
 
     async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {
+        crate::meter::INVOCATIONS_CREATED.add(self.invocations.len() as u64);
         let tables = [
             (
                 "INSERT INTO workflow_invocation (id, uuid, workflow_id, history_id, user_id, state, scheduler, handler, \

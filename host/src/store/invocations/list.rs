@@ -165,3 +165,13 @@ pub(super) fn condition(query: &ListQuery) -> (String, Vec<Val>) {
     }
     (conditions.join(" AND "), args)
 }
+
+/// Invocations that are being scheduled; read from an index of those alone.
+pub async fn active_count(query: &mut impl Query) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) AS n FROM workflow_invocation \
+               WHERE state IN ('new', 'requires_materialization', 'ready', 'cancelling')";
+    match query.maybe(sql, Vec::new()).await? {
+        Some(row) => row.get("n"),
+        None => Ok(0),
+    }
+}

@@ -355,15 +355,28 @@ async fn deleting_a_history_signals_the_invocations_that_are_scheduled_into_it()
     };
     let revision = workflow(&fixture, description).await;
     let waiting = created(&fixture, &request(&fixture, &revision)).await;
-    let through = created(&fixture, &request(&fixture, &revision)).await;
+    let mut others = Vec::new();
+    // One that is scheduled has jobs to stop; one that ends or has ended has not.
+    for (state, expected) in [
+        (InvocationState::Scheduled, 2),
+        (InvocationState::Cancelling, 1),
+        (InvocationState::Cancelled, 1),
+        (InvocationState::Completed, 1),
+        (InvocationState::Failed, 1),
+    ] {
+        let id = created(&fixture, &request(&fixture, &revision)).await;
+        others.push((id, state, expected));
+    }
 
     let mut tx = fixture.store.begin().await.unwrap();
-    tx.run(
-        "UPDATE workflow_invocation SET state = 'scheduled' WHERE id = $1",
-        args![through],
-    )
-    .await
-    .unwrap();
+    for (id, state, _) in &others {
+        tx.run(
+            "UPDATE workflow_invocation SET state = $1 WHERE id = $2",
+            args![state.code(), *id],
+        )
+        .await
+        .unwrap();
+    }
     let mut history = histories::by_id(&mut tx, fixture.history)
         .await
         .unwrap()
@@ -373,7 +386,9 @@ async fn deleting_a_history_signals_the_invocations_that_are_scheduled_into_it()
     history.deleted = true;
     histories::save(&mut tx, &history, 9).await.unwrap();
     assert_eq!(signals(&mut tx, waiting).await, 2);
-    assert_eq!(signals(&mut tx, through).await, 1);
+    for (id, state, expected) in others {
+        assert_eq!(signals(&mut tx, id).await, expected, "{state:?}");
+    }
 }
 
 async fn signals(tx: &mut Tx, id: i64) -> i64 {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::model::state::{DatasetState, JobState};
+use crate::tools::datatypes::Validity;
 
 /// How a job ended.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct FileFacts {
     pub peek: Option<String>,
     pub blurb: Option<String>,
     pub metadata: Value,
+    /// Whether it is what its datatype says, if somebody wanted to know.
+    pub validity: Option<Validity>,
 }
 
 /// What became of a collection whose elements the job found out.

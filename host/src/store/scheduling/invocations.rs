@@ -114,12 +114,22 @@ pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(),
     tx.commit(Durability::Progress, "history.next").await
 }
 
-/// Marks a scheduled invocation completed if all its jobs and children are. True if it is now.
-pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+/// What became of trying to complete an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    NotYet,
+    Completed {
+        /// Something is to be done now: see [`super::hooks`].
+        has_hooks: bool,
+    },
+}
+
+/// Marks a scheduled invocation completed if all its jobs and children are, and notes what is to be done then.
+pub async fn complete(store: &Store, head: &Head, now: i64) -> Result<Completion, StoreError> {
     repeated(|| complete_once(store, head, now)).await
 }
 
-async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, StoreError> {
+async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<Completion, StoreError> {
     let mut tx = store.begin().await?;
     let family: Vec<i64> = head
         .parent_invocation_id
@@ -131,18 +141,21 @@ async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, Sto
         "UPDATE workflow_invocation SET state = 'completed', signal_seen = $1, update_time = $2, wake_time = NULL, blocked_on = NULL
          WHERE id = $3 AND state = 'scheduled'
            AND NOT EXISTS (SELECT 1 FROM job j WHERE j.workflow_invocation_id = workflow_invocation.id AND j.state IN ({UNFINISHED}))
-           AND NOT EXISTS (SELECT 1 FROM workflow_invocation c WHERE c.parent_invocation_id = workflow_invocation.id AND c.state <> 'completed')"
+           AND NOT EXISTS (SELECT 1 FROM workflow_invocation c WHERE c.parent_invocation_id = workflow_invocation.id AND c.state <> 'completed')
+         RETURNING on_complete"
     );
-    let touched = tx.run(sql, args![head.signal_count, now, head.id]).await?;
-    if touched == 0 {
+    let completed = tx
+        .maybe(sql, args![head.signal_count, now, head.id])
+        .await?;
+    let Some(completed) = completed else {
         tx.run(
             "UPDATE workflow_invocation SET signal_seen = $1 WHERE id = $2 AND signal_seen < $1",
             args![head.signal_count, head.id],
         )
         .await?;
         tx.commit(Durability::Progress, "invocation.look").await?;
-        return Ok(false);
-    }
+        return Ok(Completion::NotYet);
+    };
     super::after::invocation_is_over(&mut tx, head.id, now).await?;
     let summary = job_state_summary(&mut tx, head.id).await?;
     tx.run(
@@ -151,13 +164,14 @@ async fn complete_once(store: &Store, head: &Head, now: i64) -> Result<bool, Sto
         args![head.id, now, &summary],
     )
     .await?;
+    let has_hooks = super::hooks::insert(&mut tx, head.id, &completed.json(0)?, now).await?;
     super::holds::clear(&mut tx, head.id).await?;
     if let Some(parent) = head.parent_invocation_id {
         signal(&mut tx, parent).await?;
     }
     tx.commit(Durability::Progress, "invocation.complete")
         .await?;
-    Ok(true)
+    Ok(Completion::Completed { has_hooks })
 }
 
 /// Counts by state over the invocation and all below it.

@@ -428,12 +428,17 @@ async fn started_once(store: &Store, jobs: &[Started], now: i64) -> Result<(), S
 }
 
 /// Puts jobs back that a runner would not take just now.
-pub async fn put_back(store: &Store, job_ids: &[i64], now: i64) -> Result<(), StoreError> {
+pub async fn put_back(
+    store: &Store,
+    handler: &str,
+    job_ids: &[i64],
+    now: i64,
+) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     for id in job_ids {
         tx.run(
-            "UPDATE job SET state = 'new', ready_time = $1, update_time = $1 WHERE id = $2 AND state = 'queued'",
-            args![now, *id],
+            "UPDATE job SET state = 'new', ready_time = $1, update_time = $1 WHERE id = $2 AND state = 'queued' AND handler = $3",
+            args![now, *id, handler],
         )
         .await?;
     }

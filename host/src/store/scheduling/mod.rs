@@ -8,6 +8,7 @@ pub mod ends;
 pub mod equivalents;
 pub mod fetches;
 pub mod holds;
+pub mod hooks;
 pub mod invocations;
 pub mod jobs;
 pub mod known;

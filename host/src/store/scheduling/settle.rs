@@ -7,7 +7,7 @@ use super::after;
 use super::dependants::{
     Batch, discard_outputs, pause, pause_dependants, release_dependants, signal_invocations,
 };
-use super::ends::{CollectionEnd, JobEnd, NewDataset};
+use super::ends::{CollectionEnd, FileFacts, JobEnd, NewDataset};
 use super::jobs::ReadyJob;
 use super::known::ids;
 use super::objects::insert_state_history;
@@ -190,6 +190,7 @@ async fn ended(
             output.info.as_deref(),
             now
         ]);
+        note_validity(tx, output.hda_id, &output.file).await?;
         match output.state.is_usable() {
             true => batch.usable.push(output.dataset_id),
             false => batch.failed.push(output.dataset_id),
@@ -197,11 +198,25 @@ async fn ended(
     }
     for dataset in &end.extra {
         insert_new(tx, end.job_id, recorded.history_id, dataset, now).await?;
+        note_validity(tx, dataset.hda_id, &dataset.file).await?;
     }
     for collection in end.collections {
         fill_collection(tx, store, end.job_id, recorded.history_id, collection, now).await?;
     }
     Ok(())
+}
+
+/// Stores whether a file is what it says, where that was looked at.
+async fn note_validity(tx: &mut Tx, hda_id: i64, file: &FileFacts) -> Result<(), StoreError> {
+    let Some(validity) = &file.validity else {
+        return Ok(());
+    };
+    tx.run(
+        "UPDATE history_dataset_association SET validated_state = $1, validated_state_message = $2 WHERE id = $3",
+        args![validity.state(), validity.message(), hda_id],
+    )
+    .await
+    .map(drop)
 }
 
 /// Stores what [`ended`] noted about all jobs of the batch.
@@ -293,6 +308,7 @@ async fn fill_collection(
     };
     for element in &elements {
         insert_new(tx, job_id, history_id, &element.dataset, now).await?;
+        note_validity(tx, element.dataset.hda_id, &element.dataset.file).await?;
     }
     // Elements arrive in order, so those of one nested collection need not be neighbours: group by outer identifiers.
     let mut children: HashMap<Vec<String>, i64> = HashMap::from([(Vec::new(), end.collection_id)]);

@@ -235,94 +235,82 @@ pub struct Told {
     pub value: Value,
 }
 
-const OUTPUTS: [(&str, Option<&str>); 3] = [
-    (
-        "SELECT x.dataset_id AS id, x.workflow_step_id, s.order_index, o.output_name, o.label
-         FROM workflow_invocation_output_dataset_association x JOIN workflow_step s ON s.id = x.workflow_step_id
-         JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index, o.id",
-        Some("hda"),
-    ),
-    (
-        "SELECT x.dataset_collection_id AS id, x.workflow_step_id, s.order_index, o.output_name, o.label
-         FROM workflow_invocation_output_dataset_collection_association x JOIN workflow_step s ON s.id = x.workflow_step_id
-         JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index, o.id",
-        Some("hdca"),
-    ),
-    (
-        "SELECT x.value, x.workflow_step_id, s.order_index, o.output_name, o.label
-         FROM workflow_invocation_output_value x JOIN workflow_step s ON s.id = x.workflow_step_id
-         JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index, o.id",
-        None,
-    ),
-];
+/// Datasets, collections and values in one look; `src` says which.
+pub(super) const OUTPUTS: &str = "
+    SELECT 'hda' AS src, x.dataset_id AS id, CAST(NULL AS TEXT) AS value, x.workflow_step_id, s.order_index, o.output_name,
+           o.label, o.id AS output_id
+    FROM workflow_invocation_output_dataset_association x JOIN workflow_step s ON s.id = x.workflow_step_id
+    JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1
+    UNION ALL
+    SELECT 'hdca', x.dataset_collection_id, CAST(NULL AS TEXT), x.workflow_step_id, s.order_index, o.output_name, o.label, o.id
+    FROM workflow_invocation_output_dataset_collection_association x JOIN workflow_step s ON s.id = x.workflow_step_id
+    JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1
+    UNION ALL
+    SELECT 'value', CAST(NULL AS BIGINT), x.value, x.workflow_step_id, s.order_index, o.output_name, o.label, o.id
+    FROM workflow_invocation_output_value x JOIN workflow_step s ON s.id = x.workflow_step_id
+    JOIN workflow_output o ON o.id = x.workflow_output_id WHERE x.workflow_invocation_id = $1
+    ORDER BY src, order_index, output_id";
+
+/// What a row of `OUTPUTS` or `INPUTS` holds.
+fn value(row: &Row) -> Result<Value, StoreError> {
+    Ok(match row.get::<&str>("src")? {
+        "hda" => Value::Item("hda", row.get("id")?),
+        "hdca" => Value::Item("hdca", row.get("id")?),
+        _ => Value::Plain(row.json("value")?),
+    })
+}
 
 /// The outputs of a run. One without a label goes by its name and the step's number, as in Galaxy.
 pub async fn outputs(q: &mut impl Query, invocation_id: i64) -> Result<Vec<Told>, StoreError> {
-    let mut found = Vec::new();
-    for (sql, src) in OUTPUTS {
-        for row in q.all(sql, args![invocation_id]).await? {
-            let label = match row.get::<Option<String>>("label")? {
-                Some(label) => label,
-                None => format!(
-                    "{} (Step {})",
-                    row.get::<String>("output_name")?,
-                    row.get::<i64>("order_index")? + 1
-                ),
-            };
-            found.push(Told {
-                label,
-                workflow_step_id: row.get("workflow_step_id")?,
-                value: match src {
-                    Some(src) => Value::Item(src, row.get("id")?),
-                    None => Value::Plain(row.json("value")?),
-                },
-            });
-        }
-    }
-    Ok(found)
+    let rows = q.all(OUTPUTS, args![invocation_id]).await?;
+    let told = |row: &Row| {
+        let label = match row.get::<Option<String>>("label")? {
+            Some(label) => label,
+            None => format!(
+                "{} (Step {})",
+                row.get::<String>("output_name")?,
+                row.get::<i64>("order_index")? + 1
+            ),
+        };
+        Ok(Told {
+            label,
+            workflow_step_id: row.get("workflow_step_id")?,
+            value: value(row)?,
+        })
+    };
+    rows.iter().map(told).collect()
 }
 
 /// What was given to an input step: its name for clients, and the value.
 pub type InputValue = (String, Value);
 
-const INPUTS: [(&str, Option<&str>); 3] = [
-    (
-        "SELECT x.dataset_id AS id, s.order_index, s.label, s.tool_inputs FROM workflow_request_to_input_dataset x
-         JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index",
-        Some("hda"),
-    ),
-    (
-        "SELECT x.dataset_collection_id AS id, s.order_index, s.label, s.tool_inputs
-         FROM workflow_request_to_input_collection_dataset x
-         JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index",
-        Some("hdca"),
-    ),
-    (
-        "SELECT x.parameter_value, s.order_index, s.label, s.tool_inputs FROM workflow_request_input_step_parameter x
-         JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1 ORDER BY s.order_index",
-        None,
-    ),
-];
+pub(super) const INPUTS: &str = "
+    SELECT 'hda' AS src, x.dataset_id AS id, CAST(NULL AS TEXT) AS value, s.order_index, s.label, s.tool_inputs
+    FROM workflow_request_to_input_dataset x
+    JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1
+    UNION ALL
+    SELECT 'hdca', x.dataset_collection_id, CAST(NULL AS TEXT), s.order_index, s.label, s.tool_inputs
+    FROM workflow_request_to_input_collection_dataset x
+    JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1
+    UNION ALL
+    SELECT 'value', CAST(NULL AS BIGINT), x.parameter_value, s.order_index, s.label, s.tool_inputs
+    FROM workflow_request_input_step_parameter x
+    JOIN workflow_step s ON s.id = x.workflow_step_id WHERE x.workflow_invocation_id = $1
+    ORDER BY src, order_index";
 
 /// The inputs of an invocation that came through another door.
 pub async fn inputs(q: &mut impl Query, invocation_id: i64) -> Result<Vec<InputValue>, StoreError> {
-    let mut found = Vec::new();
-    for (sql, src) in INPUTS {
-        for row in q.all(sql, args![invocation_id]).await? {
-            let state = row.json("tool_inputs")?;
-            let label: Option<String> = row.get("label")?;
-            let name = match label.or_else(|| state["name"].as_str().map(str::to_owned)) {
-                Some(name) => name,
-                None => row.get::<i64>("order_index")?.to_string(),
-            };
-            let value = match src {
-                Some(src) => Value::Item(src, row.get("id")?),
-                None => Value::Plain(row.json("parameter_value")?),
-            };
-            found.push((name, value));
-        }
-    }
-    Ok(found)
+    let rows = q.all(INPUTS, args![invocation_id]).await?;
+    let told = |row: &Row| {
+        let state = row.json("tool_inputs")?;
+        let label: Option<String> = row.get("label")?;
+        let name = match label.or_else(|| state["name"].as_str().map(str::to_owned)) {
+            Some(name) => name,
+            None => row.get::<i64>("order_index")?.to_string(),
+        };
+        Ok((name, value(row)?))
+    };
+    rows.iter().map(told).collect()
 }
 
 /// The newest messages of an invocation, oldest of them first: reason and details.

@@ -114,6 +114,20 @@ async fn no_page_scans_or_sorts_a_run() {
 }
 
 #[tokio::test]
+async fn outputs_and_inputs_are_looked_up_by_their_run() {
+    let (store, id, _dir) = seeded(Shape::Single, 3).await;
+    for sql in [super::runs::OUTPUTS, super::runs::INPUTS] {
+        let lines = plan(&store, sql, args![id]).await;
+        assert!(
+            lines
+                .iter()
+                .all(|l| !l.starts_with("SCAN") && !l.contains("Seq Scan on")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn lists_of_runs_follow_the_index_of_their_user() {
     let (store, _, _dir) = seeded(Shape::Single, 1).await;
     let query = RunQuery {
@@ -272,6 +286,7 @@ crate::store::testing::on_postgres_too!(
     every_shape_is_walked_in_order_whatever_the_page_size,
     mixed_runs_have_jobs_where_they_should,
     no_page_scans_or_sorts_a_run,
+    outputs_and_inputs_are_looked_up_by_their_run,
     lists_of_runs_follow_the_index_of_their_user,
     a_walk_shows_what_was_there_when_it_began_exactly_once,
     states_are_counted_and_paused_runs_told_apart,

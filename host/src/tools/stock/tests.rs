@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::tools::command::{RenderInputs, render};
+use crate::tools::expression::evaluate_expression_tool;
 use crate::tools::inputs_json::{DataRef, DataSource, DataView, DatasetView};
+use crate::tools::model::Action;
 use crate::tools::outputs::collect;
 use crate::tools::parameters::normalise_state;
 
@@ -448,6 +450,37 @@ fn checksums_are_those_of_the_content() {
         json!({"input1": file("a\n"), "algorithms": ["md5", "sha1"]}),
         "#md5\tsha1\n60b725f10c9c85c70d97880dfe8191b3\t3f786850e387550fdab836ed7e6dc881de23001b\n",
     );
+}
+
+#[test]
+fn values_are_mapped_to_others() {
+    let mapper = tool("map_param_value");
+    let Action::Expression(script) = &mapper.action else {
+        panic!("it runs a command")
+    };
+    let map = |source: Value, wanted: &str, unmapped: Value| {
+        let mappings = json!([{"from": "low", "to": "1"}, {"from": "none", "to": "false"}]);
+        let state = json!({"input_param_type": {"input_param": source, "mappings": mappings},
+            "output_param_type": wanted, "unmapped": unmapped});
+        evaluate_expression_tool(script, &state, &[]).map(|made| made["output"].clone())
+    };
+    let as_it_is = || json!({"on_unmapped": "input"});
+    let dataset = || json!({"class": "File", "path": "x"});
+    for (source, wanted, made) in [
+        (json!("low"), "integer", json!(1)),
+        (json!("low"), "text", json!("1")),
+        (json!("none"), "boolean", json!(false)),
+        (json!("other"), "boolean", json!(true)),
+        // Whether something was given at all.
+        (Value::Null, "boolean", json!(false)),
+        (dataset(), "boolean", json!(true)),
+        (Value::Null, "text", Value::Null),
+    ] {
+        let found = map(source.clone(), wanted, as_it_is()).expect("a value");
+        assert_eq!(found, made, "{source} as {wanted}");
+    }
+    assert!(map(dataset(), "text", as_it_is()).is_err());
+    assert!(map(json!("other"), "text", json!({"on_unmapped": "fail"})).is_err());
 }
 
 #[test]

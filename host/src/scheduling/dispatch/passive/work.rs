@@ -27,6 +27,8 @@ impl Passive<'_> {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = ready.iter().map(|job| job.id).collect();
+        // Another server may have been meant to run them.
+        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let steps = leases::steps_of(&mut reader, &ids).await?;
         let loaded = prepare::load(&mut reader, services, &ids).await?;
         let runner = leases::runner_name(self.scheduler);
@@ -54,8 +56,6 @@ impl Passive<'_> {
                 dataset_ids: job.dataset_ids(),
             })
             .collect();
-        // Another server may have been meant to run them.
-        leases::adopt(&services.store, self.holder().handler, &ids).await?;
         let taken = jobs::hand_over(
             &services.store,
             self.holder().handler,

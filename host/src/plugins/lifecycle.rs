@@ -1,0 +1,573 @@
+//! Plugins while the server runs: taken in anew, disabled, enabled.
+//!
+//! A reload makes a new instance beside the old one, hands it the old one's state, has it rehearse, and puts it into the
+//! old one's place. Calls that are under way end where they began; the old one goes when nobody has it any more. One that
+//! breaks down in its first calls is put out again for the one before.
+
+use super::bridge::SchedulerInstance;
+use super::config::{Entry, PluginsConfig};
+use super::fault::Fault;
+use super::load;
+use super::locate::search_path;
+use super::registry::{Failure, Instance, PluginStatus, Plugins, Slot, Source, inspected};
+use super::rehearsal::Shadow;
+use super::status::{Report, now_ms};
+use super::switch::Switch;
+use super::trust::Trust;
+use barycenter_plugin_api::{Host, PluginKind, capability};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+type Read = dyn Fn() -> Result<PluginsConfig, Vec<Fault>> + Send + Sync;
+type HostFor = dyn Fn(&str) -> Host + Send + Sync;
+pub(super) type Key = (PluginKind, String);
+
+/// Changes the plugins of a running server. Cheap to clone.
+#[derive(Clone)]
+pub struct Lifecycle(Arc<Inner>);
+
+struct Inner {
+    plugins: Arc<Plugins>,
+    read: Box<Read>,
+    host_for: Box<HostFor>,
+    data_dir: Option<PathBuf>,
+    /// Which files could be opened when the server started: never more from then on.
+    trust: Trust,
+    /// The instances whose files were pinned when the server started.
+    pinned: HashSet<Key>,
+    /// One change at a time.
+    busy: Mutex<()>,
+    notes: Mutex<HashMap<Key, Notes>>,
+}
+
+/// What happened to a plugin besides its calls.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes {
+    pub reloads: u64,
+    pub refused: u64,
+    pub rollbacks: u64,
+    pub draining: u64,
+    pub shadow: Option<Shadow>,
+    /// The last thing that went wrong with a change, until one goes well.
+    pub trouble: Option<Report>,
+    pub since_ms: i64,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The version and digest before; `None` when it was not loaded.
+    pub before: Option<(String, String)>,
+    /// How a scheduler rehearsed.
+    pub shadow: Option<Shadow>,
+    /// The new one has the old one's state.
+    pub has_state: bool,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody declares such a plugin.
+    #[error("{0}")]
+    Unknown(String),
+    /// At most five lines.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A new one that nobody calls is taken for good after this time.
+const TRIAL: Duration = Duration::from_secs(60);
+/// An old one whose calls do not end is left after this time.
+const DRAIN: Duration = Duration::from_secs(600);
+/// How often is looked whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
+/// From so many on, images that cannot be unloaded are worth a word.
+const RETIRED_WARN: usize = 8;
+/// Lines of a refusal.
+const LINES_MAX: usize = 5;
+
+impl Lifecycle {
+    /// `read` reads plugins.toml, `config` is what it said at the start; the rest as for [`Plugins::load`].
+    pub fn new(
+        plugins: Arc<Plugins>,
+        config: &PluginsConfig,
+        read: impl Fn() -> Result<PluginsConfig, Vec<Fault>> + Send + Sync + 'static,
+        host_for: impl Fn(&str) -> Host + Send + Sync + 'static,
+        data_dir: Option<PathBuf>,
+    ) -> Self {
+        let pinned = config.entries.iter().filter(|entry| entry.sha256.is_some());
+        Self(Arc::new(Inner {
+            plugins,
+            read: Box::new(read),
+            host_for: Box::new(host_for),
+            data_dir,
+            pinned: pinned.map(|entry| (entry.kind, entry.id.clone())).collect(),
+            trust: config.trust,
+            busy: Mutex::new(()),
+            notes: Mutex::default(),
+        }))
+    }
+
+    /// The plugins it changes.
+    pub fn plugins(&self) -> &Arc<Plugins> {
+        &self.0.plugins
+    }
+
+    pub(super) fn notes(&self, kind: PluginKind, id: &str) -> Notes {
+        let notes = lock(&self.0.notes);
+        notes
+            .get(&(kind, id.to_owned()))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// What plugins.toml declares and the server has not heard of yet.
+    pub(super) fn declared(&self) -> Vec<Entry> {
+        let entries = (self.0.read)().map(|config| config.entries);
+        let mut new = entries.unwrap_or_default();
+        new.retain(|entry| self.0.plugins.slot(entry.kind, &entry.id).is_none());
+        new
+    }
+
+    /// The kinds that have a plugin of this id.
+    pub fn kinds_of(&self, id: &str) -> Vec<PluginKind> {
+        let is_there = |kind: &PluginKind| self.0.plugins.slot(*kind, id).is_some();
+        PluginKind::ALL.into_iter().filter(is_there).collect()
+    }
+
+    /// The kinds of plugins of this id that plugins.toml declares and the server has not heard of yet. Reads the file.
+    pub fn declared_kinds_of(&self, id: &str) -> Vec<PluginKind> {
+        let declared = self.declared();
+        let of_this_id = declared.iter().filter(|entry| entry.id == id);
+        of_this_id.map(|entry| entry.kind).collect()
+    }
+
+    /// Images of old libraries: code that runs inside the server is never unloaded.
+    pub fn retired_images(&self) -> usize {
+        let slots = self.0.plugins.slots();
+        let live = slots.iter().filter(|slot| {
+            let inside = |instance: &Instance| instance.caller().is_inside();
+            slot.instance.as_ref().is_some_and(inside)
+        });
+        let live: HashSet<&str> = live.map(|slot| slot.listed.sha256.as_str()).collect();
+        load::opened()
+            .into_iter()
+            .filter(|sha256| !live.contains(sha256.as_str()))
+            .count()
+    }
+
+    /// Takes a plugin in anew, as plugins.toml and its file are now. When that fails nothing is changed. Blocks.
+    pub fn reload(&self, kind: PluginKind, id: &str) -> Result<Reloaded, Refusal> {
+        let _busy = lock(&self.0.busy);
+        let outcome = self.reload_now(kind, id);
+        self.note(kind, id, |notes| match &outcome {
+            Ok(reloaded) => {
+                notes.reloads += 1;
+                notes.shadow = reloaded.shadow;
+                notes.trouble = None;
+            }
+            Err(Refusal::Unknown(_)) => {}
+            Err(Refusal::Refused(text)) => {
+                notes.refused += 1;
+                notes.trouble = Some(Report::new(
+                    "reload_refused",
+                    format!("The last reload was refused: {text}"),
+                    Some(format!("barycenter plugin reload {}:{id}", kind.name())),
+                ));
+            }
+        });
+        match &outcome {
+            Ok(_) => tracing::info!(target: "plugin", plugin = id, "the {kind} was reloaded"),
+            Err(error) => {
+                tracing::warn!(target: "plugin", plugin = id, "the {kind} was not reloaded: {error}");
+            }
+        }
+        outcome
+    }
+
+    /// From now on it gets no new work; what it has it brings to its end. False when that was so before.
+    pub fn disable(&self, kind: PluginKind, id: &str) -> Result<bool, Refusal> {
+        let _busy = lock(&self.0.busy);
+        let slot = self.known(kind, id)?;
+        if slot.listed.status == PluginStatus::Disabled {
+            return Ok(false);
+        }
+        let changed = self.0.plugins.switch(kind, id).turn_off(now_ms());
+        if changed {
+            tracing::warn!(target: "plugin", plugin = id, "the {kind} was disabled by an administrator");
+            self.wake(id);
+        }
+        Ok(changed)
+    }
+
+    /// It gets work again, and is let out of quarantine. One that is not loaded is loaded. False when nothing changed.
+    pub fn enable(&self, kind: PluginKind, id: &str) -> Result<bool, Refusal> {
+        let slot = self.known(kind, id)?;
+        let Some(instance) = slot.instance else {
+            self.0.plugins.switch(kind, id).turn_on();
+            return self.reload(kind, id).map(|_| true);
+        };
+        let _busy = lock(&self.0.busy);
+        let changed = self.0.plugins.switch(kind, id).turn_on();
+        let was_away = !instance.supervision().may_be_called();
+        instance.supervision().release();
+        if changed || was_away {
+            tracing::info!(target: "plugin", plugin = id, "the {kind} was enabled by an administrator");
+            self.wake(id);
+        }
+        Ok(changed || was_away)
+    }
+
+    fn known(&self, kind: PluginKind, id: &str) -> Result<Slot, Refusal> {
+        self.0
+            .plugins
+            .slot(kind, id)
+            .ok_or_else(|| Refusal::Unknown(format!("There is no {kind} with the id {id}.")))
+    }
+
+    fn reload_now(&self, kind: PluginKind, id: &str) -> Result<Reloaded, Refusal> {
+        let config = (self.0.read)().map_err(|faults| refused(&faults))?;
+        let place = self.0.plugins.slot(kind, id);
+        let declared = config.entries.iter();
+        let declared = { declared }.find(|entry| entry.kind == kind && entry.id == id);
+        let Some(entry) = declared else {
+            return Err(match place {
+                Some(_) => Refusal::Refused(format!(
+                    "{} does not declare the {kind} {id} any more; it stays as it is",
+                    config.name
+                )),
+                None => Refusal::Unknown(format!("There is no {kind} with the id {id}.")),
+            });
+        };
+        let old = place.as_ref().and_then(|slot| slot.instance.clone());
+        self.check(entry, place.as_ref())?;
+        let folders = search_path(&config.search);
+        let data_dir = self.0.data_dir.as_deref();
+        let (path, stored) = inspected(entry, &folders, data_dir).map_err(told)?;
+        let source = Source {
+            entry: entry.clone(),
+            path,
+            stored,
+        };
+        let shadow = self.rehearse(&source, old.as_ref())?;
+        let new = self.make(source, old.as_ref())?;
+        self.0.plugins.record_slot(&new);
+        let has_state = self.hand_over(old.as_ref(), &new)?;
+        let before = place.and_then(|slot| {
+            slot.instance.as_ref()?;
+            Some((slot.listed.version, slot.listed.sha256))
+        });
+        self.put_in_place(new);
+        let retired = self.retired_images();
+        if retired >= RETIRED_WARN {
+            tracing::warn!(
+                "{retired} images of old plugin libraries are in memory, as code inside the server is never unloaded; \
+                 start the server anew at a quiet time, or set isolation = \"process\""
+            );
+        }
+        Ok(Reloaded {
+            before,
+            shadow,
+            has_state,
+        })
+    }
+
+    /// What may not change while the server runs.
+    fn check(&self, entry: &Entry, place: Option<&Slot>) -> Result<(), Refusal> {
+        let refuse = |what: &str| Err(Refusal::Refused(format!("{}: {what}", entry.place)));
+        if !entry.enabled {
+            return refuse("it says `enabled = false`; take the line out first");
+        }
+        if place.is_some_and(|slot| slot.listed.type_id != entry.type_id) {
+            return refuse("its type has changed; give the other type an id of its own");
+        }
+        let may_be = self.0.trust.may_become(entry.trust);
+        may_be.map_err(|fault| refused(&[fault]))?;
+        let key = (entry.kind, entry.id.clone());
+        if self.0.pinned.contains(&key) && entry.sha256.is_none() {
+            return refuse(
+                "its sha256 is gone, and what was pinned when the server started stays pinned\n\
+                 Name the digest of the new file.",
+            );
+        }
+        Ok(())
+    }
+
+    fn make(&self, source: Source, old: Option<&Instance>) -> Result<Slot, Refusal> {
+        let switch = self.0.plugins.switch(source.entry.kind, &source.entry.id);
+        self.make_with(switch, source, old)
+    }
+
+    fn make_with(
+        &self,
+        switch: Arc<Switch>,
+        source: Source,
+        old: Option<&Instance>,
+    ) -> Result<Slot, Refusal> {
+        let data_dir = self.0.data_dir.as_deref();
+        let made = Plugins::make(source, switch, old, &self.0.host_for, data_dir);
+        made.map_err(told)
+    }
+
+    /// Has a scheduler plan what the old one planned lately. It is made for that alone, and dropped.
+    fn rehearse(&self, source: &Source, old: Option<&Instance>) -> Result<Option<Shadow>, Refusal> {
+        let Some(Instance::Scheduler(old)) = old else {
+            return Ok(None);
+        };
+        // One that is disabled may rehearse.
+        let slot = self.make_with(Arc::default(), source.clone(), None)?;
+        let Some(Instance::Scheduler(actor)) = &slot.instance else {
+            return Ok(None);
+        };
+        if actor.is_active() != old.is_active() {
+            return Err(Refusal::Refused(format!(
+                "{}: the new one takes its invocations {}, unlike the old one; that needs a new start of the server",
+                source.entry.place,
+                if old.is_active() {
+                    "by itself"
+                } else {
+                    "from the server"
+                }
+            )));
+        }
+        if !actor.is_active() {
+            return Ok(None);
+        }
+        let failed = |what: &str| {
+            let text = format!("{} ({}): {what}", source.entry.place, source.path.display());
+            Refusal::Refused(shortened(&text))
+        };
+        actor
+            .startup()
+            .map_err(|error| failed(&error.to_string()))?;
+        give_state(old, actor).map_err(|what| failed(&what))?;
+        let shadow = old.rehearsal().run(actor);
+        let shadow = shadow.map_err(|error| failed(&format!("in the rehearsal: {error}")))?;
+        if let Err(error) = actor.shutdown() {
+            tracing::warn!(target: "plugin", plugin = actor.id(), "after the rehearsal: {error}");
+        }
+        Ok(Some(shadow))
+    }
+
+    /// Whether the new one got the old one's state.
+    fn hand_over(&self, old: Option<&Instance>, new: &Slot) -> Result<bool, Refusal> {
+        let failed = |what: String| {
+            let text = format!("{} {}: {what}", new.listed.kind, new.listed.id);
+            Refusal::Refused(shortened(&text))
+        };
+        match &new.instance {
+            Some(Instance::Scheduler(one)) => {
+                one.startup().map_err(|error| failed(error.to_string()))?;
+                match old {
+                    Some(Instance::Scheduler(old)) => {
+                        one.follow(old);
+                        give_state(old, one).map_err(failed)
+                    }
+                    _ => Ok(false),
+                }
+            }
+            Some(Instance::Runner(one)) => {
+                one.capacity().map_err(|error| failed(error.to_string()))?;
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// From now on it is found under its name; the one before goes when nobody needs it any more.
+    fn put_in_place(&self, new: Slot) {
+        let (kind, id) = (new.listed.kind, new.listed.id.clone());
+        let before = self.0.plugins.slot(kind, &id);
+        if let (Some(instance), Some(before)) = (&new.instance, &before) {
+            self.begin_trial(instance, before);
+        }
+        self.0.plugins.put(new);
+        if let Some(old) = before.and_then(|slot| slot.instance) {
+            self.retire_after_trial(kind, &id, old);
+        }
+        self.wake(&id);
+    }
+
+    fn begin_trial(&self, new: &Instance, before: &Slot) {
+        let (inner, slot) = (Arc::downgrade(&self.0), before.clone());
+        match (new, &before.instance) {
+            (Instance::Scheduler(new), Some(Instance::Scheduler(old))) if new.is_active() => {
+                let give_back = move |why: &str| put_back(&inner, slot, why);
+                new.probation().begin(Some(old.clone()), give_back);
+            }
+            (Instance::Module(new), Some(Instance::Module(old))) => {
+                let give_back = move |why: &str| put_back(&inner, slot, why);
+                new.probation().begin(Some(old.clone()), give_back);
+            }
+            // The jobs of a runner are asked for by the next one, so the old one is gone by then: it is made again.
+            (Instance::Runner(new), Some(Instance::Runner(_))) => {
+                let Some(source) = before.source.clone() else {
+                    return;
+                };
+                new.probation().begin(None, move |why| {
+                    let why = why.to_owned();
+                    std::thread::spawn(move || make_again(&inner, source, &why));
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits, in a thread of its own, until the new one has proved itself; then lets the old one go.
+    fn retire_after_trial(&self, kind: PluginKind, id: &str, old: Instance) {
+        let (lifecycle, id) = (self.clone(), id.to_owned());
+        let name = format!("retire-{id}");
+        let waits = move || {
+            if !matches!(old, Instance::Runner(_)) {
+                let until = Instant::now() + TRIAL;
+                while let Some(new) = lifecycle.current(kind, &id)
+                    && !new.is(&old)
+                    && new.is_on_trial()
+                {
+                    if Instant::now() >= until {
+                        new.end_trial();
+                    }
+                    std::thread::sleep(LOOK);
+                }
+                if lifecycle.current(kind, &id).is_some_and(|now| now.is(&old)) {
+                    return; // it was put back
+                }
+            }
+            lifecycle.retire(kind, &id, old);
+        };
+        if let Err(error) = std::thread::Builder::new().name(name).spawn(waits) {
+            tracing::error!("an old plugin is left as it is: {error}");
+        }
+    }
+
+    fn current(&self, kind: PluginKind, id: &str) -> Option<Instance> {
+        self.0.plugins.slot(kind, id)?.instance
+    }
+
+    /// Waits until nobody has it, then shuts it down. Blocks.
+    fn retire(&self, kind: PluginKind, id: &str, old: Instance) {
+        self.note(kind, id, |notes| notes.draining += 1);
+        let until = Instant::now() + DRAIN;
+        while !old.is_left() && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+        if let Err(error) = old.shut_down() {
+            tracing::warn!(target: "plugin", plugin = id, "the old one did not stop: {error}");
+        }
+        drop(old);
+        self.note(kind, id, |notes| notes.draining -= 1);
+        tracing::debug!(target: "plugin", plugin = id, "the old one is gone");
+    }
+
+    fn note(&self, kind: PluginKind, id: &str, change: impl FnOnce(&mut Notes)) {
+        let mut notes = lock(&self.0.notes);
+        let known = notes.entry((kind, id.to_owned())).or_default();
+        change(known);
+        known.since_ms = now_ms();
+    }
+
+    /// Whatever waits for the plugin is looked at again.
+    fn wake(&self, id: &str) {
+        (self.0.host_for)(id).wake();
+    }
+}
+
+/// The one before takes its place again: the new one broke down in its first calls.
+fn put_back(inner: &Weak<Inner>, slot: Slot, why: &str) {
+    let Some(lifecycle) = inner.upgrade().map(Lifecycle) else {
+        return;
+    };
+    let (kind, id) = (slot.listed.kind, slot.listed.id.clone());
+    let broken = lifecycle.current(kind, &id);
+    lifecycle.0.plugins.put(slot);
+    rolled_back(&lifecycle, kind, &id, why);
+    if let Some(broken) = broken {
+        let retiring = lifecycle.clone();
+        std::thread::spawn(move || retiring.retire(kind, &id, broken));
+    }
+}
+
+/// As [`put_back`], for a runner.
+fn make_again(inner: &Weak<Inner>, source: Source, why: &str) {
+    let Some(lifecycle) = inner.upgrade().map(Lifecycle) else {
+        return;
+    };
+    let _busy = lock(&lifecycle.0.busy);
+    let (kind, id) = (source.entry.kind, source.entry.id.clone());
+    let broken = lifecycle.current(kind, &id);
+    match lifecycle.make(source, broken.as_ref()) {
+        Ok(slot) => {
+            lifecycle.0.plugins.put(slot);
+            rolled_back(&lifecycle, kind, &id, why);
+            if let Some(broken) = broken {
+                let retiring = lifecycle.clone();
+                std::thread::spawn(move || retiring.retire(kind, &id, broken));
+            }
+        }
+        Err(error) => {
+            tracing::error!(target: "plugin", plugin = id, "the one before could not be made again: {error}");
+        }
+    }
+}
+
+fn rolled_back(lifecycle: &Lifecycle, kind: PluginKind, id: &str, why: &str) {
+    tracing::error!(target: "plugin", plugin = id, "the one before the reload was put back: {why}");
+    lifecycle.note(kind, id, |notes| {
+        notes.rollbacks += 1;
+        notes.trouble = Some(Report::new(
+            "rolled_back",
+            shortened(&format!(
+                "The one before the last reload was put back, as the new one broke down in its first calls: {why}"
+            )),
+            Some(format!("barycenter plugin reload {}:{id}", kind.name())),
+        ));
+    });
+    lifecycle.wake(id);
+}
+
+/// Whether the new one got the old one's state. An old one that cannot tell it does not hold up what is to replace it.
+fn give_state(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, String> {
+    let keeps = |one: &SchedulerInstance| one.capabilities().has(capability::STATE);
+    if !keeps(old) || !keeps(new) {
+        return Ok(false);
+    }
+    match old.snapshot_state() {
+        Ok(state) => {
+            let given = new.restore_state(&state);
+            given.map_err(|error| format!("it does not take the old one's state over: {error}"))?;
+            Ok(true)
+        }
+        Err(error) => {
+            tracing::warn!(target: "plugin", plugin = old.id(), "a new one begins without its state: {error}");
+            Ok(false)
+        }
+    }
+}
+
+fn told(failure: Failure) -> Refusal {
+    match failure {
+        Failure::Options(faults) => refused(&faults),
+        Failure::Plugin(fault) => refused(&[fault]),
+    }
+}
+
+fn refused(faults: &[Fault]) -> Refusal {
+    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    Refusal::Refused(shortened(&texts.join("\n")))
+}
+
+/// The first lines, the rest counted.
+fn shortened(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() <= LINES_MAX {
+        return text.to_owned();
+    }
+    let told = lines[..LINES_MAX - 1].join("\n");
+    format!("{told}\nand {} more lines", lines.len() + 1 - LINES_MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
