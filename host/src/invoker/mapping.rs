@@ -1,6 +1,8 @@
 //! Mapping a tool over collections (Galaxy's matching.MatchingCollections and Tree structures): linked inputs are
 //! matched by shape, the first by name gives structure and identifiers, and each leaf is one slice, one job.
 
+use std::ops::Range;
+
 use super::known::{Collection, ElementObject};
 
 /// An input that is mapped over: the collection, and how many innermost ranks of it one job takes whole.
@@ -42,16 +44,97 @@ pub struct Branch {
     pub inner: Option<Vec<Branch>>,
 }
 
+/// Where the outputs of a slice belong: index and identifier, outermost first.
+pub type Path = Vec<(usize, String)>;
+
 /// A matched set of mapped inputs.
 #[derive(Debug)]
 pub struct Mapping<'a> {
-    pub structure: Structure,
+    /// Whose structure and identifiers the outputs take.
+    first: &'a Collection,
+    /// The ranks that are mapped over.
+    depth: usize,
     /// The mapped inputs, in name order.
-    pub names: Vec<String>,
-    /// For each slice, what each of `names` contributes.
-    pub slices: Vec<Vec<Slice<'a>>>,
-    /// For each slice, where its outputs belong: index and identifier, outermost first.
-    pub paths: Vec<Vec<(usize, String)>>,
+    names: Vec<String>,
+    /// What each of `names` contributes, slice by slice.
+    parts: Vec<Vec<Slice<'a>>>,
+}
+
+impl<'a> Mapping<'a> {
+    /// How many slices there are.
+    pub fn len(&self) -> usize {
+        self.parts.first().map_or(0, Vec::len)
+    }
+
+    /// What one slice gets, input by input in name order.
+    pub fn slice(&self, n: usize) -> impl Iterator<Item = (&str, &Slice<'a>)> {
+        let names = self.names.iter().map(String::as_str);
+        names.zip(self.parts.iter().map(move |parts| &parts[n]))
+    }
+
+    /// The type of the outputs' structure: `list`, `list:paired` …
+    pub fn collection_type(&self) -> String {
+        outer_type(&self.first.collection_type, self.depth)
+    }
+
+    /// The structure that the outputs take.
+    pub fn structure(&self) -> Structure {
+        Structure {
+            collection_type: self.collection_type(),
+            children: branches(self.first, self.depth),
+        }
+    }
+
+    /// The places of some slices, in order.
+    pub fn paths(&self, slices: Range<usize>) -> Vec<Path> {
+        let mut walk = Walk {
+            paths: Vec::with_capacity(slices.len()),
+            wanted: slices,
+            passed: 0,
+        };
+        walk.go(self.first, self.depth, &mut Vec::new());
+        walk.paths
+    }
+}
+
+/// Goes through a structure and notes the paths of the wanted slices; what is not wanted costs next to nothing.
+struct Walk {
+    wanted: Range<usize>,
+    passed: usize,
+    paths: Vec<Path>,
+}
+
+impl Walk {
+    fn go(&mut self, collection: &Collection, depth: usize, outer: &mut Path) {
+        if depth == 1 {
+            let end = self.passed + collection.elements.len();
+            let wanted = self.wanted.start.max(self.passed)..self.wanted.end.min(end);
+            for slice in wanted {
+                let index = slice - self.passed;
+                let mut path = outer.clone();
+                path.push((index, collection.elements[index].identifier.clone()));
+                self.paths.push(path);
+            }
+            self.passed = end;
+            return;
+        }
+        for (index, element) in collection.elements.iter().enumerate() {
+            if self.passed >= self.wanted.end {
+                return;
+            }
+            outer.push((index, element.identifier.clone()));
+            match &element.object {
+                ElementObject::Collection(child) => self.go(child, depth - 1, outer),
+                ElementObject::Hda(_) => {
+                    if self.wanted.contains(&self.passed) {
+                        self.paths.push(outer.clone());
+                    }
+                    self.passed += 1;
+                }
+            }
+            outer.pop();
+        }
+    }
 }
 
 /// How a declared collection type takes an actual one.
@@ -134,56 +217,33 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
     let Some(first) = inputs.first() else {
         return Ok(None);
     };
-    let depth = depth_of(first);
-    let structure = Structure {
-        collection_type: outer_type(&first.collection.collection_type, depth),
-        children: branches(first.collection, depth),
-    };
-    let mut paths = Vec::new();
-    walk(&structure.children, &mut Vec::new(), &mut paths);
-    let mut slices: Vec<Vec<Slice<'_>>> = vec![Vec::with_capacity(inputs.len()); paths.len()];
+    let (first, depth) = (first.collection, depth_of(first));
+    let mut parts = Vec::with_capacity(inputs.len());
     for (n, input) in inputs.iter().enumerate() {
         if depth_of(input) != depth {
             return Err(format!(
                 "Cannot match collection types: input {} is mapped over {} levels, input {} over {depth}.",
                 input.name,
                 depth_of(input),
-                first.name
+                inputs[0].name
             ));
         }
-        if n > 0 && !same_shape(&structure.children, input.collection, depth) {
+        if n > 0 && !same_shape(first, input.collection, depth) {
             return Err(format!(
                 "Cannot match collection types: the collections for inputs {} and {} differ in shape.",
-                first.name, input.name
+                inputs[0].name, input.name
             ));
         }
-        let mut taken = Vec::with_capacity(paths.len());
+        let mut taken = Vec::with_capacity(input.collection.elements.len());
         take(input.collection, depth, &mut taken);
-        for (slice, part) in slices.iter_mut().zip(taken) {
-            slice.push(part);
-        }
+        parts.push(taken);
     }
     Ok(Some(Mapping {
-        structure,
+        first,
+        depth,
         names: inputs.into_iter().map(|input| input.name).collect(),
-        slices,
-        paths,
+        parts,
     }))
-}
-
-fn walk(
-    children: &[Branch],
-    path: &mut Vec<(usize, String)>,
-    paths: &mut Vec<Vec<(usize, String)>>,
-) {
-    for (index, branch) in children.iter().enumerate() {
-        path.push((index, branch.identifier.clone()));
-        match &branch.inner {
-            Some(inner) => walk(inner, path, paths),
-            None => paths.push(path.clone()),
-        }
-        path.pop();
-    }
 }
 
 fn depth_of(input: &MappedInput<'_>) -> usize {
@@ -209,18 +269,17 @@ fn branches(collection: &Collection, depth: usize) -> Vec<Branch> {
         .collect()
 }
 
-fn same_shape(shape: &[Branch], collection: &Collection, depth: usize) -> bool {
-    shape.len() == collection.elements.len()
-        && shape
-            .iter()
-            .zip(&collection.elements)
-            .all(|(branch, element)| match (&branch.inner, &element.object) {
-                (Some(inner), ElementObject::Collection(child)) if depth > 1 => {
-                    same_shape(inner, child, depth - 1)
-                }
-                (None, _) => depth == 1 || matches!(element.object, ElementObject::Hda(_)),
-                _ => false,
-            })
+fn same_shape(one: &Collection, other: &Collection, depth: usize) -> bool {
+    let pairs = || one.elements.iter().zip(&other.elements);
+    one.elements.len() == other.elements.len()
+        && pairs().all(|(a, b)| match (&a.object, &b.object) {
+            _ if depth == 1 => true,
+            (ElementObject::Collection(a), ElementObject::Collection(b)) => {
+                same_shape(a, b, depth - 1)
+            }
+            (ElementObject::Hda(_), ElementObject::Hda(_)) => true,
+            _ => false,
+        })
 }
 
 fn take<'a>(collection: &'a Collection, depth: usize, taken: &mut Vec<Slice<'a>>) {
@@ -326,22 +385,16 @@ mod tests {
         let (a, b) = (flat(&["x", "y"]), flat(&["1", "2"]));
         let inputs = vec![mapped("input2", &b, 0), mapped("input1", &a, 0)];
         let mapping = match_inputs(inputs).expect("same shape").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list");
-        let names: Vec<_> = mapping
-            .structure
-            .children
-            .iter()
-            .map(|b| b.identifier.as_str())
-            .collect();
-        assert_eq!(names, ["x", "y"]);
-        assert_eq!(mapping.slices.len(), 2);
-        assert_eq!(
-            mapping.slices[1][1],
-            Slice::Hda {
-                id: 1,
-                identifier: "2"
-            }
-        );
+        assert_eq!(mapping.collection_type(), "list");
+        let structure = mapping.structure();
+        let names = structure.children.iter().map(|b| b.identifier.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(mapping.len(), 2);
+        let second = Slice::Hda {
+            id: 1,
+            identifier: "2",
+        };
+        assert_eq!(mapping.slice(1).last(), Some(("input2", &second)));
     }
 
     #[test]
@@ -356,11 +409,12 @@ mod tests {
         let a = pairs(&["s1", "s2", "s3"]);
         let inputs = vec![mapped("reads", &a, 1)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list");
-        assert_eq!(mapping.slices.len(), 3);
+        assert_eq!(mapping.collection_type(), "list");
+        assert_eq!(mapping.len(), 3);
+        let part = mapping.slice(0).next();
         assert!(matches!(
-            mapping.slices[0][0],
-            Slice::Element { dce_id: 100, .. }
+            part,
+            Some((_, Slice::Element { dce_id: 100, .. }))
         ));
     }
 
@@ -369,8 +423,8 @@ mod tests {
         let a = pairs(&["s1", "s2"]);
         let inputs = vec![mapped("input", &a, 0)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list:paired");
-        assert_eq!(mapping.slices.len(), 4);
+        assert_eq!(mapping.collection_type(), "list:paired");
+        assert_eq!(mapping.len(), 4);
     }
 
     #[test]
@@ -378,6 +432,27 @@ mod tests {
         let a = flat(&[]);
         let inputs = vec![mapped("input", &a, 0)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert!(mapping.slices.is_empty());
+        assert_eq!(mapping.len(), 0);
+    }
+
+    #[test]
+    fn the_places_of_some_slices_are_told_without_those_of_the_others() {
+        let nested = pairs(&["s1", "s2", "s3"]);
+        let inputs = vec![mapped("input", &nested, 0)];
+        let mapping = match_inputs(inputs).expect("one input").expect("mapped");
+        let place = |outer: (usize, &str), inner: (usize, &str)| -> Path {
+            vec![(outer.0, outer.1.into()), (inner.0, inner.1.into())]
+        };
+        let middle = [
+            place((0, "s1"), (1, "reverse")),
+            place((1, "s2"), (0, "forward")),
+        ];
+        assert_eq!(mapping.paths(1..3), middle);
+        assert_eq!(mapping.paths(0..6).len(), 6);
+        assert_eq!(mapping.paths(6..6), Vec::<Path>::new());
+        let flat = flat(&["x", "y", "z"]);
+        let mapping = match_inputs(vec![mapped("input", &flat, 0)]);
+        let mapping = mapping.expect("one input").expect("mapped");
+        assert_eq!(mapping.paths(1..2), [vec![(1, "y".to_owned())]]);
     }
 }

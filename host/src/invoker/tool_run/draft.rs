@@ -49,12 +49,7 @@ pub(super) fn draft(
     let mut identifiers: HashMap<&str, &str> = HashMap::new();
     let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
     if let Some((mapping, n)) = slice {
-        parts = mapping
-            .names
-            .iter()
-            .map(String::as_str)
-            .zip(&mapping.slices[n])
-            .collect();
+        parts = mapping.slice(n).collect();
         for &(name, part) in &parts {
             let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
                 continue;

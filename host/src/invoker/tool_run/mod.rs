@@ -107,7 +107,7 @@ pub fn run(
         None => vec![draft(run, &bound, None, known)?],
         Some(mapping) => {
             let done = run.resume.as_ref().map_or(0, |r| r.done);
-            let left = mapping.slices.len().saturating_sub(done);
+            let left = mapping.len().saturating_sub(done);
             let count = run.budget.map_or(left, |budget| budget.min(left));
             let mut drafts = Vec::with_capacity(count);
             for n in done..done + count {
@@ -125,9 +125,11 @@ pub fn run(
             Ok(single(run, draft, known, ids, writes))
         }
         Some(mapping) => {
+            let done = run.resume.as_ref().map_or(0, |r| r.done);
             let frame = Frame {
-                collection_type: mapping.structure.collection_type.clone(),
-                paths: mapping.paths.clone(),
+                collection_type: mapping.collection_type(),
+                slices: mapping.len(),
+                paths: mapping.paths(done..done + drafts.len()),
                 on: bound
                     .mapped
                     .iter()
@@ -139,7 +141,6 @@ pub fn run(
                     .map(|(name, id, _)| (name.clone(), known.hdcas[id].name.clone()))
                     .collect(),
             };
-            drop(mapping);
             Ok(implicit(
                 run,
                 drafts,
