@@ -2,6 +2,7 @@
 //! matched by shape, the first by name gives structure and identifiers, and each leaf is one slice, one job.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::known::{Collection, ElementObject, Hid};
 
@@ -44,31 +45,123 @@ pub struct Branch {
     pub inner: Option<Vec<Branch>>,
 }
 
+/// Where the outputs of a slice belong: index and identifier, outermost first.
+pub type Path = Vec<(usize, String)>;
+
 /// A matched set of mapped inputs.
 #[derive(Debug)]
 pub struct Mapping<'a> {
-    pub structure: Structure,
+    /// Whose structure and identifiers the outputs take.
+    first: &'a Collection,
+    /// The ranks that are mapped over.
+    depth: usize,
+    slices: usize,
     /// The mapped inputs, in name order.
-    pub names: Vec<String>,
-    /// For each slice, what each of `names` contributes.
-    pub slices: Vec<Vec<Slice<'a>>>,
-    /// For each slice, where its outputs belong: index and identifier, outermost first.
-    pub paths: Vec<Vec<(usize, String)>>,
+    names: Vec<String>,
+    /// What each of `names` contributes, slice by slice.
+    parts: Vec<Vec<Slice<'a>>>,
 }
 
-impl Structure {
-    /// Where each slice's outputs belong: index and identifier, outermost first.
-    pub fn paths(&self) -> Vec<Vec<(usize, String)>> {
-        let mut paths = Vec::new();
-        walk(&self.children, &mut Vec::new(), &mut paths);
-        paths
+impl<'a> Mapping<'a> {
+    /// How many slices there are.
+    pub fn len(&self) -> usize {
+        self.slices
+    }
+
+    /// What one slice gets, input by input in name order.
+    pub fn slice(&self, n: usize) -> impl Iterator<Item = (&str, &Slice<'a>)> {
+        let names = self.names.iter().map(String::as_str);
+        names.zip(self.parts.iter().map(move |parts| &parts[n]))
+    }
+
+    /// The type of the outputs' structure: `list`, `list:paired` …
+    pub fn collection_type(&self) -> String {
+        outer_type(&self.first.collection_type, self.depth)
+    }
+
+    /// The structure that the outputs take.
+    pub fn structure(&self) -> Structure {
+        Structure {
+            collection_type: self.collection_type(),
+            children: branches(self.first, self.depth),
+        }
+    }
+
+    /// The places of some slices, in order.
+    pub fn paths(&self, slices: Range<usize>) -> Vec<Path> {
+        paths_in(self.first, self.depth, slices)
+    }
+
+    /// What a subworkflow step that is mapped so hands down to the steps inside it.
+    pub fn enclosing(&self, on: Vec<Hid>, verdicts: BTreeMap<Vec<usize>, bool>) -> Enclosing {
+        Enclosing {
+            first: self.first.clone(),
+            depth: self.depth,
+            slices: self.slices,
+            on,
+            verdicts,
+        }
+    }
+}
+
+/// The places of some slices in a collection whose `depth` outermost ranks are mapped over.
+fn paths_in(collection: &Collection, depth: usize, slices: Range<usize>) -> Vec<Path> {
+    let mut walk = Walk {
+        paths: Vec::with_capacity(slices.len()),
+        wanted: slices,
+        passed: 0,
+    };
+    walk.go(collection, depth, &mut Vec::new());
+    walk.paths
+}
+
+/// Goes through a structure and notes the paths of the wanted slices; what is not wanted costs next to nothing.
+struct Walk {
+    wanted: Range<usize>,
+    passed: usize,
+    paths: Vec<Path>,
+}
+
+impl Walk {
+    fn go(&mut self, collection: &Collection, depth: usize, outer: &mut Path) {
+        if depth == 1 {
+            let end = self.passed + collection.elements.len();
+            let wanted = self.wanted.start.max(self.passed)..self.wanted.end.min(end);
+            for slice in wanted {
+                let index = slice - self.passed;
+                let mut path = outer.clone();
+                path.push((index, collection.elements[index].identifier.clone()));
+                self.paths.push(path);
+            }
+            self.passed = end;
+            return;
+        }
+        for (index, element) in collection.elements.iter().enumerate() {
+            if self.passed >= self.wanted.end {
+                return;
+            }
+            outer.push((index, element.identifier.clone()));
+            match &element.object {
+                ElementObject::Collection(child) => self.go(child, depth - 1, outer),
+                ElementObject::Hda(_) => {
+                    if self.wanted.contains(&self.passed) {
+                        self.paths.push(outer.clone());
+                    }
+                    self.passed += 1;
+                }
+            }
+            outer.pop();
+        }
     }
 }
 
 /// What a subworkflow step that is mapped over hands down to the steps inside it.
 #[derive(Debug, Clone)]
 pub struct Enclosing {
-    pub structure: Structure,
+    /// Whose structure and identifiers the outputs take.
+    first: Collection,
+    depth: usize,
+    slices: usize,
     /// The numbers of the collections that it is mapped over.
     pub on: Vec<Hid>,
     /// The slices (by their indexes, outermost first) for which the condition was decided, and how.
@@ -77,13 +170,13 @@ pub struct Enclosing {
 
 impl Enclosing {
     /// A mapping without inputs: what a step inside takes that is not mapped over anything itself.
-    pub fn mapping(&self) -> Mapping<'static> {
-        let paths = self.structure.paths();
+    pub fn mapping(&self) -> Mapping<'_> {
         Mapping {
-            structure: self.structure.clone(),
+            first: &self.first,
+            depth: self.depth,
+            slices: self.slices,
             names: Vec::new(),
-            slices: vec![Vec::new(); paths.len()],
-            paths,
+            parts: Vec::new(),
         }
     }
 
@@ -170,72 +263,47 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
     let Some(first) = inputs.first() else {
         return Ok(None);
     };
-    let depth = depth_of(first);
-    let structure = Structure {
-        collection_type: outer_type(&first.collection.collection_type, depth),
-        children: branches(first.collection, depth),
-    };
-    let paths = structure.paths();
-    let mut slices: Vec<Vec<Slice<'_>>> = vec![Vec::with_capacity(inputs.len()); paths.len()];
+    let (first, depth) = (first.collection, depth_of(first));
+    let ranks = outer_type(&first.collection_type, depth);
+    let mut parts = Vec::with_capacity(inputs.len());
     for (n, input) in inputs.iter().enumerate() {
         if depth_of(input) != depth {
             return Err(format!(
                 "Cannot match collection types: input {} is mapped over {} levels, input {} over {depth}.",
                 input.name,
                 depth_of(input),
-                first.name
+                inputs[0].name
             ));
         }
         let outer = outer_type(&input.collection.collection_type, depth);
-        if !same_ranks(&structure.collection_type, &outer) {
+        if !same_ranks(&ranks, &outer) {
             return Err(format!(
-                "Cannot match collection types: input {} is mapped over a {outer}, input {} over a {}.",
-                input.name, first.name, structure.collection_type
+                "Cannot match collection types: input {} is mapped over a {outer}, input {} over a {ranks}.",
+                input.name, inputs[0].name
             ));
         }
-        if n > 0 && !same_shape(&structure.children, input.collection, depth) {
+        if n > 0 && !same_shape(first, input.collection, depth) {
             return Err(format!(
                 "Cannot match collection types: the collections for inputs {} and {} differ in shape.",
-                first.name, input.name
+                inputs[0].name, input.name
             ));
         }
-        let mut taken = Vec::with_capacity(paths.len());
+        let mut taken = Vec::with_capacity(input.collection.elements.len());
         take(input.collection, depth, &mut taken);
-        for (slice, part) in slices.iter_mut().zip(taken) {
-            slice.push(part);
-        }
+        parts.push(taken);
     }
     Ok(Some(Mapping {
-        structure,
+        first,
+        depth,
+        slices: parts.first().map_or(0, Vec::len),
         names: inputs.into_iter().map(|input| input.name).collect(),
-        slices,
-        paths,
+        parts,
     }))
 }
 
-fn walk(
-    children: &[Branch],
-    path: &mut Vec<(usize, String)>,
-    paths: &mut Vec<Vec<(usize, String)>>,
-) {
-    for (index, branch) in children.iter().enumerate() {
-        path.push((index, branch.identifier.clone()));
-        match &branch.inner {
-            Some(inner) => walk(inner, path, paths),
-            None => paths.push(path.clone()),
-        }
-        path.pop();
-    }
-}
-
-/// Where the slices of one input are in it. Of inputs that match, each slice has a place in every one.
-pub fn paths_of(input: &MappedInput<'_>) -> Vec<Vec<(usize, String)>> {
-    let depth = depth_of(input);
-    let structure = Structure {
-        collection_type: outer_type(&input.collection.collection_type, depth),
-        children: branches(input.collection, depth),
-    };
-    structure.paths()
+/// Where some slices are in one input. Of inputs that match, each slice has a place in every one.
+pub fn paths_of(input: &MappedInput<'_>, slices: Range<usize>) -> Vec<Path> {
+    paths_in(input.collection, depth_of(input), slices)
 }
 
 fn depth_of(input: &MappedInput<'_>) -> usize {
@@ -271,18 +339,17 @@ fn branches(collection: &Collection, depth: usize) -> Vec<Branch> {
         .collect()
 }
 
-fn same_shape(shape: &[Branch], collection: &Collection, depth: usize) -> bool {
-    shape.len() == collection.elements.len()
-        && shape
-            .iter()
-            .zip(&collection.elements)
-            .all(|(branch, element)| match (&branch.inner, &element.object) {
-                (Some(inner), ElementObject::Collection(child)) if depth > 1 => {
-                    same_shape(inner, child, depth - 1)
-                }
-                (None, _) => depth == 1 || matches!(element.object, ElementObject::Hda(_)),
-                _ => false,
-            })
+fn same_shape(one: &Collection, other: &Collection, depth: usize) -> bool {
+    let pairs = || one.elements.iter().zip(&other.elements);
+    one.elements.len() == other.elements.len()
+        && pairs().all(|(a, b)| match (&a.object, &b.object) {
+            _ if depth == 1 => true,
+            (ElementObject::Collection(a), ElementObject::Collection(b)) => {
+                same_shape(a, b, depth - 1)
+            }
+            (ElementObject::Hda(_), ElementObject::Hda(_)) => true,
+            _ => false,
+        })
 }
 
 fn take<'a>(collection: &'a Collection, depth: usize, taken: &mut Vec<Slice<'a>>) {
@@ -405,22 +472,16 @@ mod tests {
         let (a, b) = (flat(&["x", "y"]), flat(&["1", "2"]));
         let inputs = vec![mapped("input2", &b, 0), mapped("input1", &a, 0)];
         let mapping = match_inputs(inputs).expect("same shape").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list");
-        let names: Vec<_> = mapping
-            .structure
-            .children
-            .iter()
-            .map(|b| b.identifier.as_str())
-            .collect();
-        assert_eq!(names, ["x", "y"]);
-        assert_eq!(mapping.slices.len(), 2);
-        assert_eq!(
-            mapping.slices[1][1],
-            Slice::Hda {
-                id: 1,
-                identifier: "2"
-            }
-        );
+        assert_eq!(mapping.collection_type(), "list");
+        let structure = mapping.structure();
+        let names = structure.children.iter().map(|b| b.identifier.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["x", "y"]);
+        assert_eq!(mapping.len(), 2);
+        let second = Slice::Hda {
+            id: 1,
+            identifier: "2",
+        };
+        assert_eq!(mapping.slice(1).last(), Some(("input2", &second)));
     }
 
     #[test]
@@ -453,7 +514,6 @@ mod tests {
             match_inputs(same)
                 .expect("same shape")
                 .expect("mapped")
-                .slices
                 .len(),
             4
         );
@@ -467,7 +527,6 @@ mod tests {
             match_inputs(whole)
                 .expect("only the lists are matched")
                 .expect("mapped")
-                .slices
                 .len(),
             2
         );
@@ -478,11 +537,12 @@ mod tests {
         let a = pairs(&["s1", "s2", "s3"]);
         let inputs = vec![mapped("reads", &a, 1)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list");
-        assert_eq!(mapping.slices.len(), 3);
+        assert_eq!(mapping.collection_type(), "list");
+        assert_eq!(mapping.len(), 3);
+        let part = mapping.slice(0).next();
         assert!(matches!(
-            mapping.slices[0][0],
-            Slice::Element { dce_id: 100, .. }
+            part,
+            Some((_, Slice::Element { dce_id: 100, .. }))
         ));
     }
 
@@ -491,8 +551,8 @@ mod tests {
         let a = pairs(&["s1", "s2"]);
         let inputs = vec![mapped("input", &a, 0)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert_eq!(mapping.structure.collection_type, "list:paired");
-        assert_eq!(mapping.slices.len(), 4);
+        assert_eq!(mapping.collection_type(), "list:paired");
+        assert_eq!(mapping.len(), 4);
     }
 
     #[test]
@@ -500,13 +560,9 @@ mod tests {
         let of = pairs(&["s1", "s2"]);
         let inputs = vec![mapped("reads", &of, 1)];
         let outer = match_inputs(inputs).expect("one input").expect("mapped");
-        let enclosing = |verdicts: &[(&[usize], bool)]| Enclosing {
-            structure: outer.structure.clone(),
-            on: vec![],
-            verdicts: verdicts
-                .iter()
-                .map(|(path, run)| (path.to_vec(), *run))
-                .collect(),
+        let enclosing = |verdicts: &[(&[usize], bool)]| {
+            let verdicts = verdicts.iter().map(|(path, run)| (path.to_vec(), *run));
+            outer.enclosing(vec![], verdicts.collect())
         };
         let path =
             |indexes: &[usize]| -> Vec<_> { indexes.iter().map(|n| (*n, String::new())).collect() };
@@ -526,7 +582,7 @@ mod tests {
             (true, false)
         );
         assert!(enclosing(&[]).runs(&path(&[0])));
-        assert_eq!(some.mapping().slices.len(), 2);
+        assert_eq!(some.mapping().len(), 2);
     }
 
     #[test]
@@ -534,6 +590,27 @@ mod tests {
         let a = flat(&[]);
         let inputs = vec![mapped("input", &a, 0)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert!(mapping.slices.is_empty());
+        assert_eq!(mapping.len(), 0);
+    }
+
+    #[test]
+    fn the_places_of_some_slices_are_told_without_those_of_the_others() {
+        let nested = pairs(&["s1", "s2", "s3"]);
+        let inputs = vec![mapped("input", &nested, 0)];
+        let mapping = match_inputs(inputs).expect("one input").expect("mapped");
+        let place = |outer: (usize, &str), inner: (usize, &str)| -> Path {
+            vec![(outer.0, outer.1.into()), (inner.0, inner.1.into())]
+        };
+        let middle = [
+            place((0, "s1"), (1, "reverse")),
+            place((1, "s2"), (0, "forward")),
+        ];
+        assert_eq!(mapping.paths(1..3), middle);
+        assert_eq!(mapping.paths(0..6).len(), 6);
+        assert_eq!(mapping.paths(6..6), Vec::<Path>::new());
+        let flat = flat(&["x", "y", "z"]);
+        let mapping = match_inputs(vec![mapped("input", &flat, 0)]);
+        let mapping = mapping.expect("one input").expect("mapped");
+        assert_eq!(mapping.paths(1..2), [vec![(1, "y".to_owned())]]);
     }
 }

@@ -174,13 +174,13 @@ fn condition(
     let mut verdicts = BTreeMap::new();
     let around = parent.enclosing.as_ref().filter(|e| !e.verdicts.is_empty());
     let is_open = around.is_some() || step.when_expression.is_some();
-    for (n, path) in mapping.paths.iter().enumerate().take_while(|_| is_open) {
+    let decided = if is_open { mapping.len() } else { 0 };
+    for (n, path) in mapping.paths(0..decided).iter().enumerate() {
         let run = match around.is_none_or(|enclosing| enclosing.runs(path)) {
             false => false,
             true if parent.force_skip || step.when_expression.is_none() => true,
             true => {
-                let names = mapping.names.iter().map(String::as_str);
-                let parts: Vec<_> = names.zip(&mapping.slices[n]).collect();
+                let parts: Vec<_> = mapping.slice(n).collect();
                 wanted(parent, step, step_id, &parts)?
             }
         };
@@ -191,11 +191,7 @@ fn condition(
         Some(enclosing) if inherited => enclosing.on.clone(),
         _ => fed.iter().filter_map(hid).collect(),
     };
-    child.enclosing = Some(Arc::new(Enclosing {
-        structure: mapping.structure,
-        on,
-        verdicts,
-    }));
+    child.enclosing = Some(Arc::new(mapping.enclosing(on, verdicts)));
     Ok(())
 }
 

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::dispatch::Queue;
 use super::engine::Services;
-use super::iteration::{self, Loaded};
+use super::iteration::{self, Advanced, GoingOn, Loaded};
 use super::trouble::Trouble;
+use crate::invoker::progress::Progress;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
@@ -36,6 +37,8 @@ pub struct Monitor {
     alone: HashSet<i64>,
     /// Invocations whose fault was told, and that have not been advanced since: it is not told every two seconds.
     told: HashSet<i64>,
+    /// Invocations that were looked at a moment ago and have more to do.
+    going_on: HashMap<i64, GoingOn>,
     /// Invocations may be there that no process holds.
     unclaimed: bool,
 }
@@ -48,6 +51,7 @@ impl Monitor {
             faulty: HashMap::new(),
             alone: HashSet::new(),
             told: HashSet::new(),
+            going_on: HashMap::new(),
             unclaimed: true,
         }
     }
@@ -142,13 +146,17 @@ impl Monitor {
 
     async fn look_at(&mut self, ids: Vec<i64>) {
         let services = &self.services;
-        let looks = ids
-            .into_iter()
-            .map(|id| async move { (id, look(services, id).await) });
+        let looks = ids.into_iter().map(|id| {
+            let going_on = self.going_on.remove(&id);
+            async move { (id, look(services, id, going_on).await) }
+        });
+        let looks: Vec<_> = looks.collect();
         let looks: Vec<_> = stream::iter(looks)
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
+        // Whoever is not among them has to do without: it is in the database.
+        self.going_on.clear();
         let mut loaded = Vec::new();
         for (id, look) in looks {
             match look {
@@ -170,7 +178,9 @@ impl Monitor {
             for id in &ids {
                 self.alone.remove(id);
             }
-            let faults = iteration::advance(&self.services, &self.jobs, group).await;
+            let Advanced { faults, going_on } =
+                iteration::advance(&self.services, &self.jobs, group).await;
+            self.going_on.extend(going_on);
             for id in ids {
                 if !faults.iter().any(|(faulty, _)| *faulty == id) {
                     self.told.remove(&id);
@@ -210,7 +220,7 @@ enum Look {
 }
 
 /// Reads one invocation and does what needs no scheduler.
-async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
+async fn look(services: &Services, id: i64, going_on: Option<GoingOn>) -> Result<Look, StoreError> {
     let mut reader = services.store.reader();
     let Some(head) = progress::head(&mut reader, id).await? else {
         return Ok(Look::Done);
@@ -262,7 +272,14 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
         return Ok(Look::Done);
     }
-    match progress::load(&mut reader, &services.revisions, &head).await? {
+    let progress = match going_on {
+        Some(known) if known.signal_count == head.signal_count => Some(Progress {
+            history_deleted: head.history_deleted,
+            ..known.progress
+        }),
+        _ => progress::load(&mut reader, &services.revisions, &head).await?,
+    };
+    match progress {
         Some(progress) => {
             let tools = progress.user_defined_tools();
             super::user_tools::ensure(services, &mut reader, &tools).await?;

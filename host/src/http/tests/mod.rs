@@ -5,6 +5,7 @@ mod datasets;
 mod errors;
 mod exports;
 mod histories;
+mod hostile;
 mod sharing;
 mod uploads;
 mod users;

@@ -49,12 +49,7 @@ pub(super) fn draft(
     let mut identifiers: HashMap<&str, &str> = HashMap::new();
     let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
     if let Some((mapping, n)) = slice {
-        parts = mapping
-            .names
-            .iter()
-            .map(String::as_str)
-            .zip(&mapping.slices[n])
-            .collect();
+        parts = mapping.slice(n).collect();
         for &(name, part) in &parts {
             let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
                 continue;
@@ -92,7 +87,10 @@ pub(super) fn draft(
         .collect();
     let enclosed = match (run.enclosing, slice) {
         _ if run.force_skip => false,
-        (Some(enclosing), Some((mapping, n))) => enclosing.runs(&mapping.paths[n]),
+        (Some(enclosing), Some((mapping, n))) if !enclosing.verdicts.is_empty() => {
+            let path = mapping.paths(n..n + 1);
+            path.first().is_none_or(|path| enclosing.runs(path))
+        }
         _ => true,
     };
     let verdict = match run.when {

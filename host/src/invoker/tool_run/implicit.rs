@@ -9,6 +9,7 @@ use super::make::{changed, make_job};
 use super::tree::Tree;
 use super::{Ran, ToolRun};
 use crate::invoker::known::{Collection, Hdca, Hid, Known, Populated, StepValue};
+use crate::invoker::mapping::Path;
 use crate::invoker::writes::{NewHdca, NewIds, Writes};
 use crate::tools::inputs_json::DataViews;
 use crate::tools::model::Output;
@@ -17,10 +18,13 @@ use crate::tools::outputs::output_label;
 /// The shape of a mapped step's outputs.
 pub(super) struct Frame {
     pub(super) collection_type: String,
-    pub(super) paths: Vec<Vec<(usize, String)>>,
+    /// How many there are in all.
+    pub(super) slices: usize,
+    /// The places of those that get their jobs now.
+    pub(super) paths: Vec<Path>,
     pub(super) on: Vec<Hid>,
     /// Other paths for the outputs that name the input they take their identifiers from.
-    pub(super) sources: HashMap<String, Vec<Vec<(usize, String)>>>,
+    pub(super) sources: HashMap<String, Vec<Path>>,
     /// Of the inputs that are mapped over: their names and those of their collections.
     pub(super) names: Vec<(String, String)>,
 }
@@ -36,7 +40,7 @@ pub(super) fn implicit(
     writes: &mut Writes,
 ) -> Ran {
     let done = run.resume.as_ref().map_or(0, |r| r.done);
-    let complete = done + drafts.len() == frame.paths.len();
+    let complete = done + drafts.len() == frame.slices;
     let (group, is_new) = match &run.resume {
         Some(resume) => (resume.implicit_collection_jobs_id, false),
         None => (ids.implicit_collection_jobs(), true),
@@ -53,8 +57,8 @@ pub(super) fn implicit(
             .as_ref()
             .and_then(|r| r.outputs.get(&output.name))
             .copied();
-        let tree = match resumed.and_then(|id| known.hdcas.get(&id)) {
-            Some(hdca) => Tree::of(hdca.collection.clone()),
+        let tree = match resumed.and_then(|id| known.hdcas.get_mut(&id)) {
+            Some(hdca) => Tree::of(hdca.collection.taken()),
             None => Tree::new(ids, frame, output, run, drafts.first(), writes),
         };
         let hdca_id = resumed.unwrap_or_else(|| {
@@ -82,8 +86,7 @@ pub(super) fn implicit(
             if let Some((output, _, tree)) = trees.iter_mut().find(|(o, _, _)| o.name == name) {
                 let source = output.default_identifier_source.as_ref();
                 let own = source.and_then(|input| frame.sources.get(input));
-                let path = &own.unwrap_or(&frame.paths)[slice];
-                tree.place(path, made, ids, writes);
+                tree.place(&own.unwrap_or(&frame.paths)[n], made, ids, writes);
             }
         }
     }

@@ -129,7 +129,7 @@ pub fn run(
         None => vec![draft(run, &bound, None, known)?],
         Some(mapping) => {
             let done = run.resume.as_ref().map_or(0, |r| r.done);
-            let left = mapping.slices.len().saturating_sub(done);
+            let left = mapping.len().saturating_sub(done);
             let count = run.budget.map_or(left, |budget| budget.min(left));
             let mut drafts = Vec::with_capacity(count);
             for n in done..done + count {
@@ -147,9 +147,12 @@ pub fn run(
             Ok(single(run, draft, known, ids, writes))
         }
         Some(mapping) => {
+            let done = run.resume.as_ref().map_or(0, |r| r.done);
+            let now = done..done + drafts.len();
             let frame = Frame {
-                collection_type: mapping.structure.collection_type.clone(),
-                paths: mapping.paths.clone(),
+                collection_type: mapping.collection_type(),
+                slices: mapping.len(),
+                paths: mapping.paths(now.clone()),
                 on: match run.enclosing {
                     Some(enclosing) if inherited => enclosing.on.clone(),
                     _ => bound
@@ -158,14 +161,16 @@ pub fn run(
                         .map(|(_, id, _)| known.hdcas[id].hid)
                         .collect(),
                 },
-                sources,
+                sources: sources
+                    .iter()
+                    .map(|input| (input.name.clone(), mapping::paths_of(input, now.clone())))
+                    .collect(),
                 names: bound
                     .mapped
                     .iter()
                     .map(|(name, id, _)| (name.clone(), known.hdcas[id].name.clone()))
                     .collect(),
             };
-            drop(mapping);
             Ok(implicit(
                 run,
                 drafts,
@@ -179,16 +184,13 @@ pub fn run(
     }
 }
 
-/// Where the slices are in the inputs that outputs name as the source of their identifiers.
-fn identifier_sources(
-    run: &ToolRun<'_>,
-    mapped: &[MappedInput<'_>],
-) -> HashMap<String, Vec<Vec<(usize, String)>>> {
+/// The inputs that outputs name as the source of their identifiers.
+fn identifier_sources<'a>(run: &ToolRun<'_>, mapped: &[MappedInput<'a>]) -> Vec<MappedInput<'a>> {
     let outputs = run.tool.outputs.iter();
     let named = outputs.filter_map(|output| output.default_identifier_source.as_deref());
     named
         .filter_map(|name| mapped.iter().find(|input| input.name == name))
-        .map(|input| (input.name.clone(), mapping::paths_of(input)))
+        .cloned()
         .collect()
 }
 
