@@ -1,6 +1,6 @@
 //! Jobs (spec 6.5): reading them, and passing on orders to stop or resume one.
 
-mod admin;
+pub(super) mod admin;
 mod again;
 mod list;
 mod parameters;

@@ -171,6 +171,14 @@ async fn a_collection_can_be_uploaded_whole() {
         hdca["elements"][1]["object"]["elements"][0]["object"]["visible"],
         false
     );
+    let job = answer["jobs"][0]["id"].as_str().expect("an id");
+    let outputs = server.get(&format!("/api/jobs/{job}/outputs")).await.ok();
+    let outputs = outputs.as_array().expect("a list").iter();
+    let mut instances = outputs.filter_map(|output| output.get("dataset_collection_instance"));
+    assert_eq!(
+        instances.next(),
+        Some(&json!({"src": "hdca", "id": hdca["id"]}))
+    );
     server
         .post("/api/tools/fetch", body(json!([pair("a"), paste("b")])))
         .await
