@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod questions;
 pub mod requests;
 pub mod signals;
+mod silence;
 pub mod states;
 mod trouble;
 pub mod user_tools;
