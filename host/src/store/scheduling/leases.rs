@@ -61,6 +61,37 @@ pub async fn is_claimable(
     Ok(!claimable(q, holder, wish, now).await?.is_empty())
 }
 
+/// Invocations of this server whose work waits for the scheduler to come back, whoever of this server held them; without
+/// those that are known.
+pub async fn waiting_for(
+    q: &mut impl Query,
+    holder: Holder<'_>,
+    now: i64,
+    known: &[i64],
+    most: usize,
+) -> Result<Vec<i64>, StoreError> {
+    let wish = Wish {
+        most: most + known.len(),
+        until: now,
+        own_before: i64::MAX,
+    };
+    let mut found = claimable(q, holder, wish, now).await?;
+    found.retain(|id| !known.contains(id));
+    let mut own = Vec::new();
+    for block in blocks(&found) {
+        let sql = format!(
+            "SELECT id FROM workflow_invocation WHERE handler = $1 AND id IN ({}) ORDER BY id",
+            placeholders(2, block.len())
+        );
+        let mut arguments = args![holder.handler];
+        arguments.extend(ids(block));
+        for row in q.all(sql, arguments).await? {
+            own.push(row.get(0)?);
+        }
+    }
+    Ok(own)
+}
+
 async fn claimable(
     q: &mut impl Query,
     holder: Holder<'_>,
