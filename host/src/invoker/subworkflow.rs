@@ -168,7 +168,7 @@ fn advance(
     child: &mut Progress,
     writes: &mut Writes,
 ) -> Result<Driven, Stop> {
-    child.recover(iteration.modules)?;
+    child.recover(iteration.modules, &mut writes.holds)?;
     // The job cap is the root's alone, as in Galaxy.
     let some_wait = iteration.walk(child, &Allowed::default(), writes)?;
     let outputs = outputs(child);
