@@ -63,6 +63,10 @@ async fn claim_once(
                 now, runner.as_str(), most],
         )
         .await?;
+    if rows.is_empty() {
+        // Most who ask find nothing, and that is no commit.
+        return Ok(Vec::new());
+    }
     let mut taken = Vec::new();
     for row in rows {
         let id: i64 = row.get(0)?;
