@@ -66,6 +66,11 @@ impl<'a> Mapping<'a> {
         self.parts.first().map_or(0, Vec::len)
     }
 
+    /// Whether something is mapped over that is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// What one slice gets, input by input in name order.
     pub fn slice(&self, n: usize) -> impl Iterator<Item = (&str, &Slice<'a>)> {
         let names = self.names.iter().map(String::as_str);
@@ -432,7 +437,7 @@ mod tests {
         let a = flat(&[]);
         let inputs = vec![mapped("input", &a, 0)];
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-        assert_eq!(mapping.len(), 0);
+        assert!(mapping.is_empty());
     }
 
     #[test]
