@@ -4,9 +4,9 @@
 use barycenter::plugins::{LoadError, Plugins, PluginsConfig, Wiring, inspect_bytes, load};
 use barycenter_plugin_api::testing::FakeHost;
 use barycenter_plugin_api::{
-    API_VERSION, ExplainRequest, InvocationOffer, InvocationVerdict, JobSpec, JobStatus, JobVerdict, PlanRequest,
-    PluginKind, ReadyJob, RunnerOffer, StepContext, StepInputValue, StepOffer, StepStatus,
-    ValueKind, ValueRef, capability,
+    API_VERSION, ExplainRequest, InvocationOffer, InvocationVerdict, JobSpec, JobStatus,
+    JobVerdict, PlanRequest, PluginKind, ReadyJob, RunnerOffer, StepContext, StepInputValue,
+    StepOffer, StepStatus, ValueKind, ValueRef, capability,
 };
 use std::io::Read;
 use std::path::{Path, PathBuf};
