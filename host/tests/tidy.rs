@@ -170,7 +170,8 @@ fn nothing_is_left_to_do_in_the_code() {
 #[test]
 fn tests_that_open_a_store_run_on_both_databases() {
     // What these test is SQLite's, or no store at all.
-    const APART: [&str; 4] = [
+    const APART: [&str; 5] = [
+        "http/again.rs",
         "http/layers.rs",
         "server/pairing.rs",
         "store/db/session.rs",

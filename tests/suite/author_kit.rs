@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use barycenter_tests::server::clean;
-use barycenter_tests::{Setup, build};
+use barycenter_tests::{Setup, TestServer, build};
 use serde_json::{Value, json};
 
 fn barycenter(arguments: &[&str]) -> Output {
@@ -155,6 +156,76 @@ fn a_new_plugin_of_every_kind_builds_and_keeps_the_contract_untouched_and_a_sche
         told.contains("/jobs/0/decision: recorded \"hold\", now \"place\""),
         "{told}"
     );
+}
+
+/// What a newcomer does, word by word as docs/plugin-authors.md says, and how long each part takes. The server runs before
+/// there is such a plugin, and is not started again.
+#[test]
+fn from_nothing_to_a_scheduler_that_a_running_server_takes_in_by_reload_and_that_decides() {
+    let mut server = TestServer::start();
+    let key = server.create_user("operator", true);
+    let folder = tempfile::tempdir().expect("a folder");
+    let project = folder.path().join("newcomer");
+    let mut stages: Vec<(&str, Duration)> = Vec::new();
+    let mut begin = Instant::now();
+    let mut stage = |name| {
+        stages.push((name, begin.elapsed()));
+        begin = Instant::now();
+    };
+
+    let path = project.display().to_string();
+    let made = barycenter(&["plugin", "new", "scheduler", "newcomer", "--path", &path]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    stage("plugin new");
+    cargo(&project, &["test", "--quiet"]);
+    stage("cargo test");
+    cargo(&project, &["build", "--quiet", "--release"]);
+    stage("cargo build --release");
+    let library = project_target().join("release/libnewcomer.so");
+    let library = library.display().to_string();
+    let checked = barycenter(&["plugin", "check", &library]);
+    let told = text(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(0), "{told}");
+    assert!(told.contains(" ok"), "{told}");
+    stage("plugin check");
+
+    // An operator adds a table to the list of a server that runs, and tells the server.
+    let list = server.folder().join("plugins.toml");
+    let before = fs::read_to_string(&list).expect("the list");
+    server.set_plugins(&format!(
+        "{before}\n[[scheduler]]\ntype = \"newcomer\"\npath = {library:?}\n"
+    ));
+    let mut reload = Command::new(build::binary());
+    let reloaded = clean(reload.args(["plugin", "reload", "newcomer", "--server", &server.url]))
+        .env("BARYCENTER_API_KEY", &key)
+        .output()
+        .expect("the program runs");
+    assert!(reloaded.status.success(), "{}", text(&reloaded.stderr));
+    stage("plugin reload");
+
+    let ada = server.client();
+    let history = ada.create_history("newcomer");
+    let data = ada.upload(&history, "data", "hello\n");
+    let workflow = ada.import_yaml(&barycenter_tests::workflows::script("cat $INPUT > out.txt"));
+    let request = json!({"history_id": history, "inputs_by": "name", "scheduler": "newcomer",
+        "inputs": {"data": {"src": "hda", "id": data}}});
+    let made = ada.post(&format!("/api/workflows/{workflow}/invocations"), &request);
+    let invocation = made.ok()["id"].as_str().expect("an id").to_owned();
+    ada.wait_for_state(&invocation, &["completed"]);
+    stage("an invocation");
+
+    let shown = ada.get("/api/plugins/newcomer").ok();
+    let calls = shown["calls"].as_array().expect("methods").clone();
+    let plans = calls.iter().find(|one| one["method"] == "plan");
+    let plans = plans.and_then(|one| one["calls"].as_u64());
+    assert!(plans >= Some(2), "it planned steps and jobs: {shown:#}");
+    assert!(server.is_running());
+    let total: Duration = stages.iter().map(|(_, took)| *took).sum();
+    for (name, took) in stages {
+        println!("{name:>24} {took:>8.1?}");
+    }
+    println!("{:>24} {total:>8.1?}", "in all");
+    assert!(total < Duration::from_secs(600), "ten minutes: {total:?}");
 }
 
 #[test]

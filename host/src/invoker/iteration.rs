@@ -516,7 +516,12 @@ impl Iteration<'_> {
                 }
                 Err(Stop::Delayed { why, waits })
             }
-            Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+            Ok(ModuleOutcome::Absent {
+                why,
+                code,
+                again_at_ms,
+            }) => {
+                writes.holds.push(progress.absence(step, &code, &why));
                 Err(Stop::delayed(why, Wait::Until(again_at_ms)))
             }
             Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),

@@ -52,20 +52,62 @@ pub type Path = Vec<(usize, String)>;
 #[derive(Debug)]
 pub struct Mapping<'a> {
     /// Whose structure and identifiers the outputs take.
-    first: &'a Collection,
-    /// The ranks that are mapped over.
-    depth: usize,
-    slices: usize,
+    shape: Shape<'a>,
+    /// How many slices there are.
+    len: usize,
     /// The mapped inputs, in name order.
     names: Vec<String>,
     /// What each of `names` contributes, slice by slice.
     parts: Vec<Vec<Slice<'a>>>,
 }
 
+/// Where a structure is taken from.
+#[derive(Debug, Clone, Copy)]
+enum Shape<'a> {
+    /// The outer ranks of a collection.
+    Of(&'a Collection, usize),
+    Given(&'a Structure),
+}
+
+impl Shape<'_> {
+    fn structure(self) -> Structure {
+        match self {
+            Shape::Of(collection, depth) => Structure {
+                collection_type: outer_type(&collection.collection_type, depth),
+                children: branches(collection, depth),
+            },
+            Shape::Given(structure) => structure.clone(),
+        }
+    }
+
+    fn paths(self, slices: Range<usize>) -> Vec<Path> {
+        match self {
+            Shape::Of(collection, depth) => {
+                let mut walk = Walk {
+                    paths: Vec::with_capacity(slices.len()),
+                    wanted: slices,
+                    passed: 0,
+                };
+                walk.go(collection, depth, &mut Vec::new());
+                walk.paths
+            }
+            Shape::Given(structure) => {
+                let paths = structure.paths().into_iter();
+                paths.skip(slices.start).take(slices.len()).collect()
+            }
+        }
+    }
+}
+
 impl<'a> Mapping<'a> {
     /// How many slices there are.
     pub fn len(&self) -> usize {
-        self.slices
+        self.len
+    }
+
+    /// Whether there is nothing to do: what is mapped over has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// What one slice gets, input by input in name order.
@@ -76,43 +118,21 @@ impl<'a> Mapping<'a> {
 
     /// The type of the outputs' structure: `list`, `list:paired` …
     pub fn collection_type(&self) -> String {
-        outer_type(&self.first.collection_type, self.depth)
+        match self.shape {
+            Shape::Of(collection, depth) => outer_type(&collection.collection_type, depth),
+            Shape::Given(structure) => structure.collection_type.clone(),
+        }
     }
 
     /// The structure that the outputs take.
     pub fn structure(&self) -> Structure {
-        Structure {
-            collection_type: self.collection_type(),
-            children: branches(self.first, self.depth),
-        }
+        self.shape.structure()
     }
 
     /// The places of some slices, in order.
     pub fn paths(&self, slices: Range<usize>) -> Vec<Path> {
-        paths_in(self.first, self.depth, slices)
+        self.shape.paths(slices)
     }
-
-    /// What a subworkflow step that is mapped so hands down to the steps inside it.
-    pub fn enclosing(&self, on: Vec<Hid>, verdicts: BTreeMap<Vec<usize>, bool>) -> Enclosing {
-        Enclosing {
-            first: self.first.clone(),
-            depth: self.depth,
-            slices: self.slices,
-            on,
-            verdicts,
-        }
-    }
-}
-
-/// The places of some slices in a collection whose `depth` outermost ranks are mapped over.
-fn paths_in(collection: &Collection, depth: usize, slices: Range<usize>) -> Vec<Path> {
-    let mut walk = Walk {
-        paths: Vec::with_capacity(slices.len()),
-        wanted: slices,
-        passed: 0,
-    };
-    walk.go(collection, depth, &mut Vec::new());
-    walk.paths
 }
 
 /// Goes through a structure and notes the paths of the wanted slices; what is not wanted costs next to nothing.
@@ -155,13 +175,19 @@ impl Walk {
     }
 }
 
+impl Structure {
+    /// Where each slice's outputs belong: index and identifier, outermost first.
+    fn paths(&self) -> Vec<Path> {
+        let mut paths = Vec::new();
+        walk(&self.children, &mut Vec::new(), &mut paths);
+        paths
+    }
+}
+
 /// What a subworkflow step that is mapped over hands down to the steps inside it.
 #[derive(Debug, Clone)]
 pub struct Enclosing {
-    /// Whose structure and identifiers the outputs take.
-    first: Collection,
-    depth: usize,
-    slices: usize,
+    pub structure: Structure,
     /// The numbers of the collections that it is mapped over.
     pub on: Vec<Hid>,
     /// The slices (by their indexes, outermost first) for which the condition was decided, and how.
@@ -172,9 +198,8 @@ impl Enclosing {
     /// A mapping without inputs: what a step inside takes that is not mapped over anything itself.
     pub fn mapping(&self) -> Mapping<'_> {
         Mapping {
-            first: &self.first,
-            depth: self.depth,
-            slices: self.slices,
+            shape: Shape::Given(&self.structure),
+            len: self.structure.paths().len(),
             names: Vec::new(),
             parts: Vec::new(),
         }
@@ -264,7 +289,6 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
         return Ok(None);
     };
     let (first, depth) = (first.collection, depth_of(first));
-    let ranks = outer_type(&first.collection_type, depth);
     let mut parts = Vec::with_capacity(inputs.len());
     for (n, input) in inputs.iter().enumerate() {
         if depth_of(input) != depth {
@@ -275,10 +299,11 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
                 inputs[0].name
             ));
         }
-        let outer = outer_type(&input.collection.collection_type, depth);
-        if !same_ranks(&ranks, &outer) {
+        let (one, other) = (&first.collection_type, &input.collection.collection_type);
+        let (one, other) = (outer_type(one, depth), outer_type(other, depth));
+        if !same_ranks(&one, &other) {
             return Err(format!(
-                "Cannot match collection types: input {} is mapped over a {outer}, input {} over a {ranks}.",
+                "Cannot match collection types: input {} is mapped over a {other}, input {} over a {one}.",
                 input.name, inputs[0].name
             ));
         }
@@ -293,17 +318,27 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
         parts.push(taken);
     }
     Ok(Some(Mapping {
-        first,
-        depth,
-        slices: parts.first().map_or(0, Vec::len),
+        shape: Shape::Of(first, depth),
+        len: parts.first().map_or(0, Vec::len),
         names: inputs.into_iter().map(|input| input.name).collect(),
         parts,
     }))
 }
 
-/// Where some slices are in one input. Of inputs that match, each slice has a place in every one.
+fn walk(children: &[Branch], path: &mut Path, paths: &mut Vec<Path>) {
+    for (index, branch) in children.iter().enumerate() {
+        path.push((index, branch.identifier.clone()));
+        match &branch.inner {
+            Some(inner) => walk(inner, path, paths),
+            None => paths.push(path.clone()),
+        }
+        path.pop();
+    }
+}
+
+/// Where the slices of one input are in it. Of inputs that match, each slice has a place in every one.
 pub fn paths_of(input: &MappedInput<'_>, slices: Range<usize>) -> Vec<Path> {
-    paths_in(input.collection, depth_of(input), slices)
+    Shape::Of(input.collection, depth_of(input)).paths(slices)
 }
 
 fn depth_of(input: &MappedInput<'_>) -> usize {

@@ -187,9 +187,13 @@ fn slices_inside_a_mapped_subworkflow_follow_its_verdicts() {
     let of = pairs(&["s1", "s2"]);
     let inputs = vec![mapped("reads", &of, 1)];
     let outer = match_inputs(inputs).expect("one input").expect("mapped");
-    let enclosing = |verdicts: &[(&[usize], bool)]| {
-        let verdicts = verdicts.iter().map(|(path, run)| (path.to_vec(), *run));
-        outer.enclosing(vec![], verdicts.collect())
+    let enclosing = |verdicts: &[(&[usize], bool)]| Enclosing {
+        structure: outer.structure(),
+        on: vec![],
+        verdicts: verdicts
+            .iter()
+            .map(|(path, run)| (path.to_vec(), *run))
+            .collect(),
     };
     let path =
         |indexes: &[usize]| -> Vec<_> { indexes.iter().map(|n| (*n, String::new())).collect() };
@@ -217,7 +221,7 @@ fn an_empty_collection_maps_to_no_slices() {
     let a = flat(&[]);
     let inputs = vec![mapped("input", &a, 0)];
     let mapping = match_inputs(inputs).expect("one input").expect("mapped");
-    assert_eq!(mapping.len(), 0);
+    assert!(mapping.is_empty());
 }
 
 #[test]

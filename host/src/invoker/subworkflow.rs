@@ -174,8 +174,11 @@ fn condition(
     let mut verdicts = BTreeMap::new();
     let around = parent.enclosing.as_ref().filter(|e| !e.verdicts.is_empty());
     let is_open = around.is_some() || step.when_expression.is_some();
-    let decided = if is_open { mapping.len() } else { 0 };
-    for (n, path) in mapping.paths(0..decided).iter().enumerate() {
+    let paths = match is_open {
+        true => mapping.paths(0..mapping.len()),
+        false => Vec::new(),
+    };
+    for (n, path) in paths.iter().enumerate() {
         let run = match around.is_none_or(|enclosing| enclosing.runs(path)) {
             false => false,
             true if parent.force_skip || step.when_expression.is_none() => true,
@@ -191,7 +194,11 @@ fn condition(
         Some(enclosing) if inherited => enclosing.on.clone(),
         _ => fed.iter().filter_map(hid).collect(),
     };
-    child.enclosing = Some(Arc::new(mapping.enclosing(on, verdicts)));
+    child.enclosing = Some(Arc::new(Enclosing {
+        structure: mapping.structure(),
+        on,
+        verdicts,
+    }));
     Ok(())
 }
 
@@ -294,7 +301,7 @@ fn advance(
     step_id: i64,
     writes: &mut Writes,
 ) -> Result<Driven, Stop> {
-    child.recover(iteration.modules)?;
+    child.recover(iteration.modules, &mut writes.holds)?;
     // The job cap is the root's alone, as in Galaxy.
     let some_wait = iteration.walk(child, &Allowed::default(), writes)?;
     let outputs = outputs(child, step_id);

@@ -41,6 +41,8 @@ pub struct Monitor {
     going_on: HashMap<i64, GoingOn>,
     /// Invocations may be there that no process holds.
     unclaimed: bool,
+    /// Servers that ended, whose invocations that are first in their histories were signalled.
+    released: HashSet<String>,
 }
 
 impl Monitor {
@@ -53,6 +55,7 @@ impl Monitor {
             told: HashSet::new(),
             going_on: HashMap::new(),
             unclaimed: true,
+            released: HashSet::new(),
         }
     }
 
@@ -133,6 +136,7 @@ impl Monitor {
         if !std::mem::take(&mut self.unclaimed) {
             return Ok(());
         }
+        self.release_first().await?;
         let Services {
             store, membership, ..
         } = self.services.as_ref();
@@ -142,6 +146,32 @@ impl Monitor {
         // After a fault as well.
         self.unclaimed = !matches!(grabbed, Ok(taken) if taken < limit);
         grabbed.map(|_| ())
+    }
+
+    /// Where the invocations of a history go one after the other: a server that ended (this one's last life is one) may
+    /// have scheduled one and not have told the next. Once for each end.
+    async fn release_first(&mut self) -> Result<(), StoreError> {
+        let services = self.services.clone();
+        if !services.settings.history_local_serial_workflow_scheduling {
+            return Ok(());
+        }
+        let view = services.membership.view();
+        let live = |name: &String| view.live.iter().any(|peer| peer.name == *name);
+        let me = services.membership.name();
+        self.released.retain(|name| name == me || !live(name));
+        for name in [
+            vec![me.to_owned()],
+            view.dead_here.clone(),
+            view.dead_elsewhere.clone(),
+        ]
+        .concat()
+        {
+            if !self.released.contains(&name) {
+                invocations::signal_first_in_histories(&services.store, &name).await?;
+                self.released.insert(name);
+            }
+        }
+        Ok(())
     }
 
     async fn look_at(&mut self, ids: Vec<i64>) {
@@ -235,14 +265,20 @@ async fn look(services: &Services, id: i64, going_on: Option<GoingOn>) -> Result
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
             match invocations::complete(&services.store, &head, now).await? {
-                Completion::Completed { has_hooks: true } => services.signals.hooks_changed(),
+                Completion::Completed { has_hooks } => {
+                    // Once more: the server that scheduled it may have died before it could.
+                    release_next_in_history(services, &head).await?;
+                    if has_hooks {
+                        services.signals.hooks_changed();
+                    }
+                }
                 Completion::NotYet
                     if head.history_deleted && head.parent_invocation_id.is_none() =>
                 {
                     invocations::cancel_with_history(&services.store, &head, now).await?;
                     services.signals.invocations_changed();
                 }
-                _ => {}
+                Completion::NotYet => {}
             }
             return Ok(Look::Done);
         }

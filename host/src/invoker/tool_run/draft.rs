@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::bind::Bound;
 use super::{ToolRun, hidden};
 use crate::invoker::known::{Collection, ElementObject, Known, StepValue};
-use crate::invoker::mapping::{Mapping, Slice};
+use crate::invoker::mapping::{Mapping, Path, Slice};
 use crate::invoker::operations;
 use crate::invoker::resolve;
 use crate::invoker::stop::{Stop, Wait};
@@ -41,14 +41,14 @@ pub(super) struct Draft {
 pub(super) fn draft(
     run: &ToolRun<'_>,
     bound: &Bound,
-    slice: Option<(&Mapping<'_>, usize)>,
+    slice: Option<(&Mapping<'_>, usize, &Path)>,
     known: &Known,
 ) -> Result<Draft, Stop> {
     let step = run.workflow_step_id;
     let mut params = bound.params.clone();
     let mut identifiers: HashMap<&str, &str> = HashMap::new();
     let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
-    if let Some((mapping, n)) = slice {
+    if let Some((mapping, n, _)) = slice {
         parts = mapping.slice(n).collect();
         for &(name, part) in &parts {
             let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
@@ -87,10 +87,7 @@ pub(super) fn draft(
         .collect();
     let enclosed = match (run.enclosing, slice) {
         _ if run.force_skip => false,
-        (Some(enclosing), Some((mapping, n))) if !enclosing.verdicts.is_empty() => {
-            let path = mapping.paths(n..n + 1);
-            path.first().is_none_or(|path| enclosing.runs(path))
-        }
+        (Some(enclosing), Some((_, _, path))) => enclosing.runs(path),
         _ => true,
     };
     let verdict = match run.when {

@@ -86,7 +86,8 @@ pub(super) fn implicit(
             if let Some((output, _, tree)) = trees.iter_mut().find(|(o, _, _)| o.name == name) {
                 let source = output.default_identifier_source.as_ref();
                 let own = source.and_then(|input| frame.sources.get(input));
-                tree.place(&own.unwrap_or(&frame.paths)[n], made, ids, writes);
+                let path = &own.unwrap_or(&frame.paths)[n];
+                tree.place(path, made, ids, writes);
             }
         }
     }

@@ -16,6 +16,7 @@ pub(super) use share::{New, new_hda};
 pub(super) use tree::push_element;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -25,7 +26,7 @@ use self::draft::{Draft, check_deleted, draft};
 use self::implicit::{Frame, implicit};
 use self::make::{Made, make_job};
 use super::known::{Known, StepValue};
-use super::mapping::{self, Enclosing, MappedInput};
+use super::mapping::{self, Enclosing, MappedInput, Path};
 use super::operations::Files;
 use super::stop::Stop;
 use super::writes::{NewIds, Writes};
@@ -120,22 +121,26 @@ pub fn run(
             sub_rank: *sub_rank,
         });
     }
-    let sources = identifier_sources(run, &mapped);
-    let mapping = mapping::match_inputs(mapped).map_err(|text| Stop::unexpected(step, text))?;
+    let matched = mapping::match_inputs(mapped.clone());
+    let mapping = matched.map_err(|text| Stop::unexpected(step, text))?;
     let inherited = mapping.is_none();
     let mapping = mapping.or_else(|| run.enclosing.map(Enclosing::mapping));
     // All slices are checked before the first write, so that a fault creates nothing.
+    let now = mapping.as_ref().map_or(0..0, |mapping| {
+        let done = run.resume.as_ref().map_or(0, |r| r.done);
+        let left = mapping.len().saturating_sub(done);
+        done..done + run.budget.map_or(left, |budget| budget.min(left))
+    });
+    let paths = mapping.as_ref().map(|mapping| mapping.paths(now.clone()));
+    let paths = paths.unwrap_or_default();
+    let sources = identifier_sources(run, &mapped, &now);
     let drafts = match &mapping {
         None => vec![draft(run, &bound, None, known)?],
         Some(mapping) => {
-            let done = run.resume.as_ref().map_or(0, |r| r.done);
-            let left = mapping.len().saturating_sub(done);
-            let count = run.budget.map_or(left, |budget| budget.min(left));
-            let mut drafts = Vec::with_capacity(count);
-            for n in done..done + count {
-                drafts.push(draft(run, &bound, Some((mapping, n)), known)?);
-            }
-            drafts
+            let slices = now.clone().zip(&paths);
+            let drafts =
+                slices.map(|(n, path)| draft(run, &bound, Some((mapping, n, path)), known));
+            drafts.collect::<Result<_, _>>()?
         }
     };
     match mapping {
@@ -147,12 +152,10 @@ pub fn run(
             Ok(single(run, draft, known, ids, writes))
         }
         Some(mapping) => {
-            let done = run.resume.as_ref().map_or(0, |r| r.done);
-            let now = done..done + drafts.len();
             let frame = Frame {
                 collection_type: mapping.collection_type(),
                 slices: mapping.len(),
-                paths: mapping.paths(now.clone()),
+                paths,
                 on: match run.enclosing {
                     Some(enclosing) if inherited => enclosing.on.clone(),
                     _ => bound
@@ -161,10 +164,7 @@ pub fn run(
                         .map(|(_, id, _)| known.hdcas[id].hid)
                         .collect(),
                 },
-                sources: sources
-                    .iter()
-                    .map(|input| (input.name.clone(), mapping::paths_of(input, now.clone())))
-                    .collect(),
+                sources,
                 names: bound
                     .mapped
                     .iter()
@@ -184,13 +184,17 @@ pub fn run(
     }
 }
 
-/// The inputs that outputs name as the source of their identifiers.
-fn identifier_sources<'a>(run: &ToolRun<'_>, mapped: &[MappedInput<'a>]) -> Vec<MappedInput<'a>> {
+/// Where the slices are in the inputs that outputs name as the source of their identifiers.
+fn identifier_sources(
+    run: &ToolRun<'_>,
+    mapped: &[MappedInput<'_>],
+    slices: &Range<usize>,
+) -> HashMap<String, Vec<Path>> {
     let outputs = run.tool.outputs.iter();
     let named = outputs.filter_map(|output| output.default_identifier_source.as_deref());
     named
         .filter_map(|name| mapped.iter().find(|input| input.name == name))
-        .cloned()
+        .map(|input| (input.name.clone(), mapping::paths_of(input, slices.clone())))
         .collect()
 }
 
