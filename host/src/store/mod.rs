@@ -19,6 +19,7 @@ pub mod sharing;
 pub mod short_term_storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tool_requests;
 pub mod upkeep;
 pub mod uploads;
 pub mod users;
