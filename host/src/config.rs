@@ -2,7 +2,8 @@
 //!
 //! Every option has one name: `listen` in the file, `BARYCENTER_LISTEN` in the environment and, for some,
 //! `--listen` on the command line. A flag beats the environment, which beats the file. [`KEYS`] lists them all.
-//! Nothing else in the server reads the environment (crash points for tests apart).
+//! Nothing else in the server reads the environment, but for two seams that only tests use: crash points
+//! (`BARYCENTER_CRASH_AT`, `store/crash.rs`) and a clock that is off (`BARYCENTER_CLOCK_SHIFT_FILE`, `clock.rs`).
 
 mod sources;
 

@@ -4,6 +4,7 @@ mod hooks;
 pub mod lock;
 pub mod machine;
 pub mod pairing;
+mod room;
 mod seams;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use crate::http::{self, health};
 use crate::plugins::{PluginStatus, Plugins};
 use crate::scheduling::Membership;
 use crate::store::Store;
+use crate::store::files::DataDir;
 
 pub use machine::{Machine, StartError};
 
@@ -62,6 +64,7 @@ impl Server {
         let machine = self.machine;
         let probe = Arc::new(Probe {
             store: machine.app.store.clone(),
+            data: machine.services.data.clone(),
             plugins: machine.services.plugins.clone(),
             is_running: machine.engine.running_flag(),
             membership: machine.services.membership.clone(),
@@ -85,6 +88,7 @@ async fn listen(address: &str) -> Result<TcpListener, StartError> {
 /// What `/readyz` looks at.
 struct Probe {
     store: Store,
+    data: DataDir,
     plugins: Arc<Plugins>,
     is_running: Arc<AtomicBool>,
     membership: Arc<Membership>,
@@ -135,7 +139,8 @@ impl health::Readiness for Probe {
                     degraded.push(format!("{name}: {state}: {why}"));
                 }
             }
-            let ready = database.is_none() && running;
+            let (has_room, room) = room::look(self.data.root());
+            let ready = database.is_none() && running && has_room;
             let mut database_report = json!({ "ok": database.is_none() });
             if let Some(reason) = database {
                 database_report["reason"] = json!(reason);
@@ -143,6 +148,7 @@ impl health::Readiness for Probe {
             let report = json!({
                 "ready": ready,
                 "database": database_report,
+                "data_directory": room,
                 // All that are required are loaded, or the server would not have started.
                 "plugins": { "ok": true, "loaded": loaded, "degraded": degraded },
                 "handlers": { "ok": running, "running": handlers },

@@ -6,6 +6,8 @@
 
 #[path = "simulation/generate.rs"]
 mod generate;
+#[path = "simulation/going_on.rs"]
+mod going_on;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod database;
 pub mod left_out;
 pub mod processes;
+pub mod room;
 pub mod rows;
 pub mod server;
 pub mod wait;

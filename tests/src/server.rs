@@ -34,6 +34,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// More tool files, by name.
     pub tools: Vec<(String, String)>,
+    /// The data directory is a file system of its own with so many MiB; only within [`crate::room::in_own_mounts`].
+    pub room: Option<u32>,
 }
 
 impl Default for Setup {
@@ -43,6 +45,7 @@ impl Default for Setup {
             plugins: None,
             environment: Vec::new(),
             tools: Vec::new(),
+            room: None,
         }
     }
 }
@@ -65,6 +68,12 @@ impl Setup {
 
     pub fn tool(mut self, file: &str, text: &str) -> Self {
         self.tools.push((file.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// See [`Setup::room`].
+    pub fn room(mut self, mebibytes: u32) -> Self {
+        self.room = Some(mebibytes);
         self
     }
 
@@ -107,6 +116,10 @@ impl TestServer {
         }
         for (name, text) in &setup.tools {
             fs::write(tools.join(name), text).expect("a tool file");
+        }
+        if let Some(mebibytes) = setup.room {
+            fs::create_dir(folder.path().join("data")).expect("a new folder");
+            crate::room::mount(&folder.path().join("data"), mebibytes);
         }
         let mut server = Self {
             database: Database::for_server(&folder.path().join("data")),
@@ -475,6 +488,9 @@ impl Drop for TestServer {
         }
         let left = self.job_processes();
         processes::kill_below(&self.data_dir());
+        if self.setup.room.is_some() {
+            crate::room::unmount(&self.data_dir());
+        }
         if std::thread::panicking() {
             eprintln!("the end of the server's log:\n{}", self.log_tail());
             if std::env::var_os("BARYCENTER_TEST_KEEP").is_some() {

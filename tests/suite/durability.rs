@@ -317,13 +317,17 @@ fn sigterm_leaves_running_jobs_to_be_found_again() {
 }
 
 /// The commits that moving an invocation forward consists of, and how often each is reached before the crash.
-const LABELS: [(&str, u32); 10] = [
+const LABELS: [(&str, u32); 14] = [
     ("iteration", 1),
     ("iteration", 3),
     ("iteration.none", 1),
     ("job.dispatch", 1),
     ("job.dispatch", 3),
+    ("job.submit", 1),
+    ("job.submit", 3),
     ("job.started", 1),
+    ("job.results", 1),
+    ("job.tidy", 1),
     ("job.settle", 1),
     ("job.settle", 3),
     ("invocation.look", 1),

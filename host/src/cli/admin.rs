@@ -1,6 +1,7 @@
 //! `barycenter admin …`: users and keys, by way of the database, so that it works whether or not the server runs.
 
 mod handlers;
+mod seed_copies;
 mod seed_runs;
 mod stub_tools;
 
@@ -50,6 +51,8 @@ pub enum Command {
     Reassign(handlers::Reassign),
     /// Write finished invocations in bulk into the database of a stopped server, for benchmarks and tests
     SeedRuns(seed_runs::SeedRuns),
+    /// Copy a waiting invocation in bulk in the database of a stopped server, for benchmarks and tests
+    SeedCopies(seed_copies::SeedCopies),
     /// Write tools that stand in for those that workflows name and this server has not got, to try workflows dry
     StubTools(stub_tools::StubTools),
 }
@@ -89,6 +92,7 @@ pub fn main(command: &Command) -> ExitCode {
             Command::SeedRuns(wanted) => seed_runs::seed_runs(wanted).await,
             Command::Handlers { common } => handlers::list(common).await,
             Command::Reassign(wanted) => handlers::reassign(wanted).await,
+            Command::SeedCopies(wanted) => seed_copies::seed_copies(wanted).await,
             Command::StubTools(wanted) => stub_tools::stub_tools(wanted),
         }
     });

@@ -46,10 +46,11 @@ impl<const N: usize> From<[(&str, &str); N]> for Environment {
 }
 
 const PREFIX: &str = "BARYCENTER_";
-/// Variables that are no options, and whose they are: ours, a test's, the examples'.
-const OTHER_VARIABLES: [&str; 3] = [
+/// Variables that are no options, and whose they are: ours, tests', the examples'.
+const OTHER_VARIABLES: [&str; 4] = [
     "BARYCENTER_CONFIG",
     "BARYCENTER_CRASH_AT",
+    "BARYCENTER_CLOCK_SHIFT_FILE",
     "BARYCENTER_API_KEY",
 ];
 

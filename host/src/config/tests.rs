@@ -254,6 +254,7 @@ fn a_variable_that_is_nearly_an_option_is_warned_of() {
         ("HOME", "/home/somebody"),
         ("BARYCENTER_LISTN", "x"),
         ("BARYCENTER_CRASH_AT", "before:x:1"),
+        ("BARYCENTER_CLOCK_SHIFT_FILE", "/x"),
         ("BARYCENTER_CONFIG", "x"),
     ]);
     let config = read("", &environment, &Flags::default()).expect("no faults");

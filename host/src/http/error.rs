@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::again::Undone;
 pub use crate::errors::chain;
 use crate::store::StoreError;
 
@@ -93,6 +94,8 @@ kinds! {
     internal => INTERNAL_SERVER_ERROR, 500_001;
     /// 503 503001: not now, but perhaps later. (Galaxy leaves this to the web server in front of it.)
     unavailable => SERVICE_UNAVAILABLE, 503_001;
+    /// 507 507001: the server has no room for it. (Galaxy has no code for it.)
+    no_room => INSUFFICIENT_STORAGE, 507_001;
     /// 501 501001: not implemented.
     not_implemented => NOT_IMPLEMENTED, 501_001;
 }
@@ -118,9 +121,18 @@ impl ApiError {
         )
     }
 
-    /// 500 500001 with a neutral sentence; `cause` is logged when the answer is sent.
+    /// A neutral sentence; `cause` is logged when the answer is sent. 500 500001, or what the machine lacks: room on its
+    /// disk (507), file descriptors or memory (503).
     pub fn broken(cause: impl Error + Send + Sync + 'static) -> ApiError {
-        let mut error = ApiError::internal("The server could not complete this request.");
+        let mut error = match lack(&cause) {
+            Some(Lack::Room) => ApiError::no_room(
+                "The server has no room for this at the moment. Nothing of it was kept; try again later.",
+            ),
+            Some(Lack::Other) => {
+                ApiError::unavailable("The server is overloaded at the moment. Try again later.")
+            }
+            None => ApiError::internal("The server could not complete this request."),
+        };
         error.cause = Some(Arc::new(cause));
         error
     }
@@ -142,6 +154,39 @@ impl ApiError {
     pub fn message_text(&self) -> &str {
         &self.message
     }
+
+    /// The database undid the request's transaction in favour of another one.
+    fn is_undone(&self) -> bool {
+        self.cause
+            .as_ref()
+            .and_then(|cause| cause.downcast_ref::<StoreError>())
+            .is_some_and(StoreError::is_conflict)
+    }
+}
+
+/// What the machine lacks.
+#[derive(Debug, PartialEq)]
+enum Lack {
+    Room,
+    Other,
+}
+
+/// Whether an error, or one behind it, says that the machine lacks something just now.
+fn lack(error: &(dyn Error + 'static)) -> Option<Lack> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let code = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
+        match code {
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => return Some(Lack::Room),
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => {
+                return Some(Lack::Other);
+            }
+            _ => next = error.source(),
+        }
+    }
+    None
 }
 
 impl From<StoreError> for ApiError {
@@ -158,14 +203,20 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if let Some(cause) = &self.cause {
+        // Whoever handles the request again says so if that does not help.
+        let is_undone = self.is_undone();
+        if let Some(cause) = self.cause.as_ref().filter(|_| !is_undone) {
             tracing::error!(cause = %chain(cause.as_ref()), "a request failed: {}", chain(cause.as_ref()));
         }
         let mut body = Map::new();
         body.insert("err_msg".to_owned(), Value::from(self.message));
         body.insert("err_code".to_owned(), json!(self.code));
         body.extend(self.extra);
-        (self.status, axum::Json(Value::Object(body))).into_response()
+        let mut response = (self.status, axum::Json(Value::Object(body))).into_response();
+        if is_undone {
+            response.extensions_mut().insert(Undone);
+        }
+        response
     }
 }
 
@@ -180,4 +231,30 @@ pub fn from_serde(error: &serde_json::Error) -> ApiError {
         ApiError::invalid(text)
     };
     refused.with("validation_errors", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_lacks_is_told_apart_from_our_faults() {
+        let status = |code| {
+            let error = std::io::Error::from_raw_os_error(code);
+            ApiError::broken(error).status().as_u16()
+        };
+        assert_eq!(status(libc::ENOSPC), 507);
+        assert_eq!(status(libc::EDQUOT), 507);
+        assert_eq!(status(libc::EMFILE), 503);
+        assert_eq!(status(libc::EACCES), 500);
+        let behind = StoreError::Sync {
+            source: Arc::new(std::io::Error::from_raw_os_error(libc::ENOSPC)),
+        };
+        assert_eq!(
+            lack(&behind),
+            None,
+            "an Arc hides it; the store's own word counts"
+        );
+        assert_eq!(ApiError::from(behind).status().as_u16(), 503);
+    }
 }

@@ -22,7 +22,7 @@ use super::shapes::{self, only};
 use crate::store::collections::{self, NewHdca};
 use crate::store::filter::Filter;
 use crate::store::histories::{self, Content, History};
-use crate::store::{Durability, Query, StoreError, datasets};
+use crate::store::{Durability, Query, datasets};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -351,9 +351,7 @@ async fn update(
         }
     }
     if change.purged == Some(true) {
-        let id = history.id;
-        let orphans = remove(&app, tx, history, true).await?;
-        return removed_answer(&app, id, orphans).await;
+        return remove(&app, tx, history, true).await;
     }
     histories::save(&mut tx, &history, app.now_ms()).await?;
     tx.commit(Durability::Acknowledged, "history.update")
@@ -396,30 +394,17 @@ async fn delete(
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let purge = params.is("purge")? || body.get("purge").and_then(Value::as_bool).unwrap_or(false);
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let mut tx = app.store.begin().await?;
-        let history = access::history(&app, &mut tx, &caller, &history_id, Wish::Change).await?;
-        let id = history.id;
-        match remove(&app, tx, history, purge).await {
-            // Jobs that end in it meanwhile were given the precedence.
-            Err(error) if error.is_conflict() && attempts < DELETE_ATTEMPTS => {}
-            removed => return removed_answer(&app, id, removed?).await,
-        }
-    }
+    let mut tx = app.store.begin().await?;
+    let history = access::history(&app, &mut tx, &caller, &history_id, Wish::Change).await?;
+    remove(&app, tx, history, purge).await
 }
 
-/// How often a deletion is tried that the database undoes in favour of something else.
-const DELETE_ATTEMPTS: usize = 5;
-
-/// Answers the datasets whose files are nobody's any more.
 async fn remove(
     app: &App,
     mut tx: crate::store::Tx,
     mut history: History,
     purge: bool,
-) -> Result<Vec<i64>, StoreError> {
+) -> Result<Json<Value>, ApiError> {
     history.deleted = true;
     history.purged |= purge;
     let now_ms = app.now_ms();
@@ -431,18 +416,10 @@ async fn remove(
     histories::save(&mut tx, &history, now_ms).await?;
     tx.commit(Durability::Acknowledged, "history.delete")
         .await?;
-    Ok(orphans)
-}
-
-async fn removed_answer(
-    app: &App,
-    history_id: i64,
-    orphans: Vec<i64>,
-) -> Result<Json<Value>, ApiError> {
     // Its invocations are to notice.
     app.signals.invocations_changed();
     remove_files(app, orphans).await;
-    show_by_id(app, history_id).await
+    show_by_id(app, history.id).await
 }
 
 /// Removes the files of purged datasets. One that cannot be removed costs space, nothing else.

@@ -4,6 +4,7 @@
 //! [`codec`] and [`error`] are what handlers are written with.
 
 pub mod access;
+mod again;
 pub mod app;
 mod archive;
 pub mod auth;
@@ -81,6 +82,7 @@ pub fn router(app: App) -> Router {
         // Every body has a limit of its own: `extract::read_body`, and the uploads' count of bytes.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(layers::after_panic))
+        .layer(from_fn(again::handle_again))
         .layer(from_fn(layers::finish_what_was_begun))
         .layer(from_fn(wes::speak_wes))
         .layer(from_fn(layers::log_request))

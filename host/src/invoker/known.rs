@@ -46,6 +46,16 @@ pub enum Hid {
     New(usize),
 }
 
+impl Hid {
+    /// The number, once that of the first new item is known.
+    pub fn given(self, first_hid: i64) -> Hid {
+        match self {
+            Hid::Given(number) => Hid::Given(number),
+            Hid::New(n) => Hid::Given(first_hid + n as i64),
+        }
+    }
+}
+
 /// A dataset in a history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hda {
@@ -155,6 +165,14 @@ impl Collection {
             (Populated::New, _) | (_, Populated::New) => Populated::New,
             _ => Populated::Ok,
         })
+    }
+
+    /// The collection, leaving one without elements in its place.
+    pub(super) fn taken(&mut self) -> Collection {
+        Collection {
+            elements: std::mem::take(&mut self.elements),
+            ..self.clone()
+        }
     }
 
     /// Type and identifiers as one text: equal for collections that differ in their datasets only.

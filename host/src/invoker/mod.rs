@@ -3,8 +3,9 @@
 //!
 //! Read in this order: [`known`] (what there is), [`stop`] (why something does not go on), [`resolve`] (a step's
 //! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`operations`] (tools without a command), [`modules`] (what plugins are asked), [`writes`] (what is to
-//! be stored), [`progress`] (what was), [`iteration`] (one attempt to advance one invocation).
+//! be stored), [`progress`] (what was), [`iteration`] (one attempt to advance one invocation), [`going_on`] (the next one).
 
+pub mod going_on;
 pub mod iteration;
 pub mod known;
 pub mod mapping;

@@ -338,9 +338,9 @@ fn mapped(
             "A collection does not exist any more.",
         ));
     };
-    let mut picked = Vec::with_capacity(matched.slices.len());
-    for slice in &matched.slices {
-        let mut parts = slice.iter();
+    let mut picked = Vec::with_capacity(matched.len());
+    for slice in 0..matched.len() {
+        let mut parts = matched.slice(slice).map(|(_, part)| part);
         let place: Vec<StepValue> = values
             .iter()
             .map(|value| match value {
@@ -362,8 +362,7 @@ fn mapped(
             one => picked.push(one),
         }
     }
-    let structure = matched.structure.clone();
-    drop(matched);
+    let structure = matched.structure();
     let mut picked = picked.into_iter();
     let inner = match mode {
         Mode::AllNonNull => ":list",

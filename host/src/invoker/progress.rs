@@ -1,12 +1,13 @@
 //! What is stored about an invocation, and what its reached steps put out (Galaxy's WorkflowProgress).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::known::{Known, StepValue};
+use super::mapping::Enclosing;
 use super::modules::{
     ModuleCall, ModuleInput, ModuleOutcome, Modules, is_host_type, module_cancel, module_fail,
 };
@@ -50,6 +51,10 @@ pub struct Progress {
     pub children: HashMap<usize, Progress>,
     /// The condition of an enclosing subworkflow step was false.
     pub force_skip: bool,
+    /// The enclosing subworkflow step is mapped over this.
+    pub enclosing: Option<Arc<Enclosing>>,
+    /// The request's resource parameters.
+    pub resource_params: BTreeMap<String, String>,
     /// `inputs` came with the request, not from an enclosing workflow.
     pub supplied_by_request: bool,
 }

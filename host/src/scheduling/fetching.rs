@@ -14,6 +14,7 @@ use super::engine::Services;
 use crate::fetch::{Failure, Fetcher, Hash};
 use crate::ingest::{How, Raw, TempPath, Work};
 use crate::store::StoreError;
+use crate::store::crash;
 use crate::store::scheduling::ends::FileFacts;
 use crate::store::scheduling::fetches::{self, Fetch, Outcome};
 
@@ -224,6 +225,8 @@ impl Get {
             Ok(facts) => Outcome::Fetched(facts),
         };
         let is_fetched = matches!(outcome, Outcome::Fetched(_));
+        crash::point("fetch.placed", crash::Side::Before);
+        crash::point("fetch.placed", crash::Side::After);
         let kept = settle(services, dataset, &self.handler, outcome).await?;
         if is_fetched && kept == Some(false) {
             let data = services.data.clone();

@@ -38,21 +38,37 @@ pub struct Loaded {
     pub progress: Progress,
 }
 
-/// Advances invocations, asking each scheduler once about all of its own. Returns those that could not be, with the
-/// fault; they keep their signal.
-pub async fn advance(
-    services: &Arc<Services>,
-    jobs: &Queue,
-    loaded: Vec<Loaded>,
-) -> Vec<(i64, String)> {
+/// An invocation that has more to do at once, as it is after its last iteration.
+pub struct GoingOn {
+    /// It is as the invocation is stored while that has this count.
+    pub signal_count: i64,
+    pub progress: Progress,
+}
+
+/// What became of some invocations.
+#[derive(Default)]
+pub struct Advanced {
+    /// Those that could not be advanced, with the fault; they keep their signal.
+    pub faults: Vec<(i64, String)>,
+    pub going_on: Vec<(i64, GoingOn)>,
+}
+
+impl Advanced {
+    fn none(ids: Vec<i64>, fault: &str) -> Advanced {
+        Advanced {
+            faults: ids.into_iter().map(|id| (id, fault.to_owned())).collect(),
+            ..Default::default()
+        }
+    }
+}
+
+/// Advances invocations, asking each scheduler once about all of its own.
+pub async fn advance(services: &Arc<Services>, jobs: &Queue, loaded: Vec<Loaded>) -> Advanced {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
     services.store.ids.before_jobs().await;
     let circumstances = match circumstances(services, jobs, &ids).await {
         Ok(circumstances) => circumstances,
-        Err(error) => {
-            let fault = crate::errors::chain(&error);
-            return ids.into_iter().map(|id| (id, fault.clone())).collect();
-        }
+        Err(error) => return Advanced::none(ids, &crate::errors::chain(&error)),
     };
     let planned = {
         let services = services.clone();
@@ -62,26 +78,29 @@ pub async fn advance(
         Ok(planned) => planned,
         Err(error) => {
             // Whose fault it was is not known; the monitor takes them one by one from now on.
-            let fault = format!("planning broke ({error})");
-            return ids.into_iter().map(|id| (id, fault.clone())).collect();
+            return Advanced::none(ids, &format!("planning broke ({error})"));
         }
     };
-    let commits = planned.into_iter().map(|(head, planned)| async move {
-        let id = head.id;
+    let commits = planned.into_iter().map(|(one, planned)| async move {
+        let id = one.head.id;
         match planned {
-            Decided::Outcome(outcome) => (id, store(services, jobs, &head, outcome).await),
+            Decided::Outcome(outcome) => (id, store(services, jobs, one, outcome).await),
             Decided::Nothing(outcome, fault) => {
-                let told = store(services, jobs, &head, outcome).await;
+                let told = store(services, jobs, one, outcome).await;
                 (id, told.and(Err(fault)))
             }
             Decided::Fault(fault) => (id, Err(fault)),
         }
     });
     let stored: Vec<_> = stream::iter(commits).buffer_unordered(8).collect().await;
-    stored
-        .into_iter()
-        .filter_map(|(id, result)| Some((id, result.err()?)))
-        .collect()
+    let mut advanced = Advanced::default();
+    for (id, result) in stored {
+        match result {
+            Ok(going_on) => advanced.going_on.extend(going_on.map(|one| (id, one))),
+            Err(fault) => advanced.faults.push((id, fault)),
+        }
+    }
+    advanced
 }
 
 /// What schedulers are told beside the invocations themselves.
@@ -104,20 +123,23 @@ async fn circumstances(
 async fn store(
     services: &Services,
     jobs: &Queue,
-    head: &Head,
+    one: Loaded,
     outcome: Outcome,
-) -> Result<(), String> {
+) -> Result<Option<GoingOn>, String> {
+    let Loaded { head, mut progress } = one;
     let Services {
         store, membership, ..
     } = services;
     let (handler, job_handler) = (membership.name(), membership.job_handler());
     let now = services.clock.now_ms();
-    let stored = commit_iteration(store, head, handler, job_handler, outcome, now).await;
+    let stored = commit_iteration(store, &head, handler, job_handler, &outcome, now).await;
     match stored.map_err(|e| crate::errors::chain(&e))? {
         Stored::Yes {
             state,
             ready,
             again,
+            first_hid,
+            signal_count,
         } => {
             services.signals.iteration_committed();
             count(state);
@@ -126,14 +148,25 @@ async fn store(
                 services.signals.invocations_changed();
             }
             if !state.is_active() {
-                release_next_in_history(services, head)
+                release_next_in_history(services, &head)
                     .await
                     .map_err(|e| crate::errors::chain(&e))?;
             }
+            Ok(
+                (again && state == InvocationState::Ready && progress.can_go_on()).then(|| {
+                    progress.go_on(&outcome.writes, first_hid);
+                    GoingOn {
+                        signal_count,
+                        progress,
+                    }
+                }),
+            )
         }
-        Stored::Stale => services.signals.invocations_changed(),
+        Stored::Stale => {
+            services.signals.invocations_changed();
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 /// For `/metrics`.
@@ -157,7 +190,7 @@ enum Decided {
     Fault(String),
 }
 
-type Planned = Vec<(Head, Decided)>;
+type Planned = Vec<(Loaded, Decided)>;
 
 /// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated, small files read and written.
 fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances) -> Planned {
@@ -182,7 +215,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
         let mut writes = Writes::default();
         if let Err(stop) = one.progress.recover(&modules, &mut writes.holds) {
             let outcome = stopped(one.head.id, writes, stop);
-            planned.push((one.head, Decided::Outcome(outcome)));
+            planned.push((one, Decided::Outcome(outcome)));
             continue;
         }
         let default = services.plugins.default_scheduler_id();
@@ -237,7 +270,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
                         Some(fault) => Decided::Nothing(outcome, fault.clone()),
                         None => Decided::Outcome(outcome),
                     };
-                    (one.head, decided)
+                    (one, decided)
                 }));
                 continue;
             }
@@ -260,7 +293,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
                 Ok(()) => Decided::Outcome(outcome),
                 Err(error) => Decided::Fault(error.to_string()),
             };
-            planned.push((one.head, decided));
+            planned.push((one, decided));
         }
     }
     planned
@@ -402,6 +435,9 @@ impl Times {
     }
 }
 
+/// So many jobs are stored with one commit where going on costs little, whatever the scheduler allows: others write, too.
+const JOBS_AT_ONCE: usize = 250;
+
 fn carry_out(
     iteration: &Iteration<'_>,
     progress: &mut Progress,
@@ -414,10 +450,15 @@ fn carry_out(
                 .holds
                 .iter()
                 .map(|hold| (hold.step_id as i64, hold.text.to_string()));
+            let budget = usize::try_from(decision.job_budget).ok();
+            let budget = match progress.can_go_on() {
+                true => Some(budget.map_or(JOBS_AT_ONCE, |budget| budget.min(JOBS_AT_ONCE))),
+                false => budget,
+            };
             let allowed = Allowed {
                 expand: Some(decision.expand.iter().map(|id| *id as i64).collect()),
                 held: held.collect(),
-                job_budget: usize::try_from(decision.job_budget).ok(),
+                job_budget: budget,
             };
             let mut outcome = iteration.run(progress, &allowed);
             let wakes = decision.wake_at_ms > 0 || !decision.holds.is_empty();

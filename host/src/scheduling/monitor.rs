@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::dispatch::Queue;
 use super::engine::Services;
-use super::iteration::{self, Loaded};
+use super::iteration::{self, Advanced, GoingOn, Loaded};
 use super::trouble::Trouble;
+use crate::invoker::progress::Progress;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
@@ -36,8 +37,12 @@ pub struct Monitor {
     alone: HashSet<i64>,
     /// Invocations whose fault was told, and that have not been advanced since: it is not told every two seconds.
     told: HashSet<i64>,
+    /// Invocations that were looked at a moment ago and have more to do.
+    going_on: HashMap<i64, GoingOn>,
     /// Invocations may be there that no process holds.
     unclaimed: bool,
+    /// Servers that ended, whose invocations that are first in their histories were signalled.
+    released: HashSet<String>,
 }
 
 impl Monitor {
@@ -48,7 +53,9 @@ impl Monitor {
             faulty: HashMap::new(),
             alone: HashSet::new(),
             told: HashSet::new(),
+            going_on: HashMap::new(),
             unclaimed: true,
+            released: HashSet::new(),
         }
     }
 
@@ -129,6 +136,7 @@ impl Monitor {
         if !std::mem::take(&mut self.unclaimed) {
             return Ok(());
         }
+        self.release_first().await?;
         let Services {
             store, membership, ..
         } = self.services.as_ref();
@@ -140,15 +148,45 @@ impl Monitor {
         grabbed.map(|_| ())
     }
 
+    /// Where the invocations of a history go one after the other: a server that ended (this one's last life is one) may
+    /// have scheduled one and not have told the next. Once for each end.
+    async fn release_first(&mut self) -> Result<(), StoreError> {
+        let services = self.services.clone();
+        if !services.settings.history_local_serial_workflow_scheduling {
+            return Ok(());
+        }
+        let view = services.membership.view();
+        let live = |name: &String| view.live.iter().any(|peer| peer.name == *name);
+        let me = services.membership.name();
+        self.released.retain(|name| name == me || !live(name));
+        for name in [
+            vec![me.to_owned()],
+            view.dead_here.clone(),
+            view.dead_elsewhere.clone(),
+        ]
+        .concat()
+        {
+            if !self.released.contains(&name) {
+                invocations::signal_first_in_histories(&services.store, &name).await?;
+                self.released.insert(name);
+            }
+        }
+        Ok(())
+    }
+
     async fn look_at(&mut self, ids: Vec<i64>) {
         let services = &self.services;
-        let looks = ids
-            .into_iter()
-            .map(|id| async move { (id, look(services, id).await) });
+        let looks = ids.into_iter().map(|id| {
+            let going_on = self.going_on.remove(&id);
+            async move { (id, look(services, id, going_on).await) }
+        });
+        let looks: Vec<_> = looks.collect();
         let looks: Vec<_> = stream::iter(looks)
             .buffer_unordered(PARALLEL)
             .collect()
             .await;
+        // Whoever is not among them has to do without: it is in the database.
+        self.going_on.clear();
         let mut loaded = Vec::new();
         for (id, look) in looks {
             match look {
@@ -170,7 +208,9 @@ impl Monitor {
             for id in &ids {
                 self.alone.remove(id);
             }
-            let faults = iteration::advance(&self.services, &self.jobs, group).await;
+            let Advanced { faults, going_on } =
+                iteration::advance(&self.services, &self.jobs, group).await;
+            self.going_on.extend(going_on);
             for id in ids {
                 if !faults.iter().any(|(faulty, _)| *faulty == id) {
                     self.told.remove(&id);
@@ -210,7 +250,7 @@ enum Look {
 }
 
 /// Reads one invocation and does what needs no scheduler.
-async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
+async fn look(services: &Services, id: i64, going_on: Option<GoingOn>) -> Result<Look, StoreError> {
     let mut reader = services.store.reader();
     let Some(head) = progress::head(&mut reader, id).await? else {
         return Ok(Look::Done);
@@ -225,14 +265,20 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         InvocationState::New | InvocationState::Ready => {}
         InvocationState::Scheduled => {
             match invocations::complete(&services.store, &head, now).await? {
-                Completion::Completed { has_hooks: true } => services.signals.hooks_changed(),
+                Completion::Completed { has_hooks } => {
+                    // Once more: the server that scheduled it may have died before it could.
+                    release_next_in_history(services, &head).await?;
+                    if has_hooks {
+                        services.signals.hooks_changed();
+                    }
+                }
                 Completion::NotYet
                     if head.history_deleted && head.parent_invocation_id.is_none() =>
                 {
                     invocations::cancel_with_history(&services.store, &head, now).await?;
                     services.signals.invocations_changed();
                 }
-                _ => {}
+                Completion::NotYet => {}
             }
             return Ok(Look::Done);
         }
@@ -262,7 +308,14 @@ async fn look(services: &Services, id: i64) -> Result<Look, StoreError> {
         crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
         return Ok(Look::Done);
     }
-    match progress::load(&mut reader, &services.revisions, &head).await? {
+    let progress = match going_on {
+        Some(known) if known.signal_count == head.signal_count => Some(Progress {
+            history_deleted: head.history_deleted,
+            ..known.progress
+        }),
+        _ => progress::load(&mut reader, &services.revisions, &head).await?,
+    };
+    match progress {
         Some(progress) => {
             let tools = progress.user_defined_tools();
             super::user_tools::ensure(services, &mut reader, &tools).await?;

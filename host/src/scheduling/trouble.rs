@@ -26,7 +26,11 @@ impl Trouble {
 
     /// It failed (again): how long to wait before the next attempt.
     pub fn note(&mut self, error: &StoreError) -> Duration {
-        let text = crate::errors::chain(error);
+        self.note_text(crate::errors::chain(error))
+    }
+
+    /// The same in words.
+    pub fn note_text(&mut self, text: String) -> Duration {
         if self.said.as_ref() != Some(&text) {
             tracing::error!("{}: {text}", self.what);
             self.said = Some(text);

@@ -67,20 +67,17 @@ impl DataDir {
         path
     }
 
-    /// Makes a job's directory with an empty `working` in it; what an earlier attempt left is removed. Blocks.
-    pub fn make_job_directory(&self, job_id: i64) -> io::Result<()> {
+    /// Makes a job's directory with an empty `working` in it; false where something is there already. Blocks.
+    pub fn make_job_directory(&self, job_id: i64) -> io::Result<bool> {
         let directory = self.job(job_id);
-        let working = directory.join("working");
         match std::fs::create_dir(&directory) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => std::fs::create_dir_all(&directory)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::remove_dir_all(&directory)?;
-                std::fs::create_dir_all(&directory)?;
-            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             Err(e) => return Err(e),
         }
-        std::fs::create_dir(working)
+        std::fs::create_dir(directory.join("working"))?;
+        Ok(true)
     }
 
     /// Gives a job's result the place of dataset `dataset_id` as a second name, without waiting for the disk. Blocks.

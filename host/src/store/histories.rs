@@ -1,6 +1,6 @@
 //! Histories and the lists of what is in them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -285,8 +285,8 @@ pub async fn hda_ids(query: &mut impl Query, id: i64) -> Result<Vec<i64>, StoreE
 /// What the state of a history is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Census {
-    /// (state, HDA), for the HDAs that are not deleted.
-    pub states: Vec<(String, i64)>,
+    /// By state, the HDAs that are not deleted.
+    pub states: BTreeMap<String, Vec<i64>>,
     /// Bytes of the datasets, each counted once.
     pub size: i64,
 }
@@ -303,16 +303,19 @@ pub async fn census(
         let rows = query
             .all(
                 format!(
-                    "SELECT a.history_id, d.state, a.id FROM history_dataset_association a \
-                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.deleted \
-                     ORDER BY a.history_id, a.hid, a.id"
+                    "SELECT a.history_id, d.state, string_agg(CAST(a.id AS TEXT), ',') FROM history_dataset_association a \
+                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.deleted GROUP BY 1, 2"
                 ),
                 args.clone(),
             )
             .await?;
         for row in rows {
             let census = found.entry(row.get(0)?).or_default();
-            census.states.push((row.get(1)?, row.get(2)?));
+            // One row for a state: the rows of a large history would cost more than finding them.
+            let ids = row.get::<String>(2)?;
+            let mut ids: Vec<i64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
+            ids.sort_unstable();
+            census.states.insert(row.get(1)?, ids);
         }
         let rows = query
             .all(

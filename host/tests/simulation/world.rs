@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use crate::going_on::GoingOn;
 use barycenter::args;
 use barycenter::invoker::iteration::{Allowed, Iteration, Tools, stopped};
 use barycenter::invoker::known::Known;
@@ -16,7 +17,7 @@ use barycenter::model::revision::Revision;
 use barycenter::model::state::{DatasetState, InvocationState, JobState};
 use barycenter::model::workflow::StepDescription;
 use barycenter::store::files::DataDir;
-use barycenter::store::scheduling::commit::{acknowledge, commit_iteration};
+use barycenter::store::scheduling::commit::{Stored, acknowledge, commit_iteration};
 use barycenter::store::scheduling::ends::{
     CollectionEnd, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd,
 };
@@ -85,6 +86,7 @@ pub struct World {
     user: i64,
     history: i64,
     running: Vec<i64>,
+    going_on: GoingOn,
     /// Final states seen: they stay.
     final_jobs: HashMap<i64, String>,
     final_invocations: HashMap<i64, String>,
@@ -162,6 +164,7 @@ impl World {
             user,
             history,
             running: Vec::new(),
+            going_on: GoingOn::default(),
             final_jobs: HashMap::new(),
             final_invocations: HashMap::new(),
         }
@@ -291,6 +294,7 @@ impl World {
             .map(|n| self.running[n])
             .collect();
         self.running.retain(|id| !lost.contains(id));
+        self.going_on.forget();
         self.store.db.close().await;
         self.store = Store::open_sqlite(&self.directory.path().join("db.sqlite"))
             .await
@@ -352,6 +356,11 @@ impl World {
         }
         let loaded = progress::load(&mut reader, &self.revisions, &head).await;
         let mut progress = loaded.expect("reads").expect("a workflow");
+        if let Some(kept) = self.going_on.take(head.signal_count, &progress)
+            && self.chance.one_in(2)
+        {
+            progress = kept;
+        }
         self.read_contents(&mut progress.known);
         let budget = match self.chance.one_in(2) {
             true => Some(1 + self.chance.below(3)),
@@ -388,9 +397,21 @@ impl World {
             let (waits, children) = (&outcome.writes.waits, &outcome.writes.children);
             eprintln!("    {:?} {waits:?} {children:?}", outcome.event);
         }
-        commit_iteration(&self.store, &head, "main", "main", outcome, self.now)
+        let stored = commit_iteration(&self.store, &head, "main", "main", &outcome, self.now)
             .await
             .expect("stored");
+        if let Stored::Yes {
+            again: true,
+            state: InvocationState::Ready,
+            first_hid,
+            signal_count,
+            ..
+        } = stored
+            && progress.can_go_on()
+        {
+            progress.go_on(&outcome.writes, first_hid);
+            self.going_on.keep(signal_count, progress);
+        }
     }
 
     fn read_contents(&self, known: &mut Known) {

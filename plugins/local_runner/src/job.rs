@@ -115,7 +115,10 @@ fn append(path: &str) -> io::Result<File> {
         .append(true)
         .create(true)
         .open(path)
-        .map_err(|error| io::Error::new(error.kind(), format!("could not open {path}: {error}")))
+        .map_err(|error| match crate::sys::is_lack(&error) {
+            true => error,
+            false => io::Error::new(error.kind(), format!("could not open {path}: {error}")),
+        })
 }
 
 /// Cuts the outputs to their limit; whether anything was cut.

@@ -5,7 +5,7 @@ use crate::job::{self, Files};
 use crate::recover::{self, Adopted, Found, Processes};
 use crate::shared::Shared;
 use crate::sys::{self, Epoll, Reaped};
-use barycenter_plugin_api::{Host, JobReport, JobSpec, JobStatus};
+use barycenter_plugin_api::{Host, JobReport, JobSpec, JobStatus, RecoverStatus};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,6 +19,9 @@ const WAKER: u64 = 0;
 /// A job that ends sooner is not reported as running: its end says it all.
 const REPORT_RUNNING_AFTER: Duration = Duration::from_millis(20);
 
+/// How long no job is started after the machine lacked something.
+const LACK_PAUSE: Duration = Duration::from_secs(1);
+
 pub struct Lane {
     shared: Arc<Shared>,
     host: Host,
@@ -28,6 +31,8 @@ pub struct Lane {
     running: HashMap<u64, Running>,
     next_key: u64,
     reports: Vec<JobReport>,
+    /// The machine lacked something (file descriptors, memory, room) when a job was to start: none is before this.
+    resume_at: Option<Instant>,
 }
 
 /// A job with a live process.
@@ -62,6 +67,7 @@ impl Lane {
             running: HashMap::new(),
             next_key: WAKER + 1,
             reports: Vec::new(),
+            resume_at: None,
         })
     }
 
@@ -81,7 +87,9 @@ impl Lane {
             }
             self.timers();
             // Start before reporting: the processors should not wait for the host.
-            while let Some(spec) = self.shared.next_job() {
+            while self.resume_at.is_none()
+                && let Some(spec) = self.shared.next_job()
+            {
                 self.start(spec);
             }
             if !self.reports.is_empty() {
@@ -98,6 +106,13 @@ impl Lane {
         let started = SystemTime::now();
         let pid = match job::start(&spec, &files) {
             Ok(pid) => pid,
+            Err(error) if sys::is_lack(&error) => {
+                self.host.warn(format_args!(
+                    "jobs wait, as none can be started for now: {error}"
+                ));
+                self.resume_at = Some(Instant::now() + LACK_PAUSE);
+                return self.shared.not_now(spec);
+            }
             Err(error) => {
                 let message = format!(
                     "Could not start {} in {}: {error}",
@@ -190,6 +205,7 @@ impl Lane {
             .running
             .values()
             .filter_map(Running::next_timer)
+            .chain(self.resume_at)
             .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -197,6 +213,9 @@ impl Lane {
     fn timers(&mut self) {
         let now = Instant::now();
         let is_due = |timer: Option<Instant>| timer.is_some_and(|at| at <= now);
+        if is_due(self.resume_at) {
+            self.resume_at = None;
+        }
         for job in self.running.values_mut() {
             if is_due(job.report_running_at) {
                 job.report_running_at = None;
@@ -226,11 +245,44 @@ impl Lane {
         let reaped = sys::reap(job.pid);
         job.log_truncated |= job::limit_logs(&job.spec);
         let report = match reaped {
+            Some(reaped) if job.ours && job.was_refused(&reaped) => return self.follow_first(job),
             Some(reaped) if job.ours => job.ended(reaped),
             _ => job.found_ended(),
         };
         self.shared.finished(&job.spec);
         self.reports.push(report);
+    }
+
+    /// The wrapper ran nothing, because another start of the same token came first (by the runner in whose place this one
+    /// stands, say): what becomes of that one is what became of the job.
+    fn follow_first(&mut self, job: Running) {
+        let Running {
+            spec, cancelled, ..
+        } = job;
+        let result = match recover::look(&spec, &Processes::now()) {
+            Found::Alive(first) => {
+                let first = *first;
+                let (pid, started) = (first.pid, first.started_ms);
+                self.watch(first.spec, first.files, pid, first.pidfd, started, false);
+                let kill_at = Instant::now() + self.kill_grace;
+                if let Some(first) = self.running.values_mut().find(|job| job.pid == pid) {
+                    first.report_running_at = Some(Instant::now());
+                    if cancelled {
+                        first.cancelled = true;
+                        first.ask_to_end(kill_at);
+                    }
+                }
+                return;
+            }
+            Found::Ended(result) => *result,
+        };
+        if result.status == RecoverStatus::NOT_STARTED {
+            let record = Files::of(&spec).record;
+            let message = format!("Could not write {}", record.display());
+            return self.did_not_start(&spec, message);
+        }
+        self.shared.finished(&spec);
+        self.reports.push(result.report);
     }
 
     fn did_not_start(&mut self, spec: &JobSpec, message: String) {
@@ -307,10 +359,6 @@ impl Running {
     fn ended(&self, reaped: Reaped) -> JobReport {
         let signal = reaped.status.signal().unwrap_or(0);
         let code = reaped.status.code().unwrap_or(128 + signal);
-        if code == 125 && !matches!(self.files.recorded_exit_code(), Ok(Some(125))) {
-            // Only the wrapper's own refusal records nothing.
-            return self.refused_by_wrapper();
-        }
         let mut report = JobReport {
             exit_code: code,
             signal: if signal == 0 {
@@ -347,19 +395,10 @@ impl Running {
         }
     }
 
-    fn refused_by_wrapper(&self) -> JobReport {
-        if self.files.record.exists() {
-            return JobReport {
-                message: "Another start of the same attempt came first; this one ran nothing"
-                    .into(),
-                ..self.report(JobStatus::LOST)
-            };
-        }
-        let message = format!("Could not write {}", self.files.record.display());
-        JobReport {
-            message: message.into(),
-            ..self.report(JobStatus::FAILED_TO_START)
-        }
+    /// Whether the wrapper ran nothing: only then it ends so and records nothing.
+    fn was_refused(&self, reaped: &Reaped) -> bool {
+        reaped.status.code() == Some(125)
+            && !matches!(self.files.recorded_exit_code(), Ok(Some(125)))
     }
 
     /// The end of a process of which only the files tell.

@@ -1,7 +1,6 @@
 //! What the runner's callers and its thread share: the queue, the slots, the wishes to cancel.
 
 use crate::config::Config;
-use crate::job::Files;
 use crate::recover::Adopted;
 use crate::sys::Waker;
 use barycenter_plugin_api::{JobSpec, SubmitResult};
@@ -76,9 +75,6 @@ impl Shared {
         if let Some(fault) = fault_of(job) {
             return refused(&fault, false);
         }
-        if Files::of(job).record.exists() {
-            return refused("this attempt was started before; recover it", false);
-        }
         state.active.insert(job.token.to_string());
         state.queue.push_back(job.clone());
         SubmitResult::accepted(job.job_id, "")
@@ -120,6 +116,17 @@ impl Shared {
         }
         state.slots_used += wanted;
         state.queue.pop_front()
+    }
+
+    /// The job could not be started for now: it is the next one again, and its slots are free.
+    pub fn not_now(&self, spec: JobSpec) {
+        let mut state = self.lock();
+        state.slots_used = state.slots_used.saturating_sub(self.slots_of(&spec));
+        if state.cancelling.remove(spec.token.as_str()) {
+            state.active.remove(spec.token.as_str());
+            return;
+        }
+        state.queue.push_front(spec);
     }
 
     pub fn take_adopted(&self) -> Vec<Adopted> {

@@ -160,3 +160,13 @@ fn owned(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just handed out this descriptor.
     checked(fd).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Whether an error says that the machine lacks something just now: file descriptors, memory, processes, room.
+pub fn is_lack(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EMFILE | libc::ENFILE | libc::EAGAIN | libc::ENOMEM | libc::ENOSPC | libc::EDQUOT
+        )
+    )
+}

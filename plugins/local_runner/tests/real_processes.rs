@@ -370,14 +370,42 @@ fn a_job_that_cannot_start_says_why() {
 #[test]
 fn one_token_is_never_started_twice() {
     let mut scene = Scene::new(2);
-    let spec = scene.spec(1, "echo ran\n");
+    let spec = scene.spec(1, "echo ran\nexit 3\n");
     scene.run(&spec);
-    let refused =
-        |scene: &Scene| scene.runner().submit(std::slice::from_ref(&spec)).unwrap()[0].clone();
-    assert!(refused(&scene).message.contains("started before"));
     scene.restart();
-    assert!(!refused(&scene).accepted && !refused(&scene).retryable);
+    let report = scene.run(&spec);
+    assert_eq!((report.status, report.exit_code), (JobStatus::FINISHED, 3));
     assert_eq!(read(&spec.stdout_path), "ran\n");
+}
+
+/// As when a server dies, or a runner is exchanged, between the decision to start a job and its start.
+#[test]
+fn whoever_starts_a_token_second_follows_the_first() {
+    let scene = Scene::new(2);
+    let script = "echo ran\nwhile [ ! -e go ]; do sleep 0.02; done\nexit 4\n";
+    let (ends, stopped) = (scene.spec(1, script), scene.spec(2, script));
+    let first = FakeHost::new();
+    let old = runner(2, &first);
+    let both = [ends.clone(), stopped.clone()];
+    assert!(old.submit(&both).unwrap().iter().all(|one| one.accepted));
+    for spec in &both {
+        wait_until("it is up", || read(&spec.stdout_path) == "ran\n");
+        scene.submit(spec);
+    }
+    let is_running = |all: &[JobReport]| {
+        let running = all.iter().filter(|one| one.status == JobStatus::RUNNING);
+        running.count() == 2
+    };
+    assert!(scene.fake.wait_for_reports(LONG, is_running).is_some());
+    drop(old);
+    scene.runner().cancel(&[job_ref(&stopped)]).unwrap();
+    assert!(scene.end_of(&stopped).has_flag("cancelled"));
+    std::fs::write(format!("{}/go", ends.working_directory), "").unwrap();
+    let report = scene.end_of(&ends);
+    assert_eq!((report.status, report.exit_code), (JobStatus::FINISHED, 4));
+    for spec in &both {
+        assert_eq!(read(&spec.stdout_path), "ran\n");
+    }
 }
 
 #[test]

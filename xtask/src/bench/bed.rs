@@ -108,6 +108,7 @@ impl Ground {
         Ok(Bed {
             history: galaxy.create_history("Benchmark")?,
             galaxy,
+            key,
             server,
             ready_after,
             starts,
@@ -148,6 +149,8 @@ impl Ground {
 pub struct Bed {
     pub galaxy: Galaxy,
     pub history: String,
+    /// Its user's.
+    key: String,
     /// From starting the process to its word that it listens.
     pub ready_after: Duration,
     /// Where the jobs of the tool `bench_clock` note when they started.
@@ -157,6 +160,26 @@ pub struct Bed {
 }
 
 impl Bed {
+    /// Stops the server, runs `barycenter …` on its data meanwhile, and starts it again; what the command printed.
+    pub fn restart_after(mut self, ground: &Ground, arguments: &[&str]) -> Result<(Self, String)> {
+        self.server.stop()?;
+        let mut command = Command::new(&ground.program);
+        command
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.folder.join("data"));
+        let done = command
+            .output()
+            .map_err(Failure::during("run barycenter"))?;
+        if !done.status.success() {
+            let told = String::from_utf8_lossy(&done.stderr);
+            return Err(Failure::told(format!("barycenter {arguments:?}: {told}")));
+        }
+        (self.server, self.ready_after) = ground.start(&self.folder, &secret()?)?;
+        self.galaxy = Galaxy::new(&self.server.url, &self.key);
+        Ok((self, String::from_utf8_lossy(&done.stdout).into_owned()))
+    }
+
     /// Invokes a workflow and waits until it is complete with `jobs` jobs, all ok. The time from sending the request
     /// to seeing it completed.
     pub fn complete(&mut self, workflow: &str, inputs: &Value, jobs: u64) -> Result<Duration> {

@@ -77,16 +77,16 @@ pub fn run(ground: &Ground, report: &mut Report, waiting: u32) -> Result<()> {
 }
 
 /// What an idle server does in a second.
-struct Idle {
+pub struct Idle {
     /// Milliseconds of processor time.
-    cpu: f64,
-    switches: f64,
-    transfers: f64,
+    pub cpu: f64,
+    pub switches: f64,
+    pub transfers: f64,
     /// MB.
-    memory: f64,
+    pub memory: f64,
 }
 
-fn watch(bed: &Bed) -> Result<Idle> {
+pub fn watch(bed: &Bed) -> Result<Idle> {
     let pid = bed.server.pid();
     let (cpu, before) = (bed.cpu()?, process::activity(pid)?);
     let begin = Instant::now();
@@ -102,7 +102,7 @@ fn watch(bed: &Bed) -> Result<Idle> {
 }
 
 /// Waits until the server has used no processor time for two seconds.
-fn settle(bed: &Bed) -> Result<()> {
+pub fn settle(bed: &Bed) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(600);
     let mut quiet = 0;
     while quiet < 4 {

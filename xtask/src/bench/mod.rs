@@ -2,6 +2,7 @@
 //!
 //! Each benchmark has a server of its own on a new data directory below the target folder.
 
+mod active;
 mod bed;
 mod chain;
 mod fair_share;
@@ -37,6 +38,9 @@ pub struct Options {
     /// Waiting invocations of the idle benchmark
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     waiting: u32,
+    /// Waiting invocations of the benchmark `active`
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    active: u32,
     /// Print the figures as JSON on stdout; the table goes to stderr
     #[arg(long)]
     json: bool,
@@ -54,6 +58,8 @@ enum Name {
     Latency,
     /// Many invocations that wait at a pause
     Idle,
+    /// 100,000 invocations in the database that wait: start, idle load, memory, one of them going on
+    Active,
     /// A scheduling call through the loaded library, beside the same function linked statically
     PluginCall,
     /// Shares of runner time by user: weights 1:1:2, with 1, 10 and 100 invocations at once
@@ -82,6 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
             Name::Chain => chain::run(&ground, &mut report, options.runs)?,
             Name::Latency => latency::run(&ground, &mut report, options.runs)?,
             Name::Idle => idle::run(&ground, &mut report, options.waiting)?,
+            Name::Active => active::run(&ground, &mut report, options.active)?,
             Name::PluginCall => plugin_call::run(&mut report, options.runs)?,
             Name::FairShare => fair_share::run(&ground, &mut report, options.runs)?,
             Name::MapChain => scale::map_chain(&ground, &mut report, options.runs)?,

@@ -194,10 +194,10 @@ pub async fn completion(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let invocation = find(&app, &mut q, &caller, &id, Wish::Read).await?;
-    let Some(completion) = invocations::completion(&mut q, invocation.id).await? else {
+    let found = hooks::of_completion(&mut q, invocation.id).await?;
+    let Some((completion, hooks)) = found else {
         return Ok(Json(Value::Null));
     };
-    let hooks = hooks::of_invocation(&mut q, invocation.id).await?;
     let hooks: Vec<Value> = hooks.iter().map(hook_shape).collect();
     Ok(Json(json!({
         "completion_time": iso(completion.completion_time),

@@ -35,12 +35,8 @@ pub fn history_detailed(app: &App, history: &History, census: &Census) -> Value 
     let mut details = Map::new();
     let mut ids = Map::new();
     for state in DatasetState::ALL {
-        let in_state: Vec<Value> = census
-            .states
-            .iter()
-            .filter(|(s, _)| s == state.code())
-            .map(|(_, hda)| Value::from(app.encode(*hda)))
-            .collect();
+        let in_state = census.states.get(state.code()).into_iter().flatten();
+        let in_state: Vec<Value> = in_state.map(|hda| app.encode(*hda).into()).collect();
         details.insert(state.code().to_owned(), json!(in_state.len()));
         ids.insert(state.code().to_owned(), Value::Array(in_state));
     }
@@ -60,7 +56,7 @@ pub fn history_detailed(app: &App, history: &History, census: &Census) -> Value 
         "state_details": details,
         "state_ids": ids,
         "hid_counter": history.hid_counter,
-        "contents_active": { "active": census.states.len() },
+        "contents_active": { "active": census.states.values().map(Vec::len).sum::<usize>() },
         "contents_states": census_counts(census),
     });
     if let (Value::Object(shape), Value::Object(more)) = (&mut shape, more) {
@@ -75,6 +71,7 @@ pub fn history_state(census: &Census) -> &'static str {
         census
             .states
             .iter()
+            .filter(|(_, ids)| !ids.is_empty())
             .filter_map(|(s, _)| s.parse::<DatasetState>().ok())
     };
     if census.states.is_empty() {
@@ -91,12 +88,10 @@ pub fn history_state(census: &Census) -> &'static str {
 }
 
 fn census_counts(census: &Census) -> Value {
-    let mut counts = Map::new();
-    for (state, _) in &census.states {
-        let count = counts.get(state).and_then(Value::as_i64).unwrap_or(0);
-        counts.insert(state.clone(), json!(count + 1));
-    }
-    Value::Object(counts)
+    let counts = census.states.iter();
+    counts
+        .map(|(state, ids)| (state.clone(), json!(ids.len())))
+        .collect()
 }
 
 #[cfg(test)]
@@ -104,7 +99,7 @@ mod tests {
     use super::*;
 
     fn check(states: &[&str], expected: &str) {
-        let states = states.iter().map(|s| ((*s).to_owned(), 1)).collect();
+        let states = states.iter().map(|s| ((*s).to_owned(), vec![1])).collect();
         assert_eq!(history_state(&Census { states, size: 0 }), expected);
     }
 

@@ -1,5 +1,6 @@
 //! Through the door: requests to the router, on a database of their own.
 
+mod again;
 mod collections;
 mod datasets;
 mod errors;

@@ -33,7 +33,7 @@ use crate::store::datasets::{self, NewDataset};
 use crate::store::histories::{self, History};
 use crate::store::scheduling::fetches::{self, Fetch};
 use crate::store::uploads::{self, Upload};
-use crate::store::{Durability, Tx};
+use crate::store::{Durability, Tx, crash};
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -152,6 +152,8 @@ async fn take_in(
     let outcome = ingest_all(app, targets, files, placed).await?;
     let (arrivals, layouts, placed) = outcome;
 
+    crash::point("upload.placed", crash::Side::Before);
+    crash::point("upload.placed", crash::Side::After);
     let mut tx = app.store.begin().await?;
     let now_ms = app.now_ms();
     let written = write(app, &mut tx, history, &arrivals, layouts, now_ms).await?;

@@ -9,6 +9,7 @@ use barycenter_plugin_api::{JobReport, JobStatus};
 use serde_json::{Map, Value, json};
 
 use super::outcome::{broken_collections, broken_output};
+use super::prepare::Unwritten;
 use super::runners::Held;
 use crate::model::state::{DatasetState, JobState};
 use crate::scheduling::engine::Services;
@@ -23,8 +24,13 @@ use crate::tools::outputs::{self, Collected, CollectedDataset};
 /// What the database keeps of each log, in bytes; longer ones stay as files and their middle is left out here.
 pub(super) const LOG_KEPT: usize = 32 << 10;
 
-/// Reads what the job left and moves its results into place. Blocks.
-pub(super) fn collect(services: &Services, held: &Held, report: &JobReport) -> JobEnd {
+/// Reads what the job left and moves its results into place; an error where the machine has no room for them just now.
+/// Blocks.
+pub(super) fn collect(
+    services: &Services,
+    held: &Held,
+    report: &JobReport,
+) -> Result<JobEnd, String> {
     let job = &held.prepared;
     let directory = &job.directory;
     let mut end = JobEnd {
@@ -50,7 +56,13 @@ pub(super) fn collect(services: &Services, held: &Held, report: &JobReport) -> J
     let fault = match verdict(report) {
         Some(fault) => Some(fault),
         None => match gather(services, held) {
-            Ok(gathered) => place(services, held, gathered, &job.dispatch.actions, &mut end).err(),
+            Ok(gathered) => {
+                match place(services, held, gathered, &job.dispatch.actions, &mut end) {
+                    Ok(()) => None,
+                    Err(Unwritten::Fault(fault)) => Some(fault),
+                    Err(Unwritten::NoRoom(why)) => return Err(why),
+                }
+            }
             Err(fault) => Some(fault),
         },
     };
@@ -73,7 +85,7 @@ pub(super) fn collect(services: &Services, held: &Held, report: &JobReport) -> J
         end.collections = broken_collections(&job.dispatch);
         end.extra = Vec::new();
     }
-    end
+    Ok(end)
 }
 
 /// Why a job did not succeed; None if it did.
@@ -112,23 +124,41 @@ fn gather(services: &Services, held: &Held) -> Result<Collected, String> {
     .map_err(|e| e.to_string())
 }
 
-/// Moves every result into place. A result named by two outputs is copied for the second.
+/// Moves every result into place. A result named by two outputs is copied for the second. Where that goes wrong, none is
+/// in place.
 pub(super) fn place(
     services: &Services,
     held: &Held,
     gathered: Collected,
     actions: &[EndAction],
     end: &mut JobEnd,
-) -> Result<(), String> {
+) -> Result<(), Unwritten> {
+    let mut moved = HashMap::new();
+    let placed = place_each(services, held, gathered, actions, end, &mut moved);
+    if placed.is_err() {
+        for file in moved.values() {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+    placed
+}
+
+fn place_each(
+    services: &Services,
+    held: &Held,
+    gathered: Collected,
+    actions: &[EndAction],
+    end: &mut JobEnd,
+    moved: &mut HashMap<PathBuf, PathBuf>,
+) -> Result<(), Unwritten> {
     let job = &held.prepared;
-    let mut moved: HashMap<PathBuf, PathBuf> = HashMap::new();
-    let mut put = |from: &Path, dataset_id: i64| -> Result<PathBuf, String> {
+    let mut put = |from: &Path, dataset_id: i64| -> Result<PathBuf, Unwritten> {
         let to = services.data.dataset(dataset_id);
         let done = match moved.get(from) {
             Some(earlier) => std::fs::copy(earlier, &to).map(|_| ()),
             None => services.data.link_in(from, dataset_id),
         };
-        done.map_err(|e| format!("A result could not be moved into place: {e}"))?;
+        done.map_err(|e| Unwritten::of("A result could not be moved into place", &e))?;
         moved.insert(from.to_owned(), to.clone());
         Ok(to)
     };
@@ -162,7 +192,7 @@ pub(super) fn place(
                 services
                     .data
                     .write_dataset(slot.dataset_id, b"")
-                    .map_err(|e| format!("A result could not be written: {e}"))?;
+                    .map_err(|e| Unwritten::of("A result could not be written", &e))?;
                 facts(&file, &slot.extension, slot, None, actions)
             }
         };
@@ -261,14 +291,14 @@ fn changed_type<'a>(actions: &'a [EndAction], output: &str) -> Option<&'a str> {
 #[expect(clippy::too_many_arguments, reason = "the parts of one row")]
 fn new_dataset(
     services: &Services,
-    put: &mut dyn FnMut(&Path, i64) -> Result<PathBuf, String>,
+    put: &mut dyn FnMut(&Path, i64) -> Result<PathBuf, Unwritten>,
     from: &Path,
     ext: &str,
     dbkey: Option<&str>,
     name: String,
     output_name: String,
     visible: bool,
-) -> Result<NewDataset, String> {
+) -> Result<NewDataset, Unwritten> {
     let dataset_id = services.store.ids.dataset();
     let file = put(from, dataset_id)?;
     let (peek, blurb, found) = look_into(&file, ext);
@@ -388,7 +418,7 @@ fn write_scalar(
     services: &Services,
     file: &Path,
     kind: crate::tools::model::ScalarKind,
-) -> Result<(), String> {
+) -> Result<(), Unwritten> {
     use crate::tools::model::ScalarKind as K;
     let text =
         std::fs::read_to_string(file).map_err(|e| format!("A value could not be read: {e}"))?;
@@ -412,12 +442,12 @@ fn write_scalar(
         K::Boolean => match trimmed.to_ascii_lowercase().as_str() {
             "true" | "1" => true.into(),
             "false" | "0" => false.into(),
-            _ => return Err(wrong()),
+            _ => return Err(wrong().into()),
         },
     };
     // The command's own file stays as it is: it may have to be read again.
     let replaced = services.data.replace(file, value.to_string().as_bytes());
-    replaced.map_err(|e| format!("A value could not be written: {e}"))
+    replaced.map_err(|e| Unwritten::of("A value could not be written", &e))
 }
 
 /// A log as the database keeps it: whole, or its beginning and its end.

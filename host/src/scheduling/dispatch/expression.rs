@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::collect::facts;
 use super::outcome::failed;
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Unwritten};
 use crate::model::state::{DatasetState, JobState};
 use crate::scheduling::engine::Services;
 use crate::store::scheduling::ends::{FileFacts, JobEnd, OutputEnd};
@@ -14,16 +14,14 @@ use crate::tools::inputs_json::{DataRef, DataSource, inputs_json};
 use crate::tools::model::{Action, OutputKind};
 
 /// The end of an expression tool's job. Blocks, as long as the expression takes.
-pub(super) fn evaluate(services: &Services, job: &Prepared, now: i64) -> JobEnd {
+pub(super) fn evaluate(services: &Services, job: &Prepared, now: i64) -> Result<JobEnd, Unwritten> {
     let Action::Expression(script) = &job.tool.action else {
-        return failed(&job.dispatch, "The tool is no expression tool.", now);
+        return Err("The tool is no expression tool.".to_owned().into());
     };
     let inputs = inputs_json(&job.tool, &job.dispatch.params, &job.views);
     let library = &job.tool.requirements.expression_lib;
-    let made = match evaluate_expression_tool(script, &inputs, library) {
-        Ok(made) => made,
-        Err(error) => return failed(&job.dispatch, &error.to_string(), now),
-    };
+    let made = evaluate_expression_tool(script, &inputs, library)
+        .map_err(|error| Unwritten::Fault(error.to_string()))?;
     let mut outputs = Vec::with_capacity(job.dispatch.outputs.len());
     for slot in &job.dispatch.outputs {
         let kind = job.tool.output(&slot.name).map(|output| &output.kind);
@@ -33,12 +31,9 @@ pub(super) fn evaluate(services: &Services, job: &Prepared, now: i64) -> JobEnd 
             _ => None,
         };
         let value = made.get(key.unwrap_or(&slot.name)).unwrap_or(&Value::Null);
-        match output(services, job, slot, kind, value) {
-            Ok(end) => outputs.push(end),
-            Err(fault) => return failed(&job.dispatch, &fault, now),
-        }
+        outputs.push(output(services, job, slot, kind, value)?);
     }
-    JobEnd {
+    Ok(JobEnd {
         state: JobState::Ok,
         exit_code: Some(0),
         info: None,
@@ -46,7 +41,7 @@ pub(super) fn evaluate(services: &Services, job: &Prepared, now: i64) -> JobEnd 
         outputs,
         collections: Vec::new(),
         ..failed(&job.dispatch, "", now)
-    }
+    })
 }
 
 fn output(
@@ -55,7 +50,7 @@ fn output(
     slot: &OutputSlot,
     kind: Option<&OutputKind>,
     value: &Value,
-) -> Result<OutputEnd, String> {
+) -> Result<OutputEnd, Unwritten> {
     let actions = &job.dispatch.actions;
     let hidden = actions
         .iter()
@@ -80,7 +75,9 @@ fn output(
             .iter()
             .any(|i| i.hda_id == reference.id && reference.src == DataSource::Hda);
         if !given {
-            return Err("The expression came to a dataset that it was not given.".to_owned());
+            return Err("The expression came to a dataset that it was not given."
+                .to_owned()
+                .into());
         }
         end.share = Some(reference.id);
         return Ok(end);
@@ -89,7 +86,7 @@ fn output(
     services
         .data
         .write_dataset(slot.dataset_id, text.as_bytes())
-        .map_err(|e| format!("A value could not be written: {e}"))?;
+        .map_err(|e| Unwritten::of("A value could not be written", &e))?;
     let file = services.data.dataset(slot.dataset_id);
     end.file = facts(&file, "expression.json", slot, None, actions);
     if *value == json!(null) {

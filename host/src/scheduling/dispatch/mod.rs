@@ -12,6 +12,7 @@ mod queue;
 mod recover;
 mod runners;
 mod sharing;
+mod stamp;
 mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,7 +28,7 @@ pub use queue::{Capacity, CurrentQueue, Queue};
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
-use self::prepare::Prepared;
+use self::prepare::{Before, Made, Prepared, Unwritten};
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
@@ -38,6 +39,7 @@ use super::trouble::Trouble;
 use crate::meter;
 use crate::model::state::JobState;
 use crate::store::StoreError;
+use crate::store::crash::{self, Side};
 use crate::store::installation;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob, Started};
@@ -49,6 +51,8 @@ const REPORTS: usize = 512;
 const READY_KEPT: usize = 10_000;
 /// What the owner of a job reads whose handling hit a fault of ours; the log has the fault.
 const BROKEN: &str = "The server failed to handle this job.";
+/// When jobs whose directory could not be written are tried again.
+const ROOM_RETRY_MS: i64 = 1_000;
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 const CHOICE: usize = 64;
 
@@ -100,6 +104,8 @@ pub struct Dispatcher {
     wake_at_ms: Option<i64>,
     /// Nothing is handed over: an administrator set the job lock.
     is_locked: bool,
+    /// Why jobs' directories cannot be written just now, as it was told in the log.
+    no_room: Option<String>,
 }
 
 impl Dispatcher {
@@ -126,6 +132,7 @@ impl Dispatcher {
             sharing: Sharing::default(),
             wake_at_ms: None,
             is_locked: false,
+            no_room: None,
         }
     }
 
@@ -332,16 +339,27 @@ impl Dispatcher {
     /// Collects results and stores them, however long the database makes us wait: an end must not be lost.
     async fn settle(&mut self, ended: Vec<(Held, JobReport)>) -> Result<(), StoreError> {
         let services = self.services.clone();
+        until_files_open().await;
         let now = services.clock.now_ms();
-        let ends = ended.iter().map(|(held, report)| {
-            unbroken("collecting the results of a job", || {
-                collect::collect(&services, held, report)
-            })
-            .unwrap_or_else(|| failed(&held.prepared.dispatch, BROKEN, now))
-        });
-        let ends: Vec<JobEnd> = ends.collect();
+        let mut trouble = Trouble::new("the results of jobs find no room");
+        let mut ends = Vec::with_capacity(ended.len());
+        for (held, report) in &ended {
+            let end = loop {
+                let end = unbroken("collecting the results of a job", || {
+                    collect::collect(&services, held, report)
+                });
+                match end.unwrap_or_else(|| Ok(failed(&held.prepared.dispatch, BROKEN, now))) {
+                    Ok(end) => break end,
+                    Err(why) => tokio::time::sleep(trouble.note_text(why)).await,
+                }
+            };
+            ends.push(end);
+        }
+        trouble.is_over();
+        crash::point("job.results", Side::After);
         self.store_ends(ends).await?;
         let directories = ended.into_iter().map(|(held, _)| held.prepared.directory);
+        crash::point("job.tidy", Side::Before);
         self.leftovers.add(directories, Instant::now());
         remove_later(self.leftovers.take_due(Instant::now()));
         Ok(())
@@ -412,6 +430,9 @@ impl Dispatcher {
     /// Asks the schedulers who goes next, and hands over until the runners are full or nobody is ready.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
         self.wake_at_ms = None;
+        if !self.has_room() {
+            return Ok(());
+        }
         // Each round places at least one job or ends.
         loop {
             let accepts = self.runners.accepts();
@@ -503,6 +524,33 @@ impl Dispatcher {
         chosen
     }
 
+    /// Nothing is handed over until directories of jobs can be written again.
+    pub(super) fn lacks_room(&mut self, why: String) {
+        if self.no_room.as_ref() != Some(&why) {
+            tracing::error!("jobs wait, as their directories cannot be written: {why}");
+            self.no_room = Some(why);
+        }
+        self.wake(self.services.clock.now_ms() + ROOM_RETRY_MS);
+    }
+
+    /// Whether directories of jobs can be written, where that was not so. Only then it costs a look.
+    fn has_room(&mut self) -> bool {
+        if self.no_room.is_none() {
+            return true;
+        }
+        match prepare::find_room(&self.services) {
+            Ok(()) => {
+                tracing::info!("directories of jobs can be written again");
+                self.no_room = None;
+                true
+            }
+            Err(error) => {
+                self.lacks_room(error.to_string());
+                false
+            }
+        }
+    }
+
     fn wake(&mut self, at_ms: i64) {
         self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |known| known.min(at_ms)));
     }
@@ -519,7 +567,11 @@ impl Dispatcher {
         let ids: Vec<i64> = chosen.iter().map(|(job, _)| job.id).collect();
         let mut reader = services.store.reader();
         let loaded = prepare::load(&mut reader, &services, &ids).await?;
-        let (prepared, broken) = prepare::make_all(&services, chosen, loaded);
+        let Made {
+            prepared,
+            broken,
+            mut no_room,
+        } = prepare::make_all(&services, chosen, loaded);
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {
@@ -546,11 +598,19 @@ impl Dispatcher {
             if !taken.contains(&ready.id) {
                 continue;
             }
-            match prepare::write(&services, &mut job) {
+            match prepare::write(&services, &mut job, ready.token, Before::SameToken) {
                 Ok(()) => by_runner.entry(runner).or_default().push((ready, job)),
-                Err(text) => ends.push(failed(&job.dispatch, &text, now)),
+                Err(Unwritten::Fault(text)) => ends.push(failed(&job.dispatch, &text, now)),
+                Err(Unwritten::NoRoom(why)) => {
+                    no_room = Some(why);
+                    self.unplaced.push(ready.id);
+                }
             }
         }
+        if let Some(why) = no_room {
+            self.lacks_room(why);
+        }
+        crash::point("job.submit", Side::Before);
         for (runner, jobs) in by_runner {
             let (mut refused, mut later) =
                 self.runners.submit(&runner, jobs, &services.settings, now);
@@ -559,6 +619,7 @@ impl Dispatcher {
             }
             back.append(&mut later);
         }
+        crash::point("job.submit", Side::After);
         let has_back = !back.is_empty();
         self.unplaced.append(&mut back);
         if !ends.is_empty() {
@@ -569,6 +630,28 @@ impl Dispatcher {
             self.wake(now + 1_000);
         }
         Ok(())
+    }
+}
+
+/// Without file descriptors no result can be looked at, which is not its job's fault: waits until there are some.
+async fn until_files_open() {
+    const NEEDED: usize = 3;
+    let open = || -> std::io::Result<Vec<std::fs::File>> {
+        (0..NEEDED)
+            .map(|_| std::fs::File::open("/dev/null"))
+            .collect()
+    };
+    let mut waited = false;
+    while let Err(error) = open()
+        && matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    {
+        if !std::mem::replace(&mut waited, true) {
+            tracing::error!("results of jobs wait: {error}; raise the limit of open files");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    if waited {
+        tracing::info!("there are file descriptors again");
     }
 }
 

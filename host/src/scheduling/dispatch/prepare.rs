@@ -10,7 +10,7 @@ use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
 use super::outcome::{failed, paused};
-use super::{BROKEN, expression, unbroken};
+use super::{BROKEN, expression, stamp, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Hda, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
@@ -152,8 +152,57 @@ pub(super) async fn load(
     })
 }
 
-/// The jobs that can be handed over, and the ends of those that cannot, or that the host has done itself.
-pub(super) type Made = (Vec<(ReadyJob, String, Prepared)>, Vec<JobEnd>);
+/// What became of the chosen jobs.
+#[derive(Default)]
+pub(super) struct Made {
+    /// They can be handed over.
+    pub prepared: Vec<(ReadyJob, String, Prepared)>,
+    /// The ends of those that cannot, or that the host has done itself.
+    pub broken: Vec<JobEnd>,
+    /// Why some could not be done just now, and stay ready.
+    pub no_room: Option<String>,
+}
+
+/// Why a job's directory was not written.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unwritten {
+    /// It never will be: what its owner reads.
+    Fault(String),
+    /// The machine lacks something at the moment: a full disk, no file descriptors.
+    NoRoom(String),
+}
+
+impl Unwritten {
+    /// `what` could not be done, for its owner.
+    pub fn of(what: &str, error: &io::Error) -> Unwritten {
+        match is_lack(error) {
+            true => Unwritten::NoRoom(error.to_string()),
+            false => Unwritten::Fault(format!("{what}: {error}")),
+        }
+    }
+}
+
+impl From<String> for Unwritten {
+    fn from(fault: String) -> Unwritten {
+        Unwritten::Fault(fault)
+    }
+}
+
+/// Whether an error says that the machine lacks something just now, not that the request was wrong.
+fn is_lack(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
+}
+
+/// Whether directories of jobs can be written again. Blocks.
+pub(super) fn find_room(services: &Services) -> io::Result<()> {
+    /// What the files of a small job take.
+    const SMALL: usize = 64 << 10;
+    let mut file = tempfile::tempfile_in(services.data.jobs())?;
+    io::Write::write_all(&mut file, &[0; SMALL])
+}
 
 /// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
 /// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started or stopped since it
@@ -164,7 +213,7 @@ pub(super) fn make_all(
     mut loaded: Loaded,
 ) -> Made {
     let now = services.clock.now_ms();
-    let (mut prepared, mut broken) = (Vec::new(), Vec::new());
+    let mut made = Made::default();
     for (ready, runner) in chosen {
         let Some(dispatch) = loaded.jobs.remove(&ready.id) else {
             continue;
@@ -175,7 +224,7 @@ pub(super) fn make_all(
         let runner = match runner {
             Ok(runner) => runner,
             Err(text) => {
-                broken.push(failed(
+                made.broken.push(failed(
                     &dispatch,
                     &format!("The scheduler rejected this job: {text}"),
                     now,
@@ -187,11 +236,11 @@ pub(super) fn make_all(
         let inputs = inputs.filter_map(|input| loaded.known.hdas.get(&input.hda_id));
         match at_dispatch(inputs.map(|hda| (hda.deleted, hda.purged))) {
             Some(Start::Paused(info)) => {
-                broken.push(paused(&dispatch, info, now));
+                made.broken.push(paused(&dispatch, info, now));
                 continue;
             }
             Some(Start::Failed(info)) => {
-                broken.push(failed(&dispatch, info, now));
+                made.broken.push(failed(&dispatch, info, now));
                 continue;
             }
             _ => {}
@@ -201,16 +250,22 @@ pub(super) fn make_all(
                 let end = unbroken("evaluating an expression tool", || {
                     expression::evaluate(services, &job, now)
                 });
-                broken.push(end.unwrap_or_else(|| failed(&job.dispatch, BROKEN, now)));
+                match end.unwrap_or_else(|| Err(BROKEN.to_owned().into())) {
+                    Ok(end) => made.broken.push(end),
+                    Err(Unwritten::Fault(text)) => {
+                        made.broken.push(failed(&job.dispatch, &text, now));
+                    }
+                    Err(Unwritten::NoRoom(why)) => made.no_room = Some(why),
+                }
             }
             Ok(mut job) => match make(&mut job) {
-                Ok(()) => prepared.push((ready, runner, job)),
-                Err(text) => broken.push(failed(&job.dispatch, &text, now)),
+                Ok(()) => made.prepared.push((ready, runner, job)),
+                Err(text) => made.broken.push(failed(&job.dispatch, &text, now)),
             },
-            Err((dispatch, text)) => broken.push(failed(&dispatch, &text, now)),
+            Err((dispatch, text)) => made.broken.push(failed(&dispatch, &text, now)),
         }
     }
-    (prepared, broken)
+    made
 }
 
 /// Puts a job's parts together without touching the disk.
@@ -263,29 +318,68 @@ fn make(job: &mut Prepared) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the directory of a job whose hand-over is stored; what an earlier attempt left there is removed. Blocks.
-pub(super) fn write(services: &Services, job: &mut Prepared) -> Result<(), String> {
+/// Who may be at work in a job's directory already.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Before {
+    /// Somebody who was given the same token and may be about to start, whatever a runner says: its start marker keeps the
+    /// two apart, as long as both are in the same directory.
+    SameToken,
+    /// Nobody whose work counts.
+    Nobody,
+}
+
+/// Writes the directory of a job whose hand-over is stored. One that was written for this very token and may be in use
+/// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
+pub(super) fn write(
+    services: &Services,
+    job: &mut Prepared,
+    token: Uuid,
+    before: Before,
+) -> Result<(), Unwritten> {
     if job.rendered.is_none() {
         make(job)?;
     }
     let Some(rendered) = &job.rendered else {
-        return Err(BROKEN.to_owned());
+        return Err(BROKEN.to_owned().into());
     };
-    let working = job.working_directory();
-    let written = || -> io::Result<()> {
-        services.data.make_job_directory(job.dispatch.id)?;
-        for (name, content) in &rendered.files {
-            let path = working.join(name);
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            std::fs::write(path, content)?;
-        }
-        std::fs::write(job.directory.join("script.sh"), &rendered.script)
-    };
-    let written = unbroken("writing a job's directory", written);
+    let written = unbroken("writing a job's directory", || {
+        write_files(services, job, rendered, token, before)
+    });
     let written = written.ok_or_else(|| BROKEN.to_owned())?;
-    written.map_err(|e| format!("The job's directory could not be written: {e}"))
+    written.map_err(|error| Unwritten::of("The job's directory could not be written", &error))
+}
+
+fn write_files(
+    services: &Services,
+    job: &Prepared,
+    rendered: &Rendered,
+    token: Uuid,
+    before: Before,
+) -> io::Result<()> {
+    let (directory, working) = (&job.directory, job.working_directory());
+    let mut is_new = services.data.make_job_directory(job.dispatch.id)?;
+    if !is_new && (before == Before::Nobody || !stamp::is_written_for(directory, token)) {
+        std::fs::remove_dir_all(directory)?;
+        is_new = services.data.make_job_directory(job.dispatch.id)?;
+    }
+    let put = |path: &Path, content: &[u8]| match is_new {
+        true => std::fs::write(path, content),
+        false => {
+            let beside = directory.join("exchange");
+            std::fs::write(&beside, content)?;
+            std::fs::rename(&beside, path)
+        }
+    };
+    for (name, content) in &rendered.files {
+        let path = working.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        put(&path, content.as_ref())?;
+    }
+    // Last: a directory with a script is whole.
+    let script = stamp::stamped(&rendered.script, token);
+    put(&directory.join("script.sh"), script.as_bytes())
 }
 
 /// Removes what a job left, but for logs that are longer than the database keeps.

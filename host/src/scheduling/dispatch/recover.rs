@@ -8,8 +8,9 @@ use barycenter_plugin_api::{JobReport, RecoverRequest, RecoverStatus};
 
 use super::Dispatcher;
 use super::outcome::failed;
-use super::prepare::{self, Prepared};
+use super::prepare::{self, Before, Prepared, Unwritten};
 use super::runners::Held;
+use super::stamp;
 use crate::model::state::JobState;
 use crate::plugins::PluginCallError;
 use crate::store::StoreError;
@@ -112,8 +113,8 @@ impl Dispatcher {
                 HashMap::new()
             }
         };
+        let (mut again, mut ends) = (Vec::new(), Vec::new());
         let now = self.services.clock.now_ms();
-        let (mut again, mut unwritten) = (Vec::new(), Vec::new());
         for (job, mut prepared) in jobs {
             let ready = as_ready(&job, &prepared.dispatch.tool_id);
             let result = found.remove(&(job.id as u64));
@@ -123,13 +124,32 @@ impl Dispatcher {
                 "a job of the last server: {}",
                 status_word(status)
             );
-            if status == RecoverStatus::NOT_STARTED {
-                // The last server may have ended between the hand-over and the directory.
-                match prepare::write(&self.services, &mut prepared) {
-                    Ok(()) => again.push((ready, prepared)),
-                    Err(text) => unwritten.push(failed(&prepared.dispatch, &text, now)),
+            let directory = &prepared.directory;
+            let has_folder = directory.join("script.sh").is_file();
+            let went_down = stamp::went_down_since(directory);
+            match next(status, job.state, has_folder, went_down) {
+                Next::Submit => {
+                    // The last server may have ended between the hand-over and the directory, or the machine before it
+                    // was safe on the disk.
+                    let written =
+                        prepare::write(&self.services, &mut prepared, job.token, Before::SameToken);
+                    match written {
+                        Ok(()) => again.push((ready, prepared)),
+                        Err(Unwritten::Fault(text)) => {
+                            ends.push(failed(&prepared.dispatch, &text, now));
+                        }
+                        Err(Unwritten::NoRoom(why)) => {
+                            self.lacks_room(why);
+                            self.unplaced.push(job.id);
+                        }
+                    }
+                    continue;
                 }
-                continue;
+                Next::Fail(why) => {
+                    ends.push(failed(&prepared.dispatch, why, now));
+                    continue;
+                }
+                Next::Report => {}
             }
             self.runners
                 .add(runner, held(&job, prepared, self.started_ms));
@@ -146,8 +166,8 @@ impl Dispatcher {
                 .submit(runner, again, &self.services.settings.clone(), now);
         // More than the runner holds at once: they are looked at again from the start.
         self.unplaced.extend(later);
-        let refused = refused.iter().map(|(job, text)| failed(job, text, now));
-        unwritten.into_iter().chain(refused).collect()
+        ends.extend(refused.iter().map(|(job, text)| failed(job, text, now)));
+        ends
     }
 }
 
@@ -196,10 +216,9 @@ impl Dispatcher {
                     status_word(result.status)
                 );
                 if result.status == RecoverStatus::NOT_STARTED && !held.seen_running {
-                    if let Some(held) = self.runners.remove(id) {
-                        prepare::clean_up(&held.prepared.directory);
-                        self.unplaced.push(id);
-                    }
+                    // Its directory stays: the old process may have been about to start it.
+                    self.runners.remove(id);
+                    self.unplaced.push(id);
                     continue;
                 }
                 let mut report = result.report;
@@ -209,6 +228,33 @@ impl Dispatcher {
             }
         }
         self.take_reports(reports).await
+    }
+}
+
+/// What is done with a job that the last server left.
+#[derive(Debug, PartialEq)]
+enum Next {
+    /// Its directory is written once more, and it is handed to its runner under the same token.
+    Submit,
+    Fail(&'static str),
+    /// What the runner says of it is taken.
+    Report,
+}
+
+/// Owners read these.
+const FOLDER_GONE: &str =
+    "The job had started, and its directory is gone, so how it ended is not known. Run it again.";
+const NOT_WHOLE: &str = "The machine went down before the results of this job were safe on its disk, so they may not be whole. Run it again.";
+
+/// `has_folder`: the job's directory is there, with its script. `went_down`: the machine was started anew since the
+/// directory was written, so files in it may be empty or short though the job had written them.
+fn next(status: RecoverStatus, state: JobState, has_folder: bool, went_down: bool) -> Next {
+    match (status, state) {
+        (RecoverStatus::NOT_STARTED, JobState::Queued) => Next::Submit,
+        (RecoverStatus::NOT_STARTED, _) if !has_folder => Next::Fail(FOLDER_GONE),
+        (RecoverStatus::NOT_STARTED, _) => Next::Submit,
+        (RecoverStatus::FINISHED, _) if went_down => Next::Fail(NOT_WHOLE),
+        _ => Next::Report,
     }
 }
 
@@ -248,5 +294,29 @@ fn as_ready(job: &Active, tool_id: &str) -> ReadyJob {
         ready_time: 0,
         create_time: 0,
         attempt: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_never_started_is_handed_over_again_unless_it_was_known_to_run() {
+        let found = |state, has_folder| next(RecoverStatus::NOT_STARTED, state, has_folder, false);
+        assert_eq!(found(JobState::Queued, true), Next::Submit);
+        assert_eq!(found(JobState::Queued, false), Next::Submit);
+        assert_eq!(found(JobState::Running, true), Next::Submit);
+        assert_eq!(found(JobState::Running, false), Next::Fail(FOLDER_GONE));
+        assert_eq!(found(JobState::Deleting, false), Next::Fail(FOLDER_GONE));
+    }
+
+    #[test]
+    fn the_results_of_a_job_are_not_believed_after_the_machine_went_down() {
+        let found = |went_down| next(RecoverStatus::FINISHED, JobState::Running, true, went_down);
+        assert_eq!(found(false), Next::Report);
+        assert_eq!(found(true), Next::Fail(NOT_WHOLE));
+        let alive = next(RecoverStatus::RUNNING, JobState::Running, true, false);
+        assert_eq!(alive, Next::Report);
     }
 }

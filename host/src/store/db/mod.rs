@@ -1,6 +1,7 @@
 //! The one place that speaks to the database drivers: statements with `$1` placeholders, typed arguments,
 //! rows, readers and write transactions. Everything else in [`crate::store`] is SQL text and values.
 
+pub mod commits;
 mod error;
 mod postgres;
 mod row;
@@ -441,6 +442,7 @@ impl Tx {
             Unit::Postgres(transaction) => transaction.commit(durability, label).await,
         }?;
         crate::meter::COMMITS.add(1);
+        commits::note(durability);
         Ok(())
     }
 }

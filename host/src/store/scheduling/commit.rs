@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::equivalents;
 use super::jobs::ReadyJob;
-use super::objects::{Owner, insert_objects, reserve};
+use super::objects::{Owner, Place, insert_objects, reserve};
 use super::progress::Head;
 use crate::args;
 use crate::invoker::iteration::Outcome;
@@ -25,6 +25,10 @@ pub enum Stored {
         ready: Vec<ReadyJob>,
         /// There is more to do for this invocation right away.
         again: bool,
+        /// The history number of the first new item.
+        first_hid: i64,
+        /// The `signal_count` of the invocation, if nothing else raises it.
+        signal_count: i64,
     },
     /// Somebody else moved the invocation on meanwhile: look again.
     Stale,
@@ -37,10 +41,10 @@ pub async fn commit_iteration(
     head: &Head,
     handler: &str,
     job_handler: &str,
-    outcome: Outcome,
+    outcome: &Outcome,
     now: i64,
 ) -> Result<Stored, StoreError> {
-    repeated(|| commit_once(store, head, handler, job_handler, &outcome, now)).await
+    repeated(|| commit_once(store, head, handler, job_handler, outcome, now)).await
 }
 
 async fn commit_once(
@@ -157,6 +161,8 @@ async fn commit_once(
         state: next,
         ready,
         again,
+        first_hid: place.map_or(0, Place::first_hid),
+        signal_count: head.signal_count + i64::from(again),
     })
 }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::args;
 use crate::store::Store;
-use crate::store::db::{Durability, Query, Row, StoreError, Tx};
+use crate::store::db::{Durability, Query, StoreError, Tx};
+use crate::store::invocations::Completion;
 
 /// Something to be done now, taken by this server.
 #[derive(Debug, Clone)]
@@ -265,29 +266,44 @@ pub struct Told {
     pub update_time: i64,
 }
 
-/// All of an invocation, in the order they were asked for.
-pub async fn of_invocation(
+/// The completion of an invocation with all of its hooks, in the order they were asked for; None before. One statement, so
+/// that what is said to be done and what each of them says agree while they are being done.
+pub async fn of_completion(
     q: &mut impl Query,
     invocation_id: i64,
-) -> Result<Vec<Told>, StoreError> {
-    let told = |row: &Row| {
-        Ok(Told {
-            name: row.get(0)?,
-            state: row.get(1)?,
-            message: row.get(2)?,
-            result: row.json(3)?,
-            attempts: row.get(4)?,
-            next_time: row.get(5)?,
-            update_time: row.get(6)?,
-        })
+) -> Result<Option<(Completion, Vec<Told>)>, StoreError> {
+    let rows = q
+        .all(
+            "SELECT c.completion_time, c.job_state_summary, c.hooks_executed,
+                    h.name, h.state, h.message, h.result, h.attempts, h.next_time, h.update_time
+             FROM workflow_invocation_completion c
+             LEFT JOIN workflow_invocation_hook h ON h.workflow_invocation_id = c.workflow_invocation_id
+             WHERE c.workflow_invocation_id = $1 ORDER BY h.position",
+            args![invocation_id],
+        )
+        .await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
     };
-    q.all(
-        "SELECT name, state, message, result, attempts, next_time, update_time FROM workflow_invocation_hook
-         WHERE workflow_invocation_id = $1 ORDER BY position",
-        args![invocation_id],
-    )
-    .await?
-    .iter()
-    .map(told)
-    .collect()
+    let completion = Completion {
+        completion_time: first.get(0)?,
+        job_state_summary: first.json(1)?,
+        hooks_executed: first.json(2)?,
+    };
+    let mut hooks = Vec::new();
+    for row in &rows {
+        let Some(name) = row.get::<Option<String>>(3)? else {
+            continue;
+        };
+        hooks.push(Told {
+            name,
+            state: row.get(4)?,
+            message: row.get(5)?,
+            result: row.json(6)?,
+            attempts: row.get(7)?,
+            next_time: row.get(8)?,
+            update_time: row.get(9)?,
+        });
+    }
+    Ok(Some((completion, hooks)))
 }

@@ -114,6 +114,30 @@ pub async fn signal_younger_in_history(store: &Store, head: &Head) -> Result<(),
     tx.commit(Durability::Progress, "history.next").await
 }
 
+/// Signals those of a handler's invocations that are the oldest of their history still being scheduled: whoever was before
+/// them may have died without saying that it was through.
+pub async fn signal_first_in_histories(store: &Store, handler: &str) -> Result<(), StoreError> {
+    const FIRST: &str = "handler = $1 AND parent_invocation_id IS NULL AND state IN ('new', 'ready')
+           AND NOT EXISTS (SELECT 1 FROM workflow_invocation o WHERE o.history_id = workflow_invocation.history_id
+               AND o.id < workflow_invocation.id AND o.parent_invocation_id IS NULL
+               AND o.state IN ('new', 'requires_materialization', 'ready', 'cancelling'))";
+    let found = format!("SELECT id FROM workflow_invocation WHERE {FIRST} ORDER BY id");
+    if store
+        .reader()
+        .maybe(found.clone(), args![handler])
+        .await?
+        .is_none()
+    {
+        return Ok(());
+    }
+    let mut tx = store.begin().await?;
+    lock_found(&mut tx, found, args![handler]).await?;
+    let signal =
+        format!("UPDATE workflow_invocation SET signal_count = signal_count + 1 WHERE {FIRST}");
+    tx.run(signal, args![handler]).await?;
+    tx.commit(Durability::Progress, "history.next").await
+}
+
 /// What became of trying to complete an invocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {

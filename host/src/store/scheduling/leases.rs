@@ -132,6 +132,10 @@ async fn claim_once(
     let runner = runner_name(holder.scheduler);
     let mut tx = store.begin().await?;
     let found = claimable(&mut tx, holder, wish, now).await?;
+    if found.is_empty() {
+        // Most who ask find nothing, and that is no commit.
+        return Ok(Vec::new());
+    }
     let mut taken = Vec::new();
     for id in found {
         let token = uuid::Uuid::new_v4().to_string();

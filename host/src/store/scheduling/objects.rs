@@ -29,6 +29,12 @@ pub struct Place {
     first_hid: i64,
 }
 
+impl Place {
+    pub fn first_hid(self) -> i64 {
+        self.first_hid
+    }
+}
+
 /// Locks the datasets that new jobs read, as far as they are not finished, and takes numbers in the history. None where
 /// nothing is to be made.
 pub async fn reserve(

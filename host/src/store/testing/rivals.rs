@@ -258,14 +258,14 @@ fn a_signal_is_answered_by_one_of_two() {
             let loaded = head(&mut rivals.stores[0].reader(), id).await;
             let loaded = loaded.expect("reads").expect("is there");
             assert_eq!(loaded.state, InvocationState::Ready);
-            let nothing = || Outcome {
+            let nothing = Outcome {
                 writes: Writes::default(),
                 event: None,
             };
             let [a, b] = &rivals.stores;
             let (a, b) = tokio::join!(
-                commit_iteration(a, &loaded, "main", "main", nothing(), 2),
-                commit_iteration(b, &loaded, "main", "main", nothing(), 2)
+                commit_iteration(a, &loaded, "main", "main", &nothing, 2),
+                commit_iteration(b, &loaded, "main", "main", &nothing, 2)
             );
             let stored = [a.expect("commits"), b.expect("commits")];
             let stale = stored.iter().filter(|s| **s == Stored::Stale).count();

@@ -121,6 +121,59 @@ const RULES: &[Rule] = &[
                 AND NOT EXISTS (SELECT 1 FROM workflow_invocation c WHERE c.parent_invocation_id = i.id
                     AND c.state NOT IN ('completed', 'failed', 'cancelled'))",
     },
+    Rule {
+        name: "invocation_too_early",
+        what: "an invocation is completed while a job or an inner invocation of it is not over",
+        sql: "SELECT 'workflow_invocation ' || CAST(i.id AS TEXT) || ', job ' || CAST(j.id AS TEXT)
+              FROM workflow_invocation i JOIN job j ON j.workflow_invocation_id = i.id
+              WHERE i.state = 'completed'
+                AND j.state IN ('new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'stop', 'deleting')
+              UNION ALL
+              SELECT 'workflow_invocation ' || CAST(i.id AS TEXT) || ', workflow_invocation ' || CAST(c.id AS TEXT)
+              FROM workflow_invocation i JOIN workflow_invocation c ON c.parent_invocation_id = i.id
+              WHERE i.state = 'completed' AND c.state <> 'completed'",
+    },
+    Rule {
+        name: "cancelling",
+        what: "an invocation is to be cancelled, and nothing makes it look again, so it would never be",
+        sql: "SELECT 'workflow_invocation ' || CAST(id AS TEXT) FROM workflow_invocation
+              WHERE state = 'cancelling' AND signal_count = signal_seen AND wake_time IS NULL",
+    },
+    Rule {
+        name: "signals",
+        what: "an invocation has looked at more signals than there were",
+        sql: "SELECT 'workflow_invocation ' || CAST(id AS TEXT) FROM workflow_invocation WHERE signal_seen > signal_count",
+    },
+    Rule {
+        name: "job_runner",
+        what: "a job was handed over, and to whom is not known, so nobody can say what became of it",
+        sql: "SELECT 'job ' || CAST(id AS TEXT) FROM job
+              WHERE state IN ('queued', 'running') AND job_runner_name IS NULL",
+    },
+    Rule {
+        name: "job_early",
+        what: "a job is ready and still waits for an input",
+        sql: "SELECT 'job ' || CAST(j.id AS TEXT) || ', dataset ' || CAST(w.dataset_id AS TEXT)
+              FROM job j JOIN job_wait w ON w.job_id = j.id WHERE j.state = 'new' AND j.ready_time IS NOT NULL",
+    },
+    Rule {
+        name: "output_open",
+        what: "a dataset is still to be made, and the job that makes it is over, so whoever needs it waits for ever",
+        sql: "SELECT 'dataset ' || CAST(d.id AS TEXT) || ', job ' || CAST(j.id AS TEXT)
+              FROM job j JOIN job_to_output_dataset o ON o.job_id = j.id
+              JOIN history_dataset_association h ON h.id = o.hda_id JOIN dataset d ON d.id = h.dataset_id
+              WHERE j.state IN ('ok', 'error', 'deleted') AND d.state IN ('new', 'queued', 'running')
+                AND NOT EXISTS (SELECT 1 FROM job_to_output_dataset p JOIN job k ON k.id = p.job_id
+                    WHERE p.hda_id = o.hda_id AND k.state NOT IN ('ok', 'error', 'deleted'))",
+    },
+    Rule {
+        name: "output_broken",
+        what: "a job is ok and a dataset it made is in error",
+        sql: "SELECT 'dataset ' || CAST(d.id AS TEXT) || ', job ' || CAST(j.id AS TEXT)
+              FROM job j JOIN job_to_output_dataset o ON o.job_id = j.id
+              JOIN history_dataset_association h ON h.id = o.hda_id JOIN dataset d ON d.id = h.dataset_id
+              WHERE j.state = 'ok' AND j.tool_id NOT IN ('__DATA_FETCH__', 'upload1') AND d.state = 'error'",
+    },
 ];
 
 /// Looks at everything, at one moment, without changing anything. Files are looked at if a data directory is given.

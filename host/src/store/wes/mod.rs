@@ -1,5 +1,6 @@
 //! What the GA4GH WES door reads and keeps: invocations as runs, steps and jobs as tasks, in GA4GH's words.
 
+pub mod copies;
 mod record;
 mod runs;
 pub mod seed;

@@ -12,7 +12,7 @@ use super::{Passive, told};
 use crate::model::state::JobState;
 use crate::scheduling::dispatch::collect;
 use crate::scheduling::dispatch::outcome::failed;
-use crate::scheduling::dispatch::prepare::{self, Prepared};
+use crate::scheduling::dispatch::prepare::{self, Prepared, Unwritten};
 use crate::scheduling::dispatch::runners::Held;
 use crate::scheduling::engine::Services;
 use crate::store::scheduling::ends::JobEnd;
@@ -147,7 +147,10 @@ fn judge(services: &Services, ready: ReadyJob, job: Prepared, report: WorkReport
             let actions = &held.prepared.dispatch.actions;
             match collect::place(services, &held, gathered, actions, &mut end) {
                 Ok(()) => Verdict::Ended(Box::new(end)),
-                Err(why) => Verdict::Refused(report.job_id, why),
+                // The holder reports it once more when it likes.
+                Err(Unwritten::Fault(why) | Unwritten::NoRoom(why)) => {
+                    Verdict::Refused(report.job_id, why)
+                }
             }
         }
         other => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Passive;
 use crate::model::revision::Revision;
 use crate::scheduling::dispatch::outcome::failed;
-use crate::scheduling::dispatch::prepare::{self, Prepared};
+use crate::scheduling::dispatch::prepare::{self, Before, Made, Prepared, Unwritten};
 use crate::store::StoreError;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
 use crate::store::scheduling::leases;
@@ -40,7 +40,11 @@ impl Passive<'_> {
             })
             .await
         };
-        let (prepared, mut broken) = match made {
+        let Made {
+            prepared,
+            mut broken,
+            mut no_room,
+        } = match made {
             Ok(made) => made,
             Err(error) => {
                 tracing::error!("work could not be prepared: {error}");
@@ -69,27 +73,40 @@ impl Passive<'_> {
             let mut handed = prepared;
             handed.retain(|(ready, ..)| taken.contains(&ready.id));
             tokio::task::spawn_blocking(move || {
-                let (mut there, mut unwritten) = (Vec::new(), Vec::new());
+                let mut back = Vec::new();
+                let mut there = Vec::new();
                 for (ready, _, mut job) in handed {
-                    match prepare::write(&services, &mut job) {
+                    // Whoever had it before lost its lease, and what it says is not believed any more.
+                    match prepare::write(&services, &mut job, ready.token, Before::Nobody) {
                         Ok(()) => there.push((ready, job)),
-                        Err(text) => unwritten.push(failed(&job.dispatch, &text, now)),
+                        Err(Unwritten::Fault(text)) => {
+                            broken.push(failed(&job.dispatch, &text, now));
+                        }
+                        Err(Unwritten::NoRoom(why)) => {
+                            back.push(ready.id);
+                            no_room = Some(why);
+                        }
                     }
                 }
-                (there, unwritten)
+                (there, broken, back, no_room)
             })
             .await
         };
-        let there = match written {
-            Ok((there, unwritten)) => {
-                broken.extend(unwritten);
-                there
-            }
+        let (there, broken, back, no_room) = match written {
+            Ok(written) => written,
             Err(error) => {
                 tracing::error!("work could not be prepared: {error}");
-                Vec::new()
+                return Ok(Vec::new());
             }
         };
+        if let Some(why) = no_room {
+            // They are handed out when the holder asks again.
+            tracing::error!("work is not handed out, as its directories cannot be written: {why}");
+        }
+        if !back.is_empty() {
+            let handler = self.holder().handler;
+            jobs::put_back(&services.store, handler, &back, self.now()).await?;
+        }
         self.settle(broken).await?;
         let work = there.iter().map(|(ready, job)| {
             let step_id = steps.get(&ready.id).copied().unwrap_or(0);
