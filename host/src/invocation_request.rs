@@ -63,6 +63,11 @@ pub trait StepTypes: Send + Sync {
     /// Whether the host or a plugin supplies this type.
     fn is_known(&self, step_type: &str) -> bool;
 
+    /// The step types that plugins supply now, for editors: type, title, whether it is a beta module.
+    fn of_plugins(&self) -> Vec<(String, String, bool)> {
+        Vec::new()
+    }
+
     /// What is wrong with the state of a step of a type that a plugin supplies; sentences. May block.
     fn problems(&self, step: &StepDescription) -> Vec<String> {
         let _ = step;

@@ -69,6 +69,8 @@ struct World {
     user: i64,
     history: i64,
     settings: EngineSettings,
+    /// The default scheduler's job cap.
+    job_cap: i64,
     running: Option<(Engine, Arc<Services>)>,
 }
 
@@ -159,6 +161,11 @@ impl World {
         ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
         }
+        std::fs::create_dir(tools.join("more")).expect("a new folder");
+        for (n, text) in semantics::TOOLS.iter().enumerate() {
+            let file = tools.join("more").join(format!("{n}.yml"));
+            std::fs::write(file, text).expect("a tool file");
+        }
         let url = directory.url().parse().expect("a URL");
         let store = Store::open(&url).await.expect("a fresh database");
         let mut tx = store.begin().await.expect("begins");
@@ -185,6 +192,7 @@ impl World {
             user,
             history,
             settings: EngineSettings::default(),
+            job_cap: 1000,
             running: None,
         };
         world.start().await;
@@ -198,8 +206,9 @@ impl World {
         let (ask, questions) = barycenter::scheduling::questions::channel();
         let wiring = Wiring::new(reports, move |_| wake.invocations_changed()).with_query(ask);
         let text = format!(
-            "[plugins]\nsearch = [{:?}]\n[[scheduler]]\ntype = \"default\"\n[[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
-            BUILT.display().to_string()
+            "[plugins]\nsearch = [{:?}]\n[[scheduler]]\ntype = \"default\"\nconfig.maximum_workflow_jobs_per_scheduling_iteration = {}\n[[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
+            BUILT.display().to_string(),
+            self.job_cap
         );
         let config =
             PluginsConfig::parse(&text, "plugins.toml", Path::new("/")).expect("a good file");
@@ -297,6 +306,17 @@ impl World {
         inputs: &[(usize, &str, i64)],
         parameters: Vec<RequestParameter>,
     ) -> i64 {
+        let change = |new: &mut NewInvocation, _: &Revision| new.parameters = parameters.clone();
+        self.invoke_changed(steps, inputs, change).await
+    }
+
+    /// The same, with a request that `change` completes.
+    async fn invoke_changed(
+        &self,
+        steps: Value,
+        inputs: &[(usize, &str, i64)],
+        change: impl Fn(&mut NewInvocation, &Revision),
+    ) -> i64 {
         let services = self.services();
         let description = barycenter::formats::import(&json!({
             "a_galaxy_workflow": "true", "format-version": "0.1", "name": "test", "annotation": "", "steps": steps
@@ -325,9 +345,9 @@ impl World {
                 .collect::<Vec<_>>()
         };
         let mut new = self.request(&loaded);
-        new.parameters = parameters;
         (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
         (new.input_datasets, new.input_collections) = (given("hda"), given("hdca"));
+        change(&mut new, &loaded);
         let now = Clock::system().now_ms();
         let id = invocations::create(&mut tx, &self.store.ids, &new, now)
             .await

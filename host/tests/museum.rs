@@ -4,9 +4,9 @@
 use barycenter::plugins::{LoadError, Plugins, PluginsConfig, Wiring, inspect_bytes, load};
 use barycenter_plugin_api::testing::FakeHost;
 use barycenter_plugin_api::{
-    API_VERSION, InvocationOffer, InvocationVerdict, JobSpec, JobStatus, JobVerdict, PlanRequest,
-    PluginKind, ReadyJob, RunnerOffer, StepContext, StepInputValue, StepOffer, StepStatus,
-    ValueKind, ValueRef,
+    API_VERSION, ExplainRequest, InvocationOffer, InvocationVerdict, JobSpec, JobStatus,
+    JobVerdict, PlanRequest, PluginKind, ReadyJob, RunnerOffer, StepContext, StepInputValue,
+    StepOffer, StepStatus, ValueKind, ValueRef, capability,
 };
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -245,6 +245,23 @@ fn every_scheduler_decides(plugins: &Plugins) {
         let told = scheduler.plan(&Arc::new(panics)).unwrap_err().to_string();
         assert!(told.contains("is the one that panics"), "{told}");
         assert_eq!(scheduler.plan(&request()).unwrap(), plan);
+        // What came with 1.1; one of 1.0 has none of it.
+        if scheduler.capabilities().has(capability::STATE) {
+            assert_eq!(scheduler.snapshot_state().unwrap(), "2");
+            scheduler.restore_state("40").unwrap();
+            scheduler.plan(&request()).unwrap();
+            assert_eq!(scheduler.snapshot_state().unwrap(), "41");
+            scheduler.restore_state("\"none\"").unwrap_err();
+        }
+        if scheduler.capabilities().has(capability::EXPLAIN) {
+            let asked = ExplainRequest {
+                jobs: request().jobs.clone(),
+                ..ExplainRequest::default()
+            };
+            let told = scheduler.explain(asked).unwrap();
+            assert_eq!(told.text, "3 jobs wait, the last first");
+        }
+        assert_eq!(scheduler.capabilities().dropped(), []);
         scheduler.shutdown().unwrap();
     }
 }
@@ -276,6 +293,10 @@ fn every_exhibit_is_loaded_and_works_in_one_process() {
 
     let (plugins, mut reports) = load_all(exhibits);
     every_scheduler_decides(&plugins);
+    let able = |one: &barycenter::plugins::SchedulerInstance| {
+        one.capabilities().has(capability::STATE) && one.capabilities().has(capability::EXPLAIN)
+    };
+    assert!(plugins.schedulers().iter().any(able), "one of 1.1");
     for module in plugins.modules() {
         let value = ValueRef {
             kind: ValueKind::HDA,

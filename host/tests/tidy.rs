@@ -193,3 +193,59 @@ fn tests_that_open_a_store_run_on_both_databases() {
         }
     }
 }
+
+/// The names of the tests in a file.
+fn tests_in(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("#[t") {
+        let rest = &text[at..];
+        if !rest.starts_with("#[test]") && !rest.starts_with("#[tokio::test") {
+            continue;
+        }
+        let name = rest.split_once("fn ").map_or("", |(_, after)| after);
+        found.extend(name.split('(').next().map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn the_table_of_semantics_names_tests_that_exist_and_all_of_the_engines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let table = std::fs::read_to_string(root.join("docs/galaxy-semantics.md")).expect("the table");
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit_once(" | "));
+    let named: Vec<&str> = cells
+        .flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 100, "{} tests are named", named.len());
+    let mut there = Vec::new();
+    let mut of_engine = Vec::new();
+    let mut waiting: Vec<PathBuf> = ["host/src", "host/tests", "plugins", "tests/suite"]
+        .map(|folder| root.join(folder))
+        .into();
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            let inside = std::fs::read_dir(&path).expect("a folder of the sources");
+            waiting.extend(inside.map(|entry| entry.expect("an entry").path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a readable source");
+            let tests = tests_in(&text);
+            if path
+                .parent()
+                .is_some_and(|p| p.ends_with("engine/semantics"))
+            {
+                of_engine.extend(tests.clone());
+            }
+            there.extend(tests);
+        }
+    }
+    for name in &named {
+        assert!(there.iter().any(|t| t == name), "there is no test {name}");
+    }
+    for name in &of_engine {
+        assert!(
+            named.contains(&name.as_str()),
+            "the table does not name {name}"
+        );
+    }
+}

@@ -160,6 +160,11 @@ pub struct ClaimRequest {
     pub lease_ms: i64,
     /// How many invocations at most; at most 64.
     pub most: u32,
+    /// Also those that this scheduler, on this server, took in an earlier life: for one that begins without their tokens,
+    /// as the process before it was lost and its tokens with it. They get new tokens, their unfinished work is handed
+    /// out [again](Work::again), and the old tokens are worth nothing from then on. What was taken since `create` is
+    /// never taken twice.
+    pub own: bool,
 }
 
 impl Default for ClaimRequest {
@@ -167,6 +172,7 @@ impl Default for ClaimRequest {
         Self {
             lease_ms: 60_000,
             most: 1,
+            own: false,
         }
     }
 }

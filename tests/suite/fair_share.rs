@@ -7,8 +7,13 @@ use barycenter_tests::{Client, Setup, TestServer, client::text, workflows};
 use serde_json::{Value, json};
 
 fn server(workers: u32, options: &str) -> TestServer {
+    server_with(workers, "", options)
+}
+
+/// The same, with these lines in the scheduler's table.
+fn server_with(workers: u32, lines: &str, options: &str) -> TestServer {
     let text = format!(
-        "[plugins]\ndefault_scheduler = \"fair-share\"\n[[scheduler]]\ntype = \"fair-share\"\n\
+        "[plugins]\ndefault_scheduler = \"fair-share\"\n[[scheduler]]\ntype = \"fair-share\"\n{lines}\
          [scheduler.config]\n{options}\n[[workflow_module]]\ntype = \"pause\"\n\
          [[job_runner]]\ntype = \"local\"\n[job_runner.config]\nworkers = {workers}\n"
     );
@@ -182,8 +187,33 @@ fn a_users_limit_is_told_in_the_invocation_and_in_the_run_and_goes_away() {
 }
 
 #[test]
-fn what_was_used_is_known_again_after_a_crash() {
-    let mut server = server(2, "");
+fn what_was_used_is_known_again_after_a_crash_of_the_server() {
+    is_known_again(server(2, ""), |server| {
+        server.kill9();
+        server.restart();
+    });
+}
+
+#[test]
+fn what_was_used_is_known_again_after_a_crash_of_its_process_and_of_the_server_then() {
+    let server = server_with(2, "isolation = \"process\"\n", "");
+    is_known_again(server, |server| {
+        let supervision = |server: &TestServer| {
+            let shown = server.admin().get("/api/plugins/fair-share").ok();
+            shown["supervision"].clone()
+        };
+        let pid = supervision(server)["pid"].as_i64().expect("a process");
+        let pid = i32::try_from(pid).expect("a process's number");
+        barycenter_tests::processes::signal(pid, libc::SIGKILL);
+        until("another takes its place", || {
+            let now = supervision(server);
+            (now["restarts"] == 1 && now["state"] == "ready").then_some(())
+        });
+    });
+}
+
+/// Users' accounts are stored; then something breaks down, and they are neither lost nor begun anew.
+fn is_known_again(mut server: TestServer, break_down: impl FnOnce(&mut TestServer)) {
     let client = server.client();
     let history = client.create_history("state");
     let data = client.upload(&history, "data", "x\n");
@@ -201,13 +231,20 @@ fn what_was_used_is_known_again_after_a_crash() {
     until("the state is stored", || {
         state(&server).filter(|state| state["starts"].as_f64() > Some(1.0))
     });
-    server.kill9();
-    server.restart();
+    break_down(&mut server);
     let client = server.client();
     let invocation = client.invoke(&workflow, &history, &inputs);
     client.wait_for_state(&invocation, &["completed"]);
     // Two starts before the crash, hardly forgotten, and one after it.
     until("the new start is added to the old ones", || {
         state(&server).filter(|state| state["starts"].as_f64() > Some(2.9))
+    });
+    server.kill9();
+    server.restart();
+    let client = server.client();
+    let invocation = client.invoke(&workflow, &history, &inputs);
+    client.wait_for_state(&invocation, &["completed"]);
+    until("and so it is after another crash of the server", || {
+        state(&server).filter(|state| state["starts"].as_f64() > Some(3.9))
     });
 }

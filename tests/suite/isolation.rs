@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use barycenter_tests::client::text;
+use barycenter_tests::wait::until;
 use barycenter_tests::workflows::{self, REVIEWED};
-use barycenter_tests::{Client, Setup, TestServer, eventually};
+use barycenter_tests::{Client, Setup, TestServer, build, eventually};
 use serde_json::json;
 
 /// plugins.toml with these tables, besides the shipped plugins.
@@ -57,6 +58,15 @@ fn assert_ends_well(server: &mut TestServer, folder: &std::path::Path, what: &st
     let marks = std::fs::read_to_string(folder.join("marks")).expect("marks");
     assert_eq!(marks, "first\nsecond\n", "{what}");
     assert!(server.is_running(), "{what}: the server died");
+}
+
+/// The hold with this code, once it is there.
+fn eventually_held(client: &Client, invocation: &str, code: &str) -> serde_json::Value {
+    until(&format!("a hold {code}"), || {
+        let holds = client.invocation(invocation)["holds"].clone();
+        let mut holds = holds.as_array()?.iter();
+        holds.find(|hold| hold["code"] == code).cloned()
+    })
 }
 
 /// Runs cases side by side.
@@ -135,7 +145,13 @@ fn a_scheduler_that_never_plans_is_left_alone_and_its_fallback_plans() {
         let ada = server.client();
         let invocation = two_steps(&ada, folder.path());
         if state == "completed" {
-            ada.wait_for_state(&invocation, &["completed"]);
+            let done = ada.wait_for_state(&invocation, &["completed"]);
+            assert_eq!(done["holds"], json!([]));
+            let explained = ada
+                .get(&format!("/api/invocations/{invocation}/explanation"))
+                .ok();
+            assert_eq!(explained["scheduler_state"], "quarantined", "{explained:#}");
+            assert_eq!(explained["stand_in"], "default", "{explained:#}");
         } else {
             eventually("quarantine", || server.log().contains("quarantine"));
             let ready = server.anonymous().get("/readyz").ok();
@@ -144,7 +160,18 @@ fn a_scheduler_that_never_plans_is_left_alone_and_its_fallback_plans() {
                 degraded.contains("scheduler faulty: quarantined"),
                 "{ready:#}"
             );
-            assert_eq!(text(&ada.invocation(&invocation), "state"), "new");
+            let waits = eventually_held(&ada, &invocation, "scheduler_quarantined");
+            assert_eq!(waits["what"], "invocation", "{waits}");
+            let why = text(&waits, "text");
+            assert!(
+                why.contains("The scheduler faulty") && why.contains("administrator"),
+                "{why}"
+            );
+            let explained = ada
+                .get(&format!("/api/invocations/{invocation}/explanation"))
+                .ok();
+            assert_eq!(explained["scheduler_state"], "quarantined", "{explained:#}");
+            assert_eq!(explained["stand_in"], json!(null), "{explained:#}");
             // It waits, and goes on once there is somebody to plan it: the file is not remembered as bad where it is
             // not started any more.
             server.set_plugins(&plugins(
@@ -197,6 +224,77 @@ fn a_module_may_crash_and_hang_and_its_step_waits() {
         assert_eq!(ada.output(&done, "after"), "hello\ncopied\ncopied\n");
         server.stop();
     });
+}
+
+#[test]
+fn what_waits_for_a_plugin_in_quarantine_says_so_and_goes_on_when_that_is_let_out() {
+    let folder = scratch();
+    let at = folder.path().display().to_string();
+    // The module breaks down twice and is well then; so is the passive scheduler; the other one plans invocations, and breaks down
+    // when it is asked about jobs.
+    let tables = format!(
+        "[[workflow_module]]\ntype = \"faulty-step\"\nisolation = \"process\"\nlimits = {{ restarts = \"1/1m\" }}\n{}\
+         [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\nisolation = \"process\"\n\
+         limits = {{ restarts = \"1/1m\" }}\n[scheduler.config]\nidle = true\njournal = \"{at}/journal\"\n",
+        config(&at, "abort", "execute", 2),
+        build::library("passive_scheduler").display().to_string(),
+    );
+    let mut server = Setup::default()
+        .plugins(&plugins("default", &tables, LOCAL))
+        .env("BARYCENTER_ENABLE_BETA_WORKFLOW_MODULES", "true")
+        .start();
+    let (ada, admin) = (server.client(), server.admin());
+    let offers = |client: &Client| {
+        let modules = client.get("/api/workflows/modules").ok();
+        modules.to_string().contains("\"faulty-step\"")
+    };
+    assert!(offers(&ada));
+    let history = ada.create_history("waits");
+    let data = ada.upload(&history, "data", "hello\n");
+    let inputs = json!({"data": {"src": "hda", "id": data}});
+
+    let workflow = ada.import_yaml(&REVIEWED.replace("type: pause", "type: faulty-step"));
+    let invocation = ada.invoke(&workflow, &history, &inputs);
+    let waits = eventually_held(&ada, &invocation, "workflow_module_quarantined");
+    assert_eq!(waits["what"], "step", "{waits}");
+    assert!(
+        text(&waits, "text").contains("The workflow module faulty-step"),
+        "{waits}"
+    );
+    assert!(!offers(&ada), "nobody is offered what would wait");
+    let path = "/api/plugins/workflow_module:faulty-step/enable";
+    admin.post(path, &json!({})).ok();
+    let done = ada.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(done["holds"], json!([]), "{done:#}");
+    assert!(offers(&ada));
+    for (order, offered) in [("disable", false), ("enable", true), ("reload", true)] {
+        let path = format!("/api/plugins/workflow_module:faulty-step/{order}");
+        admin.post(&path, &json!({})).ok();
+        assert_eq!(offers(&ada), offered, "after {order}");
+    }
+
+    // Nobody calls a passive scheduler; its invocations say so all the same.
+    for losses in 0..2 {
+        let pid = until("it has a process", || {
+            let supervision = admin.get("/api/plugins/farm").ok()["supervision"].clone();
+            let is_next = supervision["losses"] == losses;
+            supervision["pid"].as_i64().filter(|_| is_next)
+        });
+        let pid = i32::try_from(pid).expect("a process's number");
+        barycenter_tests::processes::signal(pid, libc::SIGKILL);
+    }
+    let workflow = ada.import_yaml(&workflows::script("cat $INPUT > out.txt"));
+    let request =
+        json!({"history_id": history, "inputs_by": "name", "scheduler": "farm", "inputs": inputs});
+    let made = ada.post(&format!("/api/workflows/{workflow}/invocations"), &request);
+    let farmed = text(&made.ok(), "id");
+    let waits = eventually_held(&ada, &farmed, "scheduler_quarantined");
+    assert_eq!(waits["what"], "jobs", "{waits}");
+    admin.post("/api/plugins/farm/enable", &json!({})).ok();
+    eventually("it does not say so any more", || {
+        ada.invocation(&farmed)["holds"] == json!([])
+    });
+    server.stop();
 }
 
 #[test]

@@ -4,16 +4,23 @@
 use std::path::PathBuf;
 
 use barycenter_tests::wait::{eventually, until};
-use barycenter_tests::{Client, Setup, TestServer, build, client::text, workflows};
+use barycenter_tests::{
+    Client, Setup, TestServer, build, client::text, processes, rows, workflows,
+};
 use serde_json::{Value, json};
 
 /// A server whose scheduler `farm` is passive and part of its process, with these options; and its journal.
 fn server(options: &str) -> (TestServer, PathBuf) {
+    server_with("isolation = \"inproc\"", options)
+}
+
+/// The same, with these lines in the scheduler's table.
+fn server_with(lines: &str, options: &str) -> (TestServer, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let journal = folder.join("journal");
     let text = format!(
         "[[scheduler]]\ntype = \"default\"\n\
-         [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\nisolation = \"inproc\"\n\
+         [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\n{lines}\n\
          [scheduler.config]\njournal = {journal:?}\n{}\n\
          [[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
         build::library("passive_scheduler"),
@@ -75,7 +82,10 @@ fn a_passive_scheduler_takes_its_own_invocations_and_reports_their_outputs() {
         "{:?}",
         lines(&journal)
     );
-    let claims = lines(&journal);
+    let claims: Vec<String> = lines(&journal)
+        .into_iter()
+        .filter(|line| line.starts_with("claimed"))
+        .collect();
     assert!(claims[0].ends_with(" ada steps 3 work 1"), "{claims:?}");
     for job in jobs(&client, &farmed) {
         assert_eq!(job["state"], "ok", "{job}");
@@ -170,4 +180,94 @@ fn the_holder_of_a_cancelled_invocation_learns_it_with_its_next_renewal() {
         let jobs = jobs(&client, &invocation);
         jobs.iter().all(|job| job["state"] == "deleted")
     });
+}
+
+/// How often the journal has a line that begins so.
+fn count(journal: &PathBuf, beginning: &str) -> usize {
+    let lines = lines(journal);
+    lines
+        .iter()
+        .filter(|line| line.starts_with(beginning))
+        .count()
+}
+
+#[test]
+fn one_whose_process_crashes_is_started_again_and_takes_its_invocations_again_at_once() {
+    // Nobody could wait for a lease of ten minutes.
+    let (mut server, journal) = server_with(
+        "isolation = \"process\"",
+        "abort_once = \"FOLDER/aborted\"\nlease_ms = 600000",
+    );
+    let client = server.client();
+    let invocation = invoke(&client, "farm");
+    let done = client.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    assert!(server.is_running());
+    assert_eq!(count(&journal, "begins"), 2, "{:?}", lines(&journal));
+    let claims: Vec<String> = lines(&journal)
+        .into_iter()
+        .filter(|line| line.starts_with("claimed"))
+        .collect();
+    assert_eq!(claims.len(), 2, "{claims:?}");
+    assert!(claims[1].ends_with("again"), "{claims:?}");
+    // And it goes on taking what comes.
+    let next = invoke(&client, "farm");
+    client.wait_for_state(&next, &["completed"]);
+}
+
+#[test]
+fn one_that_asks_for_nothing_while_work_waits_is_taken_for_hung_and_started_again() {
+    let (server, journal) = server_with(
+        "isolation = \"process\"\nlimits = { silence = \"1500ms\" }",
+        "hang_once = \"FOLDER/hung\"\nlease_ms = 1000",
+    );
+    let client = server.client();
+    let invocation = invoke(&client, "farm");
+    let done = client.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    assert_eq!(count(&journal, "begins"), 2, "{:?}", lines(&journal));
+    let shown = server.admin().get("/api/plugins/farm").ok();
+    assert_eq!(shown["supervision"]["timeouts"], 1, "{shown:#}");
+    let error = shown["supervision"]["last_error"].to_string();
+    assert!(error.contains("asked for nothing for 1.5s"), "{error}");
+    assert_eq!(shown["state"], "ready", "{shown:#}");
+}
+
+#[test]
+fn one_that_is_killed_again_and_again_loses_nothing_and_ends_no_job_twice() {
+    let (server, journal) = server_with(
+        "isolation = \"process\"\nlimits = { restarts = \"20/1m\" }",
+        "work_ms = 120\nlease_ms = 600000",
+    );
+    let client = server.client();
+    let invocations: Vec<String> = (0..6).map(|_| invoke(&client, "farm")).collect();
+    for round in 1..=4 {
+        until("it works", || {
+            (count(&journal, "begins") == round && count(&journal, "worked on") >= 2 * round)
+                .then_some(())
+        });
+        let pid = server.admin().get("/api/plugins/farm").ok()["supervision"]["pid"]
+            .as_i64()
+            .expect("its process");
+        processes::signal(
+            i32::try_from(pid).expect("a process's number"),
+            libc::SIGKILL,
+        );
+    }
+    let mut ended = Vec::new();
+    for invocation in &invocations {
+        let done = client.wait_for_state(invocation, &["completed"]);
+        assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+        for job in jobs(&client, invocation) {
+            assert_eq!(job["state"], "ok", "{job}");
+            ended.push(text(&job, "id"));
+        }
+    }
+    assert_eq!(ended.len(), 12);
+    let ends = rows::read(
+        server.database(),
+        "SELECT CAST(COUNT(*) AS TEXT) FROM job_state_history h JOIN job j ON j.id = h.job_id
+         WHERE h.state = 'ok' AND j.job_runner_name = 'passive:farm' GROUP BY j.id",
+    );
+    assert_eq!(ends, vec![vec!["1".to_owned()]; 12]);
 }

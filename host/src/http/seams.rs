@@ -46,8 +46,8 @@ pub struct WorkflowSettings {
     pub foreground_wait_max: Duration,
     /// Resource parameters that only take certain values.
     pub resource_values: Vec<(String, Vec<String>)>,
-    /// Step types for editors: (type, title, whether it is a beta module).
-    pub modules: Vec<(String, String, bool)>,
+    /// The server's own step types for editors: type and title.
+    pub modules: Vec<(String, String)>,
 }
 
 /// Revisions kept in memory, counted in steps.
@@ -55,7 +55,7 @@ const CACHED_STEPS_MAX: usize = 200_000;
 
 impl Default for WorkflowSettings {
     fn default() -> WorkflowSettings {
-        let module = |name: &str, title: &str, beta| (name.to_owned(), title.to_owned(), beta);
+        let module = |name: &str, title: &str| (name.to_owned(), title.to_owned());
         WorkflowSettings {
             enable_beta_workflow_modules: false,
             force_beta_workflow_scheduled_min_steps: 250,
@@ -63,13 +63,12 @@ impl Default for WorkflowSettings {
             foreground_wait_max: Duration::from_secs(20),
             resource_values: Vec::new(),
             modules: vec![
-                module("data_input", "Input dataset", false),
-                module("data_collection_input", "Input dataset collection", false),
-                module("parameter_input", "Input parameter", false),
-                module("tool", "Tool", false),
-                module("subworkflow", "Subworkflow", false),
-                module("pick_value", "Pick value", false),
-                module("pause", "Pause for dataset review", true),
+                module("data_input", "Input dataset"),
+                module("data_collection_input", "Input dataset collection"),
+                module("parameter_input", "Input parameter"),
+                module("tool", "Tool"),
+                module("subworkflow", "Subworkflow"),
+                module("pick_value", "Pick value"),
             ],
         }
     }
@@ -177,6 +176,10 @@ impl StepTypes for Nothing {
     fn is_known(&self, step_type: &str) -> bool {
         matches!(step_type, "tool" | "subworkflow" | "pick_value")
             || INPUT_STEP_TYPES.contains(&step_type)
+    }
+
+    fn of_plugins(&self) -> Vec<(String, String, bool)> {
+        vec![("pause".into(), "Pause for dataset review".into(), true)]
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::invocation::{
     NewInvocation, RequestInput, RequestParameter, RequestParameterKind, meta,
 };
 use crate::model::revision::Revision;
+use crate::model::runtime_actions::{self, RUNTIME_POST_JOB_ACTIONS};
 use crate::model::state::InvocationState;
 use crate::model::workflow::{NO_INPUT_OUTPUT_NAME, StepDescription};
 use crate::tools::parameters;
@@ -263,6 +264,13 @@ fn tool_state(
 ) -> (Value, Map<String, Value>) {
     let mut state = parameters::decode_tool_state(tool, &step.tool_inputs);
     let mut faults = Map::new();
+    let mut actions = Vec::new();
+    if let Some(given) = overrides.get(RUNTIME_POST_JOB_ACTIONS) {
+        match runtime_actions::read(given) {
+            Ok(read) => actions = read,
+            Err(why) => drop(faults.insert(RUNTIME_POST_JOB_ACTIONS.to_owned(), why.into())),
+        }
+    }
     for (name, value) in overrides.iter().filter(|(name, _)| !name.starts_with("__")) {
         if !parameters::set_path(&mut state, name, value.clone()) {
             faults.insert(name.clone(), "there is no such parameter".into());
@@ -280,7 +288,10 @@ fn tool_state(
             );
         }
     }
-    let (normalised, errors) = parameters::normalise_leniently(tool, &state);
+    let (mut normalised, errors) = parameters::normalise_leniently(tool, &state);
+    if !actions.is_empty() {
+        runtime_actions::put(&mut normalised, &actions);
+    }
     for error in errors {
         if overrides.contains_key(&error.name) {
             faults.insert(error.name, error.message.into());

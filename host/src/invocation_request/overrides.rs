@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::RequestError;
+use crate::invoker::tool_run::hidden;
+use crate::model::runtime_actions::RUNTIME_POST_JOB_ACTIONS;
 use crate::model::workflow::WorkflowDescription;
 
 /// Groups nested deeper than this are refused.
@@ -17,12 +19,6 @@ pub struct Overrides {
     pub steps: BTreeMap<usize, Map<String, Value>>,
     pub inside: BTreeMap<usize, Overrides>,
 }
-
-/// Parameters that only the server sets.
-const RESERVED: [&str; 2] = [
-    "__workflow_invocation_uuid__",
-    "__workflow_resource_params__",
-];
 
 /// Reads `parameters`. Normalized ones are keyed by order_index with flat names; others by order_index, uuid or tool
 /// id, with nested values or the old `{"param", "value"}`.
@@ -61,7 +57,7 @@ pub fn read(
             }
             flatten(&nested, "", 0, &mut flat)?;
         }
-        flat.retain(|name, _| !RESERVED.contains(&name.as_str()));
+        flat.retain(|name, _| !is_reserved(name));
         if flat.is_empty() {
             continue;
         }
@@ -127,6 +123,9 @@ fn flatten(
     for (key, value) in nested {
         let path = format!("{prefix}{key}");
         match value {
+            actions if key == RUNTIME_POST_JOB_ACTIONS => {
+                flat.insert(path, actions.clone());
+            }
             Value::Object(group) if !is_leaf(group) => {
                 flatten(group, &format!("{path}|"), depth + 1, flat)?;
             }
@@ -141,6 +140,12 @@ fn flatten(
         }
     }
     Ok(())
+}
+
+/// Parameters that only the server sets; inside subworkflows the step comes first.
+fn is_reserved(name: &str) -> bool {
+    let name = name.rsplit('|').next().unwrap_or(name);
+    hidden::ALL.contains(&name)
 }
 
 fn is_group(value: &Value) -> bool {

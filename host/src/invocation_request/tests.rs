@@ -329,6 +329,46 @@ fn overrides_reach_the_state_of_their_step_in_every_form() {
 }
 
 #[test]
+fn what_only_the_server_says_is_dropped_from_a_request() {
+    for (name, normalized) in [
+        ("__workflow_invocation_uuid__", false),
+        ("__when_value__", true),
+        ("__use_cached_job__", false),
+        ("__validate_outputs__", true),
+        ("__workflow_resource_params__", false),
+    ] {
+        let body = json!({"inputs": {"0": hda(7)}, "parameters": {"2": {name: "mine"}},
+            "parameters_normalized": normalized});
+        let made = built(&simple(), body).unwrap().remove(0);
+        let steps = made.parameters.iter();
+        assert_eq!(
+            steps
+                .filter(|p| p.kind == RequestParameterKind::Step)
+                .count(),
+            0,
+            "{name}"
+        );
+        assert_eq!(made.step_states[2].1.get(name), None);
+    }
+}
+
+#[test]
+fn actions_of_a_request_reach_the_state_of_their_step() {
+    let rename = json!({"action_type": "RenameDatasetAction", "output_name": "out",
+        "action_arguments": {"newname": "n"}});
+    for normalized in [false, true] {
+        let body = json!({"inputs": {"0": hda(7)}, "parameters_normalized": normalized,
+            "parameters": {"2": {"__POST_JOB_ACTIONS__": {"RenameDatasetActionout": rename}}}});
+        let made = built(&simple(), body).unwrap().remove(0);
+        let kept = &made.step_states[2].1["__STEP_META_STATE__"]["__POST_JOB_ACTIONS__"];
+        assert_eq!(kept, &json!([rename]));
+    }
+    let bad =
+        json!({"inputs": {"0": hda(7)}, "parameters": {"2": {"__POST_JOB_ACTIONS__": {"a": 1}}}});
+    assert!(built(&simple(), bad).is_err());
+}
+
+#[test]
 fn normalized_parameters_set_inputs_and_reach_into_subworkflows() {
     let mut outer = step(0, "subworkflow", None, json!({}));
     let mut inner = vec![

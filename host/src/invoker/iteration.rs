@@ -18,6 +18,7 @@ use super::subworkflow;
 use super::tool_run::{self, ToolRun};
 use super::writes::{Held, Hold, NewIds, RuntimeState, StepRow, Writes};
 use crate::model::message::{InvocationMessage, reason};
+use crate::model::runtime_actions;
 use crate::model::state::{InvocationEvent, StepState};
 use crate::model::workflow::{Connection, PostJobAction, StepDescription};
 use crate::tools::Tool;
@@ -156,7 +157,29 @@ impl Iteration<'_> {
                 delayed = true;
                 break;
             }
-            match self.attempt(progress, step, step_id, allowed, budget, writes) {
+            let mut reached = false;
+            let attempt = self.attempt(
+                progress,
+                step,
+                step_id,
+                allowed,
+                budget,
+                &mut reached,
+                writes,
+            );
+            if reached && attempt.is_err() && !progress.steps.contains_key(&order_index) {
+                writes.steps.push(StepRow {
+                    id: self.ids.invocation_step(),
+                    invocation_id: progress.invocation_id,
+                    workflow_step_id: step_id,
+                    order_index,
+                    state: StepState::New,
+                    job_id: None,
+                    implicit_collection_jobs_id: None,
+                    is_new: true,
+                });
+            }
+            match attempt {
                 Ok(done) => {
                     let jobs = match &done {
                         Done::Tool(ran) => ran.jobs,
@@ -266,6 +289,11 @@ impl Iteration<'_> {
         }
     }
 
+    /// `reached` tells whether it came to the step itself, so that people see it: what it only follows is over.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; the arguments are the pass's own state"
+    )]
     fn attempt(
         &self,
         progress: &mut Progress,
@@ -273,9 +301,10 @@ impl Iteration<'_> {
         step_id: i64,
         allowed: &Allowed,
         budget: Option<usize>,
+        reached: &mut bool,
         writes: &mut Writes,
     ) -> Result<Done, Stop> {
-        self.check_order(progress, step, step_id)?;
+        self.check_order(progress, step, step_id, writes)?;
         if let Some(text) = allowed.held.get(&step_id) {
             return Err(Stop::delayed(text.clone(), Wait::Scheduler));
         }
@@ -285,6 +314,7 @@ impl Iteration<'_> {
             .is_some_and(|expand| !expand.contains(&step_id))
         {
             // It was not offered, as something upstream has to wait; or it has only now become possible.
+            *reached = true;
             for input in &step.inputs {
                 for from in input.connections.iter().filter(|c| !input.is_non_data(c)) {
                     let (table, known) = (&progress.table, &progress.known);
@@ -292,11 +322,13 @@ impl Iteration<'_> {
                     resolve::connection(table, known, ids, step.order_index, from, Use::Data)?;
                 }
             }
+            *reached = false;
             return Err(Stop::delayed(
                 "the scheduler has not been asked yet",
                 Wait::Budget,
             ));
         }
+        *reached = true;
         match step.step_type.as_str() {
             "data_input" | "data_collection_input" => {
                 let value = input_value(progress, step);
@@ -335,7 +367,14 @@ impl Iteration<'_> {
         progress: &Progress,
         step: &StepDescription,
         step_id: i64,
+        writes: &Writes,
     ) -> Result<(), Stop> {
+        let just_now = |order_index: usize| {
+            writes.steps.iter().any(|row| {
+                (row.invocation_id, row.order_index) == (progress.invocation_id, order_index)
+                    && row.state == StepState::Scheduled
+            })
+        };
         for input in &step.inputs {
             for before in input.connections.iter().filter(|c| input.is_non_data(c)) {
                 let scheduled = match progress.steps.get(&before.output_step) {
@@ -343,8 +382,9 @@ impl Iteration<'_> {
                     None => false,
                 };
                 if !scheduled {
-                    // If this very iteration schedules it, its jobs have to end first all the same.
+                    // Where this very iteration scheduled it, the next one knows its jobs.
                     let waits = match progress.table.get(&before.output_step) {
+                        _ if just_now(before.output_step) => vec![Wait::Budget],
                         Some(Outputs::Delayed(waits)) => waits.clone(),
                         Some(Outputs::Known(_)) => vec![Wait::Budget],
                         None => vec![Wait::Step],
@@ -410,11 +450,12 @@ impl Iteration<'_> {
                 )
             })?;
         let connected = connected_values(progress, step, &tool, &state)?;
-        let actions: Vec<(i64, PostJobAction)> = revision.post_job_action_ids[step.order_index]
-            .iter()
+        let of_step = revision.post_job_action_ids[step.order_index].iter();
+        let mut actions: Vec<(i64, PostJobAction)> = of_step
             .copied()
             .zip(step.post_job_actions.iter().cloned())
             .collect();
+        actions.extend(runtime_actions::kept(&state));
         let replacements = effective_replacements(progress);
         let run = ToolRun {
             tool: &tool,
@@ -428,6 +469,8 @@ impl Iteration<'_> {
             invocation_id: Some(progress.invocation_id),
             invocation_uuid: Some(progress.uuid),
             force_skip: progress.force_skip,
+            enclosing: progress.enclosing.as_deref(),
+            resource_params: &progress.resource_params,
             budget,
             resume: progress.resumes.get(&step.order_index).cloned(),
             use_cached: progress.use_cached_job,
@@ -473,7 +516,12 @@ impl Iteration<'_> {
                 }
                 Err(Stop::Delayed { why, waits })
             }
-            Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+            Ok(ModuleOutcome::Absent {
+                why,
+                code,
+                again_at_ms,
+            }) => {
+                writes.holds.push(progress.absence(step, &code, &why));
                 Err(Stop::delayed(why, Wait::Until(again_at_ms)))
             }
             Ok(ModuleOutcome::Fail { reason, text }) => Err(module_fail(step_id, &reason, text)),

@@ -1,9 +1,10 @@
 //! Mapping a tool over collections (Galaxy's matching.MatchingCollections and Tree structures): linked inputs are
 //! matched by shape, the first by name gives structure and identifiers, and each leaf is one slice, one job.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::known::{Collection, ElementObject};
+use super::known::{Collection, ElementObject, Hid};
 
 /// An input that is mapped over: the collection, and how many innermost ranks of it one job takes whole.
 #[derive(Debug, Clone)]
@@ -51,24 +52,62 @@ pub type Path = Vec<(usize, String)>;
 #[derive(Debug)]
 pub struct Mapping<'a> {
     /// Whose structure and identifiers the outputs take.
-    first: &'a Collection,
-    /// The ranks that are mapped over.
-    depth: usize,
+    shape: Shape<'a>,
+    /// How many slices there are.
+    len: usize,
     /// The mapped inputs, in name order.
     names: Vec<String>,
     /// What each of `names` contributes, slice by slice.
     parts: Vec<Vec<Slice<'a>>>,
 }
 
+/// Where a structure is taken from.
+#[derive(Debug, Clone, Copy)]
+enum Shape<'a> {
+    /// The outer ranks of a collection.
+    Of(&'a Collection, usize),
+    Given(&'a Structure),
+}
+
+impl Shape<'_> {
+    fn structure(self) -> Structure {
+        match self {
+            Shape::Of(collection, depth) => Structure {
+                collection_type: outer_type(&collection.collection_type, depth),
+                children: branches(collection, depth),
+            },
+            Shape::Given(structure) => structure.clone(),
+        }
+    }
+
+    fn paths(self, slices: Range<usize>) -> Vec<Path> {
+        match self {
+            Shape::Of(collection, depth) => {
+                let mut walk = Walk {
+                    paths: Vec::with_capacity(slices.len()),
+                    wanted: slices,
+                    passed: 0,
+                };
+                walk.go(collection, depth, &mut Vec::new());
+                walk.paths
+            }
+            Shape::Given(structure) => {
+                let paths = structure.paths().into_iter();
+                paths.skip(slices.start).take(slices.len()).collect()
+            }
+        }
+    }
+}
+
 impl<'a> Mapping<'a> {
     /// How many slices there are.
     pub fn len(&self) -> usize {
-        self.parts.first().map_or(0, Vec::len)
+        self.len
     }
 
-    /// Whether something is mapped over that is empty.
+    /// Whether there is nothing to do: what is mapped over has no elements.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// What one slice gets, input by input in name order.
@@ -79,26 +118,20 @@ impl<'a> Mapping<'a> {
 
     /// The type of the outputs' structure: `list`, `list:paired` …
     pub fn collection_type(&self) -> String {
-        outer_type(&self.first.collection_type, self.depth)
+        match self.shape {
+            Shape::Of(collection, depth) => outer_type(&collection.collection_type, depth),
+            Shape::Given(structure) => structure.collection_type.clone(),
+        }
     }
 
     /// The structure that the outputs take.
     pub fn structure(&self) -> Structure {
-        Structure {
-            collection_type: self.collection_type(),
-            children: branches(self.first, self.depth),
-        }
+        self.shape.structure()
     }
 
     /// The places of some slices, in order.
     pub fn paths(&self, slices: Range<usize>) -> Vec<Path> {
-        let mut walk = Walk {
-            paths: Vec::with_capacity(slices.len()),
-            wanted: slices,
-            passed: 0,
-        };
-        walk.go(self.first, self.depth, &mut Vec::new());
-        walk.paths
+        self.shape.paths(slices)
     }
 }
 
@@ -142,6 +175,51 @@ impl Walk {
     }
 }
 
+impl Structure {
+    /// Where each slice's outputs belong: index and identifier, outermost first.
+    fn paths(&self) -> Vec<Path> {
+        let mut paths = Vec::new();
+        walk(&self.children, &mut Vec::new(), &mut paths);
+        paths
+    }
+}
+
+/// What a subworkflow step that is mapped over hands down to the steps inside it.
+#[derive(Debug, Clone)]
+pub struct Enclosing {
+    pub structure: Structure,
+    /// The numbers of the collections that it is mapped over.
+    pub on: Vec<Hid>,
+    /// The slices (by their indexes, outermost first) for which the condition was decided, and how.
+    pub verdicts: BTreeMap<Vec<usize>, bool>,
+}
+
+impl Enclosing {
+    /// A mapping without inputs: what a step inside takes that is not mapped over anything itself.
+    pub fn mapping(&self) -> Mapping<'_> {
+        Mapping {
+            shape: Shape::Given(&self.structure),
+            len: self.structure.paths().len(),
+            names: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Whether a slice inside runs. It may lie deeper than the slices of the enclosing step, or hold several of them.
+    pub fn runs(&self, path: &[(usize, String)]) -> bool {
+        let indexes: Vec<usize> = path.iter().map(|(index, _)| *index).collect();
+        let around = (1..=indexes.len()).find_map(|depth| self.verdicts.get(&indexes[..depth]));
+        if let Some(verdict) = around {
+            return *verdict;
+        }
+        let from = self.verdicts.range(indexes.clone()..);
+        let mut held = from
+            .take_while(|(slice, _)| slice.starts_with(&indexes))
+            .peekable();
+        held.peek().is_none() || held.any(|(_, verdict)| *verdict)
+    }
+}
+
 /// How a declared collection type takes an actual one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -169,23 +247,17 @@ pub fn fit(declared: &[String], actual: &str) -> Fit {
     if actual == "record" || actual.starts_with("record:") {
         return Fit::No;
     }
-    let mut best = Fit::No;
-    for wanted in declared {
-        let found = if proper_suffix(actual, wanted) {
-            Fit::Mapped(rank(wanted))
-        } else if wanted == "paired_or_unpaired" && actual != "paired" {
-            // Each dataset, or each pair, by itself.
-            Fit::Mapped(if actual.ends_with(":paired") { 1 } else { 0 })
-        } else {
-            Fit::No
-        };
-        best = match (best, found) {
-            (Fit::Mapped(a), Fit::Mapped(b)) => Fit::Mapped(a.max(b)),
-            (Fit::No, other) | (other, Fit::No) => other,
-            (Fit::Whole, _) | (_, Fit::Whole) => Fit::Whole,
-        };
-    }
-    best
+    let inner = declared
+        .iter()
+        .filter_map(|wanted| mapped_rank(wanted, actual));
+    inner.max().map_or(Fit::No, Fit::Mapped)
+}
+
+/// The rank of the largest sub-collections of `actual` that `wanted` takes whole. A dataset by itself is an unpaired one.
+fn mapped_rank(wanted: &str, actual: &str) -> Option<usize> {
+    let inner = actual.match_indices(':').map(|(at, _)| &actual[at + 1..]);
+    let found = inner.filter(|inner| accepts(wanted, inner)).map(rank).max();
+    found.or((wanted == "paired_or_unpaired" && actual != "paired").then_some(0))
 }
 
 fn accepts(declared: &str, actual: &str) -> bool {
@@ -209,12 +281,6 @@ fn accepts(declared: &str, actual: &str) -> bool {
     }
 }
 
-fn proper_suffix(actual: &str, wanted: &str) -> bool {
-    actual
-        .strip_suffix(wanted)
-        .is_some_and(|rest| rest.ends_with(':'))
-}
-
 /// Matches the mapped inputs by shape; none for no inputs. The error is for the workflow's owner.
 pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'_>>, String> {
     // Plain string order decides whose identifiers are used, as in Galaxy.
@@ -233,6 +299,14 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
                 inputs[0].name
             ));
         }
+        let (one, other) = (&first.collection_type, &input.collection.collection_type);
+        let (one, other) = (outer_type(one, depth), outer_type(other, depth));
+        if !same_ranks(&one, &other) {
+            return Err(format!(
+                "Cannot match collection types: input {} is mapped over a {other}, input {} over a {one}.",
+                input.name, inputs[0].name
+            ));
+        }
         if n > 0 && !same_shape(first, input.collection, depth) {
             return Err(format!(
                 "Cannot match collection types: the collections for inputs {} and {} differ in shape.",
@@ -244,11 +318,27 @@ pub fn match_inputs(mut inputs: Vec<MappedInput<'_>>) -> Result<Option<Mapping<'
         parts.push(taken);
     }
     Ok(Some(Mapping {
-        first,
-        depth,
+        shape: Shape::Of(first, depth),
+        len: parts.first().map_or(0, Vec::len),
         names: inputs.into_iter().map(|input| input.name).collect(),
         parts,
     }))
+}
+
+fn walk(children: &[Branch], path: &mut Path, paths: &mut Vec<Path>) {
+    for (index, branch) in children.iter().enumerate() {
+        path.push((index, branch.identifier.clone()));
+        match &branch.inner {
+            Some(inner) => walk(inner, path, paths),
+            None => paths.push(path.clone()),
+        }
+        path.pop();
+    }
+}
+
+/// Where the slices of one input are in it. Of inputs that match, each slice has a place in every one.
+pub fn paths_of(input: &MappedInput<'_>, slices: Range<usize>) -> Vec<Path> {
+    Shape::Of(input.collection, depth_of(input)).paths(slices)
 }
 
 fn depth_of(input: &MappedInput<'_>) -> usize {
@@ -258,6 +348,16 @@ fn depth_of(input: &MappedInput<'_>) -> usize {
 fn outer_type(collection_type: &str, depth: usize) -> String {
     let ranks: Vec<&str> = collection_type.split(':').take(depth).collect();
     ranks.join(":")
+}
+
+/// Whether collections of these types can be gone through side by side.
+fn same_ranks(one: &str, other: &str) -> bool {
+    let kind = |rank: &str| match rank {
+        "sample_sheet" => "list".to_owned(),
+        "paired_or_unpaired" => "paired".to_owned(),
+        other => other.to_owned(),
+    };
+    one.split(':').map(kind).eq(other.split(':').map(kind))
 }
 
 fn branches(collection: &Collection, depth: usize) -> Vec<Branch> {
@@ -371,6 +471,23 @@ mod tests {
             (vec!["paired_or_unpaired"], "paired", Fit::Whole),
             (vec!["paired_or_unpaired"], "list", Fit::Mapped(0)),
             (vec!["list:paired_or_unpaired"], "list:paired", Fit::Whole),
+            (vec!["list:paired_or_unpaired"], "list", Fit::Whole),
+            (vec!["paired_or_unpaired"], "list:paired", Fit::Mapped(1)),
+            (
+                vec!["paired_or_unpaired"],
+                "list:paired_or_unpaired",
+                Fit::Mapped(1),
+            ),
+            (vec!["paired_or_unpaired"], "list:list", Fit::Mapped(0)),
+            (
+                vec!["list:paired_or_unpaired"],
+                "list:list:paired",
+                Fit::Mapped(2),
+            ),
+            (vec!["list", "paired"], "list:paired", Fit::Mapped(1)),
+            (vec!["record"], "list:record", Fit::Mapped(1)),
+            (vec!["list:paired"], "sample_sheet:paired", Fit::Whole),
+            (vec!["paired"], "sample_sheet:paired", Fit::Mapped(1)),
             (vec!["list"], "sample_sheet", Fit::Whole),
             (vec!["sample_sheet"], "list", Fit::No),
             (vec!["paired"], "record", Fit::No),
@@ -410,6 +527,47 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_does_not_match_a_list_of_two() {
+        let ends = vec![
+            ("forward", ElementObject::Hda(1)),
+            ("reverse", ElementObject::Hda(2)),
+        ];
+        let (a, b) = (flat(&["x", "y"]), list("paired", ends));
+        let inputs = vec![mapped("a", &a, 0), mapped("b", &b, 0)];
+        let refused = match_inputs(inputs).expect_err("different types");
+        assert!(
+            refused.starts_with("Cannot match collection types"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn nested_collections_are_matched_level_by_level() {
+        let (a, mut b) = (pairs(&["s1", "s2"]), pairs(&["1", "2"]));
+        let same = vec![mapped("a", &a, 0), mapped("b", &b, 0)];
+        assert_eq!(
+            match_inputs(same)
+                .expect("same shape")
+                .expect("mapped")
+                .len(),
+            4
+        );
+        if let ElementObject::Collection(second) = &mut b.elements[1].object {
+            second.elements.pop();
+        }
+        let different = vec![mapped("a", &a, 0), mapped("b", &b, 0)];
+        assert!(match_inputs(different).is_err());
+        let whole = vec![mapped("a", &a, 1), mapped("b", &b, 1)];
+        assert_eq!(
+            match_inputs(whole)
+                .expect("only the lists are matched")
+                .expect("mapped")
+                .len(),
+            2
+        );
+    }
+
+    #[test]
     fn a_pair_out_of_a_list_of_pairs_is_one_slice() {
         let a = pairs(&["s1", "s2", "s3"]);
         let inputs = vec![mapped("reads", &a, 1)];
@@ -430,6 +588,40 @@ mod tests {
         let mapping = match_inputs(inputs).expect("one input").expect("mapped");
         assert_eq!(mapping.collection_type(), "list:paired");
         assert_eq!(mapping.len(), 4);
+    }
+
+    #[test]
+    fn slices_inside_a_mapped_subworkflow_follow_its_verdicts() {
+        let of = pairs(&["s1", "s2"]);
+        let inputs = vec![mapped("reads", &of, 1)];
+        let outer = match_inputs(inputs).expect("one input").expect("mapped");
+        let enclosing = |verdicts: &[(&[usize], bool)]| Enclosing {
+            structure: outer.structure(),
+            on: vec![],
+            verdicts: verdicts
+                .iter()
+                .map(|(path, run)| (path.to_vec(), *run))
+                .collect(),
+        };
+        let path =
+            |indexes: &[usize]| -> Vec<_> { indexes.iter().map(|n| (*n, String::new())).collect() };
+        let some = enclosing(&[(&[0], false), (&[1], true)]);
+        assert_eq!(
+            (some.runs(&path(&[0])), some.runs(&path(&[1]))),
+            (false, true)
+        );
+        // Deeper inside, and where the inner step takes together what the outer one takes apart.
+        assert_eq!(
+            (some.runs(&path(&[0, 1])), some.runs(&path(&[1, 0]))),
+            (false, true)
+        );
+        let deep = enclosing(&[(&[0, 0], false), (&[0, 1], true), (&[1, 0], false)]);
+        assert_eq!(
+            (deep.runs(&path(&[0])), deep.runs(&path(&[1]))),
+            (true, false)
+        );
+        assert!(enclosing(&[]).runs(&path(&[0])));
+        assert_eq!(some.mapping().len(), 2);
     }
 
     #[test]

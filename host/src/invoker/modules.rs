@@ -42,9 +42,10 @@ pub enum ModuleOutcome {
         /// What the module wants to find again at its next look.
         state: Option<Value>,
     },
-    /// Nobody could be asked: the step is as it was, and is looked at again.
+    /// Nobody could be asked: the step is as it was, and is looked at again. `why` is for the owner.
     Absent {
         why: String,
+        code: String,
         again_at_ms: i64,
     },
     Fail {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use super::known::StepValue;
 use super::progress::Progress;
 use super::resolve::Outputs;
+use crate::model::state::StepState;
 
 /// A step that can be scheduled now.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +23,13 @@ pub fn offers(progress: &Progress) -> Vec<Offer> {
     let mut found = Vec::new();
     for step in progress.remaining() {
         let mut mapped = false;
-        let blocked = step.inputs.iter().flat_map(|i| &i.connections).any(|from| {
+        let inputs = step.inputs.iter();
+        let mut connections = inputs.flat_map(|i| i.connections.iter().map(move |c| (i, c)));
+        let blocked = connections.any(|(input, from)| {
+            let before = progress.steps.get(&from.output_step);
+            if input.is_non_data(from) && before.is_some_and(|b| b.state == StepState::Scheduled) {
+                return false;
+            }
             match progress.table.get(&from.output_step) {
                 Some(Outputs::Known(outputs)) => {
                     mapped |= matches!(outputs.get(&from.output_name), Some(StepValue::Hdca(_)));

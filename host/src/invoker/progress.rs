@@ -1,18 +1,20 @@
 //! What is stored about an invocation, and what its reached steps put out (Galaxy's WorkflowProgress).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::known::{Known, StepValue};
+use super::mapping::Enclosing;
 use super::modules::{
     ModuleCall, ModuleInput, ModuleOutcome, Modules, is_host_type, module_cancel, module_fail,
 };
 use super::resolve::{OutputTable, Outputs};
 use super::stop::{Stop, Wait};
 use super::tool_run::Resume;
+use super::writes::{Held, Hold};
 use crate::model::revision::Revision;
 use crate::model::state::{JobState, StepState};
 use crate::model::workflow::StepDescription;
@@ -49,6 +51,10 @@ pub struct Progress {
     pub children: HashMap<usize, Progress>,
     /// The condition of an enclosing subworkflow step was false.
     pub force_skip: bool,
+    /// The enclosing subworkflow step is mapped over this.
+    pub enclosing: Option<Arc<Enclosing>>,
+    /// The request's resource parameters.
+    pub resource_params: BTreeMap<String, String>,
     /// `inputs` came with the request, not from an enclosing workflow.
     pub supplied_by_request: bool,
 }
@@ -76,7 +82,7 @@ impl Progress {
     /// Rebuilds what the reached steps put out, asking their modules. An `Err` ends the attempt.
     ///
     /// The inner invocations are recovered when they are driven: only then their inputs are known.
-    pub fn recover(&mut self, modules: &dyn Modules) -> Result<(), Stop> {
+    pub fn recover(&mut self, modules: &dyn Modules, holds: &mut Vec<Hold>) -> Result<(), Stop> {
         let revision = self.revision.clone();
         for step in &revision.description.steps {
             let Some(record) = self.steps.get(&step.order_index) else {
@@ -109,7 +115,12 @@ impl Progress {
                     Outputs::Delayed(waits)
                 }
                 // What it put out has to be known before anything is decided on it.
-                Ok(ModuleOutcome::Absent { why, again_at_ms }) => {
+                Ok(ModuleOutcome::Absent {
+                    why,
+                    code,
+                    again_at_ms,
+                }) => {
+                    holds.push(self.absence(step, &code, &why));
                     return Err(Stop::delayed(why, Wait::Until(again_at_ms)));
                 }
                 Ok(ModuleOutcome::Fail { reason, text }) => {
@@ -123,6 +134,20 @@ impl Progress {
             self.table.insert(step.order_index, outputs);
         }
         Ok(())
+    }
+
+    /// That nobody could be asked about a step. A step of an inner invocation, which is not shown by itself, holds its
+    /// root.
+    pub(super) fn absence(&self, step: &StepDescription, code: &str, why: &str) -> Hold {
+        Hold {
+            what: match self.supplied_by_request {
+                true => Held::Step(step.order_index),
+                false => Held::Invocation,
+            },
+            code: code.to_owned(),
+            text: why.to_owned(),
+            wake_time: None,
+        }
     }
 
     /// The user-defined tools (by database id) of the steps that are not scheduled yet, inner ones included.

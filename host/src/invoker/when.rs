@@ -30,7 +30,8 @@ pub fn slice_value(slice: &Slice<'_>, known: &Known, workflow_step_id: i64) -> R
     }
 }
 
-fn collection_value(
+/// The same for a collection: lists become arrays, others objects by identifier.
+pub fn collection_value(
     collection: &super::known::Collection,
     known: &Known,
     workflow_step_id: i64,

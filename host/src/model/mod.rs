@@ -6,5 +6,6 @@ pub mod invocation;
 pub mod message;
 pub mod parameter_input;
 pub mod revision;
+pub mod runtime_actions;
 pub mod state;
 pub mod workflow;

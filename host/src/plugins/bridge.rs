@@ -1,7 +1,7 @@
 //! The host's side of a plugin, by kind: what may be asked of it, and which rules its answers keep.
 
 use super::check::check_plan;
-use super::failure::PluginCallError;
+use super::failure::{Loss, PluginCallError};
 use super::inproc::Ask;
 use super::methods::{self, ActionRequest, Capabilities, Method, RuntimeStateRequest};
 use super::probation::Probation;
@@ -103,6 +103,8 @@ struct SchedulerInner {
     rehearsal: Rehearsal,
     is_shut_down: AtomicBool,
     recorder: OnceLock<Mutex<Recorder>>,
+    /// Which process of a passive one asked something last, and when.
+    heard: Mutex<(u64, Instant)>,
 }
 
 /// The most that a scheduler's state may have, in bytes.
@@ -127,12 +129,36 @@ impl SchedulerInstance {
             rehearsal: Rehearsal::default(),
             is_shut_down: AtomicBool::new(false),
             recorder: OnceLock::new(),
+            heard: Mutex::new((0, Instant::now())),
         }))
     }
 
     /// The host calls `plan`; otherwise it only starts and stops the scheduler.
     pub fn is_active(&self) -> bool {
         self.0.active
+    }
+
+    /// A passive one asked something of the server.
+    pub fn heard(&self) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) =
+            (self.supervision().generation(), Instant::now());
+    }
+
+    /// For how long a passive one that is there has asked for nothing, and how long it may.
+    pub fn silence(&self) -> (Duration, Duration) {
+        let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, generation) = (Instant::now(), self.supervision().generation());
+        // Time in which it was not there does not count.
+        if heard.0 != generation || !self.supervision().may_be_called() {
+            *heard = (generation, now);
+        }
+        (now.duration_since(heard.1), self.0.caller.silence())
+    }
+
+    /// A passive one does nothing any more: its process is ended, and another takes its place. False where it has none.
+    pub fn give_up(&self) -> bool {
+        self.heard();
+        self.0.caller.give_up(Loss::Idle(self.0.caller.silence()))
     }
 
     /// The scheduler that plans when this one fails (`on_failure`).
@@ -247,11 +273,18 @@ impl SchedulerInstance {
 
     /// Gives an earlier state back. Refused without the capability.
     pub fn restore_state(&self, state_json: &str) -> Result<(), PluginCallError> {
-        self.recorded("restore_state", state_json, || {
+        let restored = self.recorded("restore_state", state_json, || {
             self.0.caller.call::<methods::RestoreState>(state_json)
-        })?;
-        self.0.caller.remember(state_json);
-        Ok(())
+        });
+        // One that is not there gets it when it comes back.
+        if restored
+            .as_ref()
+            .err()
+            .is_none_or(PluginCallError::is_absence)
+        {
+            self.0.caller.remember(state_json);
+        }
+        restored
     }
 
     /// Why an invocation waits. Refused without the capability.

@@ -118,6 +118,8 @@ pub enum Loss {
     Deadline(&'static str, Duration),
     /// It did not answer the heartbeat; it was ended.
     Silent(Duration),
+    /// A passive scheduler asked for nothing while work waited for it; it was ended.
+    Idle(Duration),
     /// What it sent is no frame; it was ended.
     Frame(String),
     /// It could not be started.
@@ -141,6 +143,10 @@ impl std::fmt::Display for Loss {
             Self::Silent(limit) => write!(
                 f,
                 "its process was ended because it gave no sign of life for {limit:?}"
+            ),
+            Self::Idle(limit) => write!(
+                f,
+                "its process was ended because it asked for nothing for {limit:?} while work waited for it"
             ),
             Self::Frame(what) => write!(f, "its process sent what makes no sense ({what})"),
             Self::Start(what) => write!(f, "its process could not be started ({what})"),

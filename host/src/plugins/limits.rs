@@ -16,6 +16,8 @@ pub struct Limits {
     pub restarts: Option<Budget>,
     /// How many calls it gets at once.
     pub in_flight: Option<u32>,
+    /// How long a passive scheduler may ask for nothing while work waits for it.
+    pub silence: Option<Duration>,
 }
 
 impl Limits {
@@ -37,6 +39,11 @@ impl Limits {
     /// How often it may fail before it is left alone.
     pub fn restarts(&self) -> Budget {
         self.restarts.unwrap_or_default()
+    }
+
+    /// How long a passive scheduler may ask for nothing while work waits for it, before it is taken for hung.
+    pub fn silence(&self) -> Duration {
+        self.silence.unwrap_or(Duration::from_secs(60))
     }
 
     /// How many calls it gets at once.
@@ -63,7 +70,17 @@ pub(super) fn read(table: &mut Reader<'_, '_>, kind: PluginKind, may_have_memory
             budget(text).ok_or("a number and a time, such as `5/10m`".to_owned())
         }),
         in_flight: table.positive("in_flight"),
+        silence: table.checked("silence", |text| {
+            duration(text).ok_or("a duration such as `30s` or `5m`".to_owned())
+        }),
     };
+    if limits.silence.is_some() && kind != PluginKind::Scheduler {
+        table.fault(
+            "silence",
+            "`limits.silence` is for schedulers that take their invocations by themselves",
+            "Take the line out.",
+        );
+    }
     if limits.memory.is_some() && !may_have_memory {
         table.fault(
             "memory",

@@ -145,6 +145,8 @@ struct Inner {
     /// When a plugin that waits is tried again.
     again_at: Option<Instant>,
     generation: u64,
+    /// When its present life began.
+    born_ms: i64,
 }
 
 impl Supervision {
@@ -167,6 +169,7 @@ impl Supervision {
                 panics: Strikes::default(),
                 again_at: None,
                 generation: 0,
+                born_ms: now_ms(),
             }),
             changed: Condvar::new(),
         }
@@ -200,6 +203,19 @@ impl Supervision {
     /// Changes when the plugin was started anew: what it knew before is gone.
     pub fn generation(&self) -> u64 {
         self.lock().generation
+    }
+
+    /// When its present life began, before any of its code ran: milliseconds since 1970.
+    pub fn born_ms(&self) -> i64 {
+        self.lock().born_ms
+    }
+
+    /// A new process is about to be started.
+    pub(super) fn starting(&self) {
+        let mut inner = self.lock();
+        inner.born_ms = now_ms();
+        inner.turn(SupervisionState::Starting);
+        self.changed.notify_all();
     }
 
     /// Lets a plugin out of quarantine; its past is forgotten.

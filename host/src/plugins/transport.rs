@@ -1,6 +1,6 @@
 //! The ways to a plugin behind one call, with its counters and its failures in types.
 
-use super::failure::{Failure, PluginCallError};
+use super::failure::{Failure, Loss, PluginCallError};
 use super::inproc::{Ask, InProcess};
 use super::limits::Limits;
 use super::methods::{Method, names};
@@ -26,6 +26,7 @@ pub(super) struct Caller {
     counters: Arc<Vec<Counters>>,
     switch: Arc<Switch>,
     limit: Duration,
+    silence: Duration,
     transport: Transport,
     supervision: Arc<Supervision>,
     /// Called when panics have put it into quarantine.
@@ -54,6 +55,7 @@ impl Caller {
             counters: Arc::new(names(kind).into_iter().map(Counters::new).collect()),
             switch: Arc::default(),
             limit: limits.call_timeout(kind),
+            silence: limits.silence(),
             transport,
             supervision,
             on_quarantine,
@@ -93,6 +95,22 @@ impl Caller {
     pub fn remember(&self, state: &str) {
         if let Transport::Process(process) = &self.transport {
             process.remember(state.to_owned());
+        }
+    }
+
+    /// How long a passive scheduler may ask for nothing while work waits for it.
+    pub fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// It does nothing any more: its process is ended, so that another takes its place. False where it has none.
+    pub fn give_up(&self, why: Loss) -> bool {
+        match &self.transport {
+            Transport::InProcess(_) => false,
+            Transport::Process(process) => {
+                process.give_up(why);
+                true
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::membership::Membership;
 use super::monitor::Monitor;
 use super::questions::{self, Question};
 use super::signals::Signals;
+use super::silence;
 use super::states;
 use crate::clock::Clock;
 use crate::plugins::{PluginCallError, Plugins};
@@ -273,6 +274,8 @@ impl Loops {
             let body = super::mail::run(services.clone(), stopped.clone());
             tasks.push(watched("mail", running.clone(), body));
         }
+        let body = silence::watch(services.clone(), stopped.clone());
+        tasks.push(watched("passive schedulers", running.clone(), body));
         tasks.push(tokio::spawn(states::keep(services.clone(), stopped)));
         services.signals.unclaimed();
         Ok(Loops { stop, tasks })

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use barycenter_plugin_api::{
     Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, PluginKind,
-    StepOffer,
+    StepOffer, Text,
 };
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
+use super::absence::Absence;
 use super::contents::{DataFiles, read_contents, write_contents};
 use super::dispatch::{Capacity, Queue};
 use super::engine::Services;
@@ -83,8 +84,12 @@ pub async fn advance(services: &Arc<Services>, jobs: &Queue, loaded: Vec<Loaded>
     let commits = planned.into_iter().map(|(one, planned)| async move {
         let id = one.head.id;
         match planned {
-            Ok(outcome) => (id, store(services, jobs, one, outcome).await),
-            Err(fault) => (id, Err(fault)),
+            Decided::Outcome(outcome) => (id, store(services, jobs, one, outcome).await),
+            Decided::Nothing(outcome, fault) => {
+                let told = store(services, jobs, one, outcome).await;
+                (id, told.and(Err(fault)))
+            }
+            Decided::Fault(fault) => (id, Err(fault)),
         }
     });
     let stored: Vec<_> = stream::iter(commits).buffer_unordered(8).collect().await;
@@ -177,7 +182,15 @@ fn count(state: InvocationState) {
     }
 }
 
-type Planned = Vec<(Loaded, Result<Outcome, String>)>;
+/// What became of one invocation.
+enum Decided {
+    Outcome(Outcome),
+    /// Nothing could be decided, for a reason that its owner is told.
+    Nothing(Outcome, String),
+    Fault(String),
+}
+
+type Planned = Vec<(Loaded, Decided)>;
 
 /// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated, small files read and written.
 fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances) -> Planned {
@@ -199,9 +212,10 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
         read_contents(services, &mut one.progress.known);
-        if let Err(stop) = one.progress.recover(&modules) {
-            let outcome = stopped(one.head.id, Writes::default(), stop);
-            planned.push((one, Ok(outcome)));
+        let mut writes = Writes::default();
+        if let Err(stop) = one.progress.recover(&modules, &mut writes.holds) {
+            let outcome = stopped(one.head.id, writes, stop);
+            planned.push((one, Decided::Outcome(outcome)));
             continue;
         }
         let default = services.plugins.default_scheduler_id();
@@ -242,17 +256,22 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
         };
         let plan = match plan {
             Ok(plan) => plan,
-            Err(AskError::Disabled(why)) => {
-                // Whoever enables it wakes what waits for it.
-                let again = now + ASK_DISABLED_MS;
+            Err(NoPlan { fault, told }) => {
                 planned.extend(group.into_iter().map(|one| {
-                    let outcome = held(one.head.id, "scheduler_disabled", &why, again, None);
-                    (one, Ok(outcome))
+                    // Who was not asked is not the invocation's fault, and whoever comes back wakes what waits for it.
+                    let again = now
+                        + if fault.is_some() {
+                            ASK_FAILED_MS
+                        } else {
+                            ASK_AWAY_MS
+                        };
+                    let outcome = held(one.head.id, &told.code, &told.text, again, None);
+                    let decided = match &fault {
+                        Some(fault) => Decided::Nothing(outcome, fault.clone()),
+                        None => Decided::Outcome(outcome),
+                    };
+                    (one, decided)
                 }));
-                continue;
-            }
-            Err(AskError::Failed(fault)) => {
-                planned.extend(group.into_iter().map(|one| (one, Err(fault.clone()))));
                 continue;
             }
         };
@@ -270,37 +289,38 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
                 Some(decision) => carry_out(&iteration, &mut one.progress, decision, times),
                 None => held(one.head.id, "", "", times.again(0), None),
             };
-            let written = write_contents(services, &outcome.writes).map_err(|e| e.to_string());
-            planned.push((one, written.map(|()| outcome)));
+            let decided = match write_contents(services, &outcome.writes) {
+                Ok(()) => Decided::Outcome(outcome),
+                Err(error) => Decided::Fault(error.to_string()),
+            };
+            planned.push((one, decided));
         }
     }
     planned
 }
 
-/// Invocations of a scheduler that is disabled are looked at after this time at the latest.
-const ASK_DISABLED_MS: i64 = 10_000;
+/// Invocations of a scheduler that is away are looked at after this time at the latest.
+const ASK_AWAY_MS: i64 = 10_000;
+/// And those whose scheduler was asked and gave no plan.
+const ASK_FAILED_MS: i64 = 2_000;
 
 /// Why there is no plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskError {
-    /// Somebody wants it so: a sentence for the owners of what waits.
-    #[error("{0}")]
-    Disabled(String),
-    #[error("{0}")]
-    Failed(String),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoPlan {
+    /// What went wrong, for the operator; None when nobody was asked, as everybody knows that the scheduler is away.
+    pub fault: Option<String>,
+    /// For the owners of what waits.
+    pub told: Absence,
 }
 
 /// Asks a scheduler, and the one that stands in for it when it fails or is disabled.
-pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, AskError> {
+pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, NoPlan> {
+    const WHAT: &str = "scheduler";
     let disabled = plugins.disabled(PluginKind::Scheduler, scheduler);
-    let wanted_so = disabled.map(|why| {
-        AskError::Disabled(format!(
-            "The scheduler {scheduler} does not work now: {why}."
-        ))
-    });
+    let disabled = disabled.map(|why| Absence::disabled(WHAT, scheduler, why));
     let Some(instance) = plugins.scheduler(scheduler) else {
-        let missing = format!("the scheduler {scheduler} is not loaded");
-        return Err(wanted_so.unwrap_or(AskError::Failed(missing)));
+        let told = disabled.unwrap_or_else(|| Absence::missing(WHAT, scheduler));
+        return Err(NoPlan { fault: None, told });
     };
     request.cycle = instance.next_cycle();
     if let Some(limit) = instance.limit() {
@@ -310,26 +330,51 @@ pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Resu
     let request = Arc::new(request);
     let fault = match instance.plan(&request) {
         Ok(plan) => return Ok(plan),
-        Err(fault) => fault.to_string(),
+        Err(fault) => fault,
     };
-    match instance.fallback().and_then(|id| plugins.scheduler(id)) {
-        Some(fallback) => {
-            // What somebody wants so need not be told with every plan.
-            if disabled.is_none() {
-                tracing::warn!(
-                    plugin = scheduler,
-                    "{} plans instead: {fault}",
-                    fallback.id()
-                );
-            }
-            fallback.plan(&request).map_err(|second| {
-                wanted_so.unwrap_or(AskError::Failed(format!(
-                    "{fault}; and its fallback: {second}"
-                )))
-            })
-        }
-        None => Err(wanted_so.unwrap_or(AskError::Failed(fault))),
+    // Nothing that somebody wants so, or that the log has said already, need be told with every plan.
+    let is_known = disabled.is_some() || fault.was_not_asked();
+    let state = instance.supervision().status().state;
+    let told = disabled.unwrap_or_else(|| Absence::of(WHAT, scheduler, state, &fault));
+    let no_plan = |fault: String, told: Absence| NoPlan {
+        fault: (!is_known).then_some(fault),
+        told,
+    };
+    let Some(stand_in) = instance.fallback().and_then(|id| plugins.scheduler(id)) else {
+        return Err(no_plan(fault.to_string(), told));
+    };
+    if !is_known {
+        tracing::warn!(
+            plugin = scheduler,
+            "{} plans instead: {fault}",
+            stand_in.id()
+        );
     }
+    match stand_in.plan(&request) {
+        Ok(plan) => Ok(signed(plan, stand_in.id(), scheduler)),
+        Err(second) => Err(no_plan(
+            format!("{fault}; and its fallback: {second}"),
+            told.with_stand_in(stand_in.id()),
+        )),
+    }
+}
+
+/// Whoever reads why something is held reads who holds it.
+fn signed(mut plan: Plan, stand_in: &str, scheduler: &str) -> Plan {
+    let sign = |text: &mut Text| {
+        if !text.is_empty() {
+            *text = format!("{text} ({stand_in} stands in for {scheduler}.)").into();
+        }
+    };
+    for decision in plan.invocations.iter_mut() {
+        sign(&mut decision.text);
+        decision
+            .holds
+            .iter_mut()
+            .for_each(|hold| sign(&mut hold.text));
+    }
+    plan.jobs.iter_mut().for_each(|job| sign(&mut job.text));
+    plan
 }
 
 fn offer(one: &Loaded, circumstances: &Circumstances, now: i64) -> InvocationOffer {

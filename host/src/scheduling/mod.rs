@@ -2,6 +2,7 @@
 //! [`monitor`] advances invocations ([`iteration`] is one attempt), [`dispatch`] hands ready jobs to runners and stores
 //! how they end; beside them [`fetching`] gets what was given by URL. Nothing is held in memory that the database does not have as well.
 
+mod absence;
 mod contents;
 pub mod dispatch;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod monitor;
 pub mod questions;
 pub mod requests;
 pub mod signals;
+mod silence;
 pub mod states;
 mod trouble;
 pub mod user_tools;

@@ -9,6 +9,7 @@ use barycenter_plugin_api::{
 };
 use serde_json::Value;
 
+use super::absence::Absence;
 use crate::clock::Clock;
 use crate::invoker::known::StepValue;
 use crate::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
@@ -21,6 +22,7 @@ pub struct PluginModules {
     pub clock: Clock,
 }
 
+const WHAT: &str = "workflow module";
 /// A module that is not there is asked again after this time.
 const ASK_AGAIN_MS: i64 = 1_000;
 
@@ -55,7 +57,7 @@ impl PluginModules {
             Ok(module) => module,
             Err(missing) => {
                 return match self.plugins.disabled_module(step_type) {
-                    Some(why) => Ok(self.absent(format!("the plugin {step_type} is away: {why}"))),
+                    Some(why) => Ok(self.absent(Absence::disabled(WHAT, step_type, why))),
                     None => Err(missing),
                 };
             }
@@ -69,15 +71,17 @@ impl PluginModules {
                     invocation.uuid = %call.invocation_uuid,
                     "a step waits: {error}"
                 );
-                Ok(self.absent(error.to_string()))
+                let state = module.supervision().status().state;
+                Ok(self.absent(Absence::of(WHAT, step_type, state, &error)))
             }
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn absent(&self, why: String) -> ModuleOutcome {
+    fn absent(&self, absence: Absence) -> ModuleOutcome {
         ModuleOutcome::Absent {
-            why,
+            why: absence.text,
+            code: absence.code,
             again_at_ms: self.clock.now_ms() + ASK_AGAIN_MS,
         }
     }

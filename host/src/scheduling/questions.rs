@@ -154,7 +154,9 @@ async fn answer(services: &Arc<Services>, queue: &Queue, question: &Question) ->
         services,
         queue,
         scheduler: &question.plugin,
+        born_ms: scheduler.supervision().born_ms(),
     };
+    scheduler.heard();
     let kind = question.kind.as_str();
     if scheduler.is_active()
         && matches!(

@@ -1,7 +1,7 @@
 //! What people ask of jobs and steps directly: run one tool, stop or resume a job, act on a step. Each is stored before
 //! it is answered; the loops are told then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use barycenter_plugin_api::{ExplainRequest, Explanation, capability};
 use serde_json::Value;
@@ -92,6 +92,8 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
         invocation_id: None,
         invocation_uuid: None,
         force_skip: false,
+        enclosing: None,
+        resource_params: &BTreeMap::new(),
         budget: None,
         resume: None,
         use_cached: request.use_cached_job,

@@ -15,7 +15,7 @@ use crate::http::seams::{
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
-use crate::plugins::{Lifecycle, Plugins};
+use crate::plugins::{Lifecycle, SupervisionState};
 use crate::scheduling::Services;
 use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
@@ -43,31 +43,17 @@ pub fn seams(
         plugins: Some(lifecycle),
         load: Arc::new(Loaded(queue.clone())),
         tool_runs: behind,
-        workflows: workflow_settings(options, &services.plugins),
+        workflows: workflow_settings(options),
     }
 }
 
-fn workflow_settings(options: &WorkflowOptions, plugins: &Plugins) -> WorkflowSettings {
-    let usual = WorkflowSettings::default();
-    // Of the step types that plugins supply, only those that are loaded are offered.
-    let own = |step_type: &str| is_own(step_type);
-    let mut modules: Vec<_> = usual
-        .modules
-        .into_iter()
-        .filter(|(id, ..)| own(id))
-        .collect();
-    modules.extend(plugins.modules().iter().map(|module| {
-        let described = module.description();
-        let id = module.type_id().to_owned();
-        (id, described.name.to_string(), described.beta)
-    }));
+fn workflow_settings(options: &WorkflowOptions) -> WorkflowSettings {
     WorkflowSettings {
         enable_beta_workflow_modules: options.enable_beta_workflow_modules,
         force_beta_workflow_scheduled_min_steps: options.force_beta_workflow_scheduled_min_steps,
         force_beta_workflow_scheduled_for_collections: options
             .force_beta_workflow_scheduled_for_collections,
-        modules,
-        ..usual
+        ..WorkflowSettings::default()
     }
 }
 
@@ -99,6 +85,21 @@ struct Behind(Arc<Services>);
 impl StepTypes for Behind {
     fn is_known(&self, step_type: &str) -> bool {
         is_own(step_type) || self.0.plugins.module(step_type).is_ok()
+    }
+
+    /// Whoever would have to wait is not offered one that is disabled or in quarantine.
+    fn of_plugins(&self) -> Vec<(String, String, bool)> {
+        let modules = self.0.plugins.modules();
+        let offered = modules.iter().filter(|module| {
+            let state = module.supervision().status().state;
+            module.is_enabled() && state != SupervisionState::Quarantined
+        });
+        let described = offered.map(|module| {
+            let described = module.description();
+            let id = module.type_id().to_owned();
+            (id, described.name.to_string(), described.beta)
+        });
+        described.collect()
     }
 
     fn problems(&self, step: &StepDescription) -> Vec<String> {

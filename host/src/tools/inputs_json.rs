@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::model::{Input, InputKind, Tool};
 
+/// The collection type whose collections hold a pair, or one dataset that has no mate.
+const PAIRED_OR_UNPAIRED: &str = "paired_or_unpaired";
+
 /// What a data reference in a state points at. Ids are the database's plain integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DataRef {
@@ -214,11 +217,38 @@ fn one(input: &Input, value: &Value, data: &DataViews) -> Value {
             }
             Value::Array(files)
         }
-        InputKind::Data { .. } | InputKind::Collection { .. } => refs_of(value)
-            .first()
-            .and_then(|reference| data.get(reference))
-            .map_or(Value::Null, |view| data_json(view, None)),
+        InputKind::Data { .. } | InputKind::Collection { .. } => {
+            let view = refs_of(value).first().and_then(|found| data.get(found));
+            match (&input.kind, view) {
+                (_, None) => Value::Null,
+                (
+                    InputKind::Collection {
+                        collection_types, ..
+                    },
+                    Some(DataView::Dataset(dataset)),
+                ) if takes_unpaired(collection_types) => collection_json(&unpaired(dataset)),
+                (_, Some(view)) => data_json(view, None),
+            }
+        }
         _ => parameter(value, data),
+    }
+}
+
+fn takes_unpaired(collection_types: &[String]) -> bool {
+    collection_types.iter().any(|t| t == PAIRED_OR_UNPAIRED)
+}
+
+/// A dataset by itself, where a pair or an unpaired one is taken.
+fn unpaired(dataset: &DatasetView) -> CollectionView {
+    let name = dataset.element_identifier.as_ref();
+    CollectionView {
+        name: name.unwrap_or(&dataset.name).clone(),
+        collection_type: PAIRED_OR_UNPAIRED.to_owned(),
+        elements: vec![ElementView {
+            identifier: "unpaired".to_owned(),
+            object: DataView::Dataset(dataset.clone()),
+        }],
+        ..Default::default()
     }
 }
 

@@ -311,6 +311,8 @@ pub struct Output {
     pub kind: OutputKind,
     /// The output is there only if this holds.
     pub only_if: Option<Condition>,
+    /// Where the tool is mapped over several inputs: the one that the elements of this output are called after.
+    pub default_identifier_source: Option<String>,
 }
 
 /// A parameter has one of these values (Galaxy's output filter).

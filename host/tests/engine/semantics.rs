@@ -2,6 +2,312 @@
 
 use super::*;
 
+#[path = "semantics/actions.rs"]
+mod actions;
+#[path = "semantics/conditions.rs"]
+mod conditions;
+#[path = "semantics/inputs.rs"]
+mod inputs;
+#[path = "semantics/jobs.rs"]
+mod jobs;
+#[path = "semantics/mapping.rs"]
+mod mapping;
+#[path = "semantics/operations.rs"]
+mod operations;
+#[path = "semantics/order.rs"]
+mod order;
+#[path = "semantics/step_types.rs"]
+mod step_types;
+#[path = "semantics/subworkflows.rs"]
+mod subworkflows;
+#[path = "semantics/tool_steps.rs"]
+mod tool_steps;
+
+/// Tools besides those of [`World::new`].
+pub const TOOLS: [&str; 9] = [
+    r#"
+class: GalaxyTool
+id: maybe
+version: "1"
+name: Say whether something was given
+shell_command: "echo $(inputs.input ? 'given' : 'nothing') > out.txt"
+inputs:
+  - {name: input, type: data, optional: true}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#,
+    r#"
+class: GalaxyTool
+id: concat
+version: "1"
+name: Put datasets together
+shell_command: cat $(inputs.inputs.map(function(f) { return f.path; }).join(' ')) > out.txt
+inputs:
+  - {name: inputs, type: data, multiple: true}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#,
+    r#"
+class: GalaxyTool
+id: pair
+version: "1"
+name: Put a pair together
+shell_command: cat '$(inputs.pair.elements.forward.path)' '$(inputs.pair.elements.reverse.path)' > out.txt
+inputs:
+  - {name: pair, type: data_collection, collection_type: paired}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#,
+    r#"
+class: GalaxyTool
+id: either
+version: "1"
+name: Tell what a pair or an unpaired one has
+shell_command: echo $(inputs.reads.name) $(Object.keys(inputs.reads.elements).join(' ')) > out.txt
+inputs:
+  - {name: reads, type: data_collection, collection_type: paired_or_unpaired}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#,
+    r#"
+class: GalaxyTool
+id: split
+version: "1"
+name: One dataset for each line
+shell_command: if grep -q bad '$(inputs.input.path)'; then exit 1; fi; mkdir parts; while read -r line; do echo "$line" > "parts/$line.txt"; done < '$(inputs.input.path)'
+inputs:
+  - {name: input, type: data}
+outputs:
+  - name: parts
+    type: collection
+    collection_type: list
+    discover_datasets:
+      - {pattern: __name_and_ext__, directory: parts, format: txt}
+"#,
+    r#"
+class: GalaxyTool
+id: number
+version: "1"
+name: Write a number
+shell_command: echo $(inputs.n) > out.txt
+inputs:
+  - {name: n, type: integer, value: 7, max: 100}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+"#,
+    r#"
+class: GalaxyTool
+id: two
+version: "1"
+name: Put two datasets together
+shell_command: cat '$(inputs.a.path)' '$(inputs.b.path)' > out.txt; cp out.txt also.txt
+inputs:
+  - {name: a, type: data}
+  - {name: b, type: data}
+outputs:
+  - {name: out, type: data, format: txt, from_work_dir: out.txt}
+  - {name: also, type: data, format: txt, from_work_dir: also.txt, default_identifier_source: b}
+"#,
+    r#"
+class: GalaxyTool
+id: verdict
+version: "1"
+name: Whether the text says yes
+expression: "{ return {answer: $job.text == 'yes'}; }"
+inputs:
+  - {name: text, type: text}
+outputs:
+  - {name: answer, type: boolean, from: answer}
+"#,
+    r#"
+class: GalaxyTool
+id: table
+version: "1"
+name: A table
+shell_command: printf 'chr1\\t1\\t2\\n' > out.txt
+outputs:
+  - {name: out, type: data, format: interval, from_work_dir: out.txt}
+"#,
+];
+
+/// The connection of a step that only follows another one.
+pub const AFTER: &str = "__NO_INPUT_OUTPUT_NAME__";
+
+/// A message of an invocation, with the labels of the steps that it is about.
+#[derive(Debug, PartialEq)]
+struct Said {
+    reason: String,
+    step: Option<String>,
+    dependent: Option<String>,
+    output: Option<String>,
+    details: Option<String>,
+    path: Option<String>,
+    job_id: Option<i64>,
+    hda_id: Option<i64>,
+    hdca_id: Option<i64>,
+}
+
+/// What an invocation says; one message.
+async fn said(world: &World, invocation: i64) -> Said {
+    let mut all = world
+        .store
+        .reader()
+        .all(
+            "SELECT m.reason, w.label, d.label, m.output_name, m.details, m.workflow_step_index_path, m.job_id, m.hda_id, m.hdca_id
+             FROM workflow_invocation_message m LEFT JOIN workflow_step w ON w.id = m.workflow_step_id
+             LEFT JOIN workflow_step d ON d.id = m.dependent_workflow_step_id WHERE m.workflow_invocation_id = $1",
+            args![invocation],
+        )
+        .await
+        .expect("reads");
+    assert_eq!(all.len(), 1, "one message");
+    let row = all.remove(0);
+    Said {
+        reason: row.get(0).expect("a reason"),
+        step: row.get(1).expect("a label"),
+        dependent: row.get(2).expect("a label"),
+        output: row.get(3).expect("a name"),
+        details: row.get(4).expect("a text"),
+        path: row.get(5).expect("a path"),
+        job_id: row.get(6).expect("an id"),
+        hda_id: row.get(7).expect("an id"),
+        hdca_id: row.get(8).expect("an id"),
+    }
+}
+
+/// The steps that are there already, in order: label and state.
+async fn reached(world: &World, invocation: i64) -> Vec<String> {
+    let rows = world
+        .rows(
+            "SELECT w.label || ' ' || s.state, s.id FROM workflow_invocation_step s JOIN workflow_step w ON w.id = s.workflow_step_id
+             WHERE s.workflow_invocation_id = $1 ORDER BY s.order_index",
+            invocation,
+        )
+        .await;
+    rows.into_iter().map(|(text, _)| text).collect()
+}
+
+/// The content of a step's only output dataset, or of each element: with its identifier.
+async fn written(world: &World, invocation: i64, step: i64, output: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (identifier, hda) in outputs_of(world, invocation, step, output).await {
+        found.push((identifier, content(world, hda).await.0));
+    }
+    found
+}
+
+async fn text_of(world: &World, invocation: i64, step: i64, output: &str) -> String {
+    let found = written(world, invocation, step, output).await;
+    assert_eq!(found.len(), 1, "one output {output} of step {step}");
+    found[0].1.clone()
+}
+
+/// The id of a step's output collection, with its type.
+async fn collection_of(world: &World, invocation: i64, step: i64, output: &str) -> (String, i64) {
+    let sql = "SELECT c.collection_type, a.id FROM workflow_invocation_step s
+         JOIN workflow_step w ON w.id = s.workflow_step_id
+         JOIN workflow_invocation_step_output_dataset_collection_association o ON o.workflow_invocation_step_id = s.id
+         JOIN history_dataset_collection_association a ON a.id = o.dataset_collection_id
+         JOIN dataset_collection c ON c.id = a.collection_id
+         WHERE s.workflow_invocation_id = $1 AND w.label = $2 AND o.output_name = $3";
+    let arguments = args![invocation, format!("s{step}"), output];
+    let row = world.store.reader().maybe(sql, arguments).await;
+    let row = row.expect("reads").expect("a collection");
+    (row.get(0).expect("a type"), row.get(1).expect("an id"))
+}
+
+/// A collection to make.
+enum Node {
+    Dataset(&'static str),
+    Inner(&'static str, Vec<(&'static str, Node)>),
+}
+
+/// The invocation inside an invocation's subworkflow step.
+async fn child_of(world: &World, invocation: i64) -> i64 {
+    let child = "SELECT id FROM workflow_invocation WHERE parent_invocation_id = $1";
+    number(world, child, invocation).await
+}
+
+impl World {
+    /// A collection of any type in the history.
+    async fn collection(
+        &self,
+        collection_type: &'static str,
+        of: Vec<(&'static str, Node)>,
+    ) -> i64 {
+        let collection = Box::pin(self.structure(collection_type, of)).await;
+        let hdca = self.store.ids.hdca();
+        self.change(
+            "INSERT INTO history_dataset_collection_association (id, collection_id, history_id, hid, name, create_time, update_time)
+             VALUES ($1, $2, $3, 2, 'nested', 1, 1)",
+            args![hdca, collection, self.history],
+        )
+        .await;
+        hdca
+    }
+
+    async fn structure(&self, collection_type: &'static str, of: Vec<(&'static str, Node)>) -> i64 {
+        let id = self.store.ids.collection();
+        self.change(
+            "INSERT INTO dataset_collection (id, collection_type, populated_state, element_count, create_time, update_time)
+             VALUES ($1, $2, 'ok', $3, 1, 1)",
+            args![id, collection_type, of.len()],
+        )
+        .await;
+        for (n, (identifier, node)) in of.into_iter().enumerate() {
+            let (hda, child) = match node {
+                Node::Dataset(content) => (Some(self.dataset(content).await), None),
+                Node::Inner(inner, of) => (None, Some(Box::pin(self.structure(inner, of)).await)),
+            };
+            self.change(
+                "INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, child_collection_id, element_index, element_identifier)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+                args![self.store.ids.element(), id, hda, child, n, identifier],
+            )
+            .await;
+        }
+        id
+    }
+
+    /// A list of pairs: identifier, forward, reverse.
+    async fn pairs(&self, of: &[(&'static str, &'static str, &'static str)]) -> i64 {
+        let pair = |(name, forward, reverse): &(&'static str, &'static str, &'static str)| {
+            let ends = vec![
+                ("forward", Node::Dataset(forward)),
+                ("reverse", Node::Dataset(reverse)),
+            ];
+            (*name, Node::Inner("paired", ends))
+        };
+        self.collection("list:paired", of.iter().map(pair).collect())
+            .await
+    }
+
+    /// One statement, stored.
+    async fn change(&self, sql: &'static str, arguments: Vec<barycenter::store::db::Val>) {
+        let mut tx = self.store.begin().await.expect("begins");
+        tx.run(sql, arguments).await.expect("runs");
+        tx.commit(Durability::Acknowledged, "test")
+            .await
+            .expect("commits");
+    }
+
+    /// Waits until the invocation's jobs are in these states.
+    async fn until_jobs(&self, id: i64, wanted: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let found = self.jobs(id).await;
+            if found == wanted {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "jobs are {found:?}, not {wanted:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 /// A dataset's content by hda, with its state and name.
 async fn content(world: &World, hda: i64) -> (String, String, String) {
     let row = world
@@ -121,8 +427,44 @@ fn data(id: usize) -> Value {
 }
 
 fn list(id: usize) -> Value {
+    collection(id, "list")
+}
+
+fn collection(id: usize, collection_type: &str) -> Value {
     let mut made = step(id, "data_collection_input", None, &[]);
-    made["tool_state"] = json!({"collection_type": "list"}).to_string().into();
+    made["tool_state"] = json!({"collection_type": collection_type})
+        .to_string()
+        .into();
+    made
+}
+
+/// The step with a condition.
+fn when(mut step: Value, expression: &str) -> Value {
+    step["when"] = expression.into();
+    step
+}
+
+/// The step with an output of the workflow.
+fn with_output(mut step: Value, output: &str, label: &str) -> Value {
+    step["workflow_outputs"] = json!([{"output_name": output, "label": label}]);
+    step
+}
+
+/// A step that is a workflow; `from` feeds its inputs: name, step and output, number of the step inside.
+fn sub(id: usize, inside: Value, from: &[(&str, usize, &str, Option<usize>)]) -> Value {
+    let mut made = step(id, "subworkflow", None, &[]);
+    made["subworkflow"] = json!({
+        "a_galaxy_workflow": "true", "format-version": "0.1", "name": "inside", "annotation": "", "steps": inside
+    });
+    let mut connections = serde_json::Map::new();
+    for (name, step, output, inner) in from {
+        let mut connection = json!({"id": step, "output_name": output});
+        if let Some(inner) = inner {
+            connection["input_subworkflow_step_id"] = (*inner).into();
+        }
+        connections.insert((*name).to_owned(), connection);
+    }
+    made["input_connections"] = Value::Object(connections);
     made
 }
 
@@ -133,656 +475,3 @@ fn parameter(id: usize, kind: &str, value: Value) -> Value {
         .into();
     made
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok() {
-    let world = World::new().await;
-    let input = world.list(&["good\n", "bad\n", "fine\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                tool(
-                    2,
-                    "__FILTER_FAILED_DATASETS__",
-                    "1.0.0",
-                    json!({}),
-                    &[("input", 1, "out")],
-                ),
-                step(3, "tool", Some("copy"), &[("input", 2, "output")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let before = outputs_of(&world, id, 1, "out").await;
-    let kept = outputs_of(&world, id, 2, "output").await;
-    let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["e0", "e2"]);
-    let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
-    assert_eq!(
-        number(&world, dataset, kept[0].1).await,
-        number(&world, dataset, before[0].1).await
-    );
-    assert_ne!(kept[0].1, before[0].1);
-    let copied = outputs_of(&world, id, 3, "out").await;
-    assert_eq!(
-        content(&world, copied[1].1).await.0,
-        "fine\nflaky\ncopied\n"
-    );
-    let operation = "SELECT COUNT(*) FROM job WHERE tool_id = '__FILTER_FAILED_DATASETS__' AND state = 'ok' AND workflow_invocation_id = $1";
-    assert_eq!(number(&world, operation, id).await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operation_that_only_arranges_does_not_wait_and_its_names_learn_what_the_job_found() {
-    let world = World::new().await;
-    let (one, two) = (world.dataset("a\n").await, world.dataset("b\n").await);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                data(1),
-                step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(3, "tool", Some("copy"), &[("input", 1, "output")]),
-                tool(
-                    4,
-                    "__ZIP_COLLECTION__",
-                    "1.0.0",
-                    json!({}),
-                    &[("input_forward", 2, "out"), ("input_reverse", 3, "out")],
-                ),
-                tool(
-                    5,
-                    "__UNZIP_COLLECTION__",
-                    "1.0.0",
-                    json!({}),
-                    &[("input", 4, "output")],
-                ),
-                step(6, "tool", Some("copy"), &[("input", 5, "reverse")]),
-            ]),
-            &[(0, "hda", one), (1, "hda", two)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let last = outputs_of(&world, id, 6, "out").await;
-    assert_eq!(content(&world, last[0].1).await.0, "b\ncopied\ncopied\n");
-    let shared = outputs_of(&world, id, 5, "reverse").await;
-    let peek = "SELECT CASE WHEN peek IS NULL THEN 0 ELSE 1 END FROM history_dataset_association WHERE id = $1";
-    assert_eq!(number(&world, peek, shared[0].1).await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operation_is_mapped_like_any_tool() {
-    let world = World::new().await;
-    let (left, right) = (
-        world.list(&["a\n", "b\n"]).await,
-        world.list(&["c\n", "d\n"]).await,
-    );
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                list(1),
-                tool(
-                    2,
-                    "__ZIP_COLLECTION__",
-                    "1.0.0",
-                    json!({}),
-                    &[
-                        ("input_forward", 0, "output"),
-                        ("input_reverse", 1, "output"),
-                    ],
-                ),
-                tool(
-                    3,
-                    "__EXTRACT_DATASET__",
-                    "1.0.2",
-                    json!({"which": {"which_dataset": "by_identifier", "identifier": "reverse"}}),
-                    &[("input", 2, "output")],
-                ),
-                tool(
-                    4,
-                    "__FLATTEN__",
-                    "1.0.0",
-                    json!({"join_identifier": "_"}),
-                    &[("input", 2, "output")],
-                ),
-            ]),
-            &[(0, "hdca", left), (1, "hdca", right)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let extracted = outputs_of(&world, id, 3, "output").await;
-    assert_eq!(extracted.len(), 2);
-    assert_eq!(content(&world, extracted[1].1).await.0, "d\n");
-    let flat = outputs_of(&world, id, 4, "output").await;
-    let names: Vec<&str> = flat.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["e0_forward", "e0_reverse", "e1_forward", "e1_reverse"]
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operation_that_cannot_be_done_fails_the_invocation_with_a_sentence() {
-    let world = World::new().await;
-    let input = world.list(&["a\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                tool(
-                    1,
-                    "__EXTRACT_DATASET__",
-                    "1.0.2",
-                    json!({"which": {"which_dataset": "by_index", "index": 7}}),
-                    &[("input", 0, "output")],
-                ),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
-    world.wait_for(id, "failed").await;
-    let messages = world.rows("SELECT reason || ': ' || details, id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
-    assert!(
-        messages[0]
-            .0
-            .starts_with("unexpected_failure: Extract dataset: the collection has 1 elements"),
-        "{messages:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_is_fed_by_an_expression_tool() {
-    let world = World::new().await;
-    let input = world.dataset("from a file\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                tool(
-                    1,
-                    "param_value_from_file",
-                    "0.1.0",
-                    json!({"param_type": "text", "remove_newlines": true}),
-                    &[("input1", 0, "output")],
-                ),
-                tool(2, "write", "1", json!({}), &[("text", 1, "text_param")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let written = outputs_of(&world, id, 2, "out").await;
-    assert_eq!(content(&world, written[0].1).await.0, "from a file\n");
-    // Only the output of the type that was asked for is there.
-    assert!(outputs_of(&world, id, 1, "integer_param").await.is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it() {
-    let world = World::new().await;
-    let input = world.dataset("no number\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                tool(
-                    1,
-                    "param_value_from_file",
-                    "0.1.0",
-                    json!({"param_type": "integer", "remove_newlines": true}),
-                    &[("input1", 0, "output")],
-                ),
-                tool(2, "write", "1", json!({}), &[("text", 1, "integer_param")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
-    world.wait_for(id, "failed").await;
-    assert_eq!(world.jobs(id).await, ["error"]);
-    let messages = world.rows("SELECT reason, hda_id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
-    assert_eq!(messages[0].0, "dataset_failed");
-    assert_eq!(
-        messages[0].1,
-        outputs_of(&world, id, 1, "integer_param").await[0].1
-    );
-}
-
-/// Two branches of which one is skipped, and a tool or module that takes what there is.
-fn branches(pick: Value, wanted: bool) -> Value {
-    let mut first = step(
-        2,
-        "tool",
-        Some("copy"),
-        &[("input", 0, "output"), ("when", 1, "output")],
-    );
-    first["when"] = "$(inputs.when)".into();
-    steps(vec![
-        data(0),
-        parameter(1, "boolean", json!(wanted)),
-        first,
-        step(3, "tool", Some("copy"), &[("input", 0, "output")]),
-        pick,
-        step(5, "tool", Some("copy"), &[("input", 4, "output")]),
-    ])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pick_value_hands_on_the_first_branch_that_was_not_skipped() {
-    let world = World::new().await;
-    let input = world.dataset("x\n").await;
-    for wanted in [true, false] {
-        let mut pick = step(
-            4,
-            "pick_value",
-            None,
-            &[("input_0", 2, "out"), ("input_1", 3, "out")],
-        );
-        pick["tool_state"] = json!({"mode": "first_non_null", "num_inputs": 2})
-            .to_string()
-            .into();
-        let id = world
-            .invoke(branches(pick, wanted), &[(0, "hda", input)])
-            .await;
-        world.wait_for(id, "completed").await;
-        let picked = outputs_of(&world, id, 4, "output").await;
-        let from = if wanted { 2 } else { 3 };
-        assert_eq!(picked, outputs_of(&world, id, from, "out").await);
-        let last = outputs_of(&world, id, 5, "out").await;
-        assert_eq!(content(&world, last[0].1).await.0, "x\ncopied\ncopied\n");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_pick_value_tool_hands_its_dataset_on_without_a_copy() {
-    let world = World::new().await;
-    let input = world.dataset("x\n").await;
-    let state = json!({"style_cond": {"pick_style": "first", "type_cond": {"param_type": "data", "pick_from": [{"value": null}, {"value": null}]}}});
-    let mut all = branches(
-        tool(
-            4,
-            "pick_value",
-            "0.2.0",
-            state,
-            &[
-                ("style_cond|type_cond|pick_from_0|value", 2, "out"),
-                ("style_cond|type_cond|pick_from_1|value", 3, "out"),
-            ],
-        ),
-        false,
-    );
-    all["5"]["input_connections"]["input"]["output_name"] = "data_param".into();
-    let id = world.invoke(all, &[(0, "hda", input)]).await;
-    world.wait_for(id, "completed").await;
-    let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
-    let picked = outputs_of(&world, id, 4, "data_param").await[0].1;
-    let source = outputs_of(&world, id, 3, "out").await[0].1;
-    assert_eq!(
-        number(&world, dataset, picked).await,
-        number(&world, dataset, source).await
-    );
-    let last = outputs_of(&world, id, 5, "out").await;
-    assert_eq!(content(&world, last[0].1).await.0, "x\ncopied\ncopied\n");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
-    let world = World::new().await;
-    let (bad, good) = (world.dataset("bad\n").await, world.dataset("good\n").await);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-                step(3, "tool", Some("copy"), &[("input", 2, "out")]),
-            ]),
-            &[(0, "hda", bad)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    assert_eq!(world.jobs(id).await, ["error", "paused", "paused"]);
-    let failed = number(
-        &world,
-        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
-        id,
-    )
-    .await;
-    let hids = "SELECT CAST(hid AS TEXT) || ' ' || CAST(dataset_id AS TEXT), id FROM history_dataset_association WHERE history_id = $1 ORDER BY id";
-    let before = world.rows(hids, world.history).await;
-    let services = world.services();
-    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
-    let state = json!({"input": {"src": "hda", "id": good}});
-    let request = || barycenter::scheduling::requests::ToolRequest {
-        user_id: world.user,
-        history_id: world.history,
-        tool: &flaky,
-        dynamic_tool_id: None,
-        state: &state,
-        mapped: &[],
-        use_cached_job: false,
-        in_place_of: Some(failed),
-    };
-    let made = barycenter::scheduling::requests::run_tool(&services, request())
-        .await
-        .expect("runs");
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
-        id,
-        3,
-    )
-    .await;
-    assert_eq!(
-        world.rows(hids, world.history).await,
-        before,
-        "ids, numbers and datasets stay"
-    );
-    let last = outputs_of(&world, id, 3, "out").await;
-    assert_eq!(
-        content(&world, last[0].1).await.0,
-        "good\nflaky\ncopied\ncopied\n"
-    );
-    let of_step = number(&world, "SELECT job_id FROM workflow_invocation_step WHERE order_index = 1 AND workflow_invocation_id = $1", id).await;
-    assert_eq!([of_step], made.jobs.as_slice());
-    let again = barycenter::scheduling::requests::run_tool(
-        &services,
-        barycenter::scheduling::requests::ToolRequest {
-            in_place_of: Some(of_step),
-            ..request()
-        },
-    )
-    .await;
-    assert!(again.is_err(), "a job that did not fail keeps its place");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rerun_mends_one_element_of_a_collection() {
-    let world = World::new().await;
-    let input = world.list(&["a\n", "bad\n"]).await;
-    let good = world.dataset("mended\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let failed = number(
-        &world,
-        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
-        id,
-    )
-    .await;
-    let before = outputs_of(&world, id, 2, "out").await;
-    let services = world.services();
-    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
-    let state = json!({"input": {"src": "hda", "id": good}});
-    let request = barycenter::scheduling::requests::ToolRequest {
-        user_id: world.user,
-        history_id: world.history,
-        tool: &flaky,
-        dynamic_tool_id: None,
-        state: &state,
-        mapped: &[],
-        use_cached_job: false,
-        in_place_of: Some(failed),
-    };
-    barycenter::scheduling::requests::run_tool(&services, request)
-        .await
-        .expect("runs");
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
-        id,
-        4,
-    )
-    .await;
-    assert_eq!(outputs_of(&world, id, 2, "out").await, before);
-    assert_eq!(
-        content(&world, before[1].1).await.0,
-        "mended\nflaky\ncopied\n"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn deleting_a_history_stops_the_jobs_of_a_scheduled_invocation() {
-    let world = World::new().await;
-    let input = world.dataset("x\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("sleep"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
-    world.wait_for(id, "scheduled").await;
-    let mut history = histories::by_id(&mut world.store.reader(), world.history)
-        .await
-        .expect("reads")
-        .expect("there");
-    history.deleted = true;
-    let mut tx = world.store.begin().await.expect("begins");
-    histories::save(&mut tx, &history, 9).await.expect("saved");
-    tx.commit(Durability::Acknowledged, "test")
-        .await
-        .expect("commits");
-    world.services().signals.invocations_changed();
-    world.wait_for(id, "cancelled").await;
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'deleted'",
-        id,
-        2,
-    )
-    .await;
-    let messages = world.rows("SELECT reason, history_id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
-    assert_eq!(messages, [("history_deleted".to_owned(), world.history)]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn intermediates_are_deleted_and_mail_is_written_when_jobs_end() {
-    let world = World::new().await;
-    let input = world.dataset("x\n").await;
-    let delete = json!([{"action_type": "DeleteIntermediatesAction", "output_name": "out", "action_arguments": {}},
-                        {"action_type": "EmailAction", "output_name": "out", "action_arguments": {"host": "http://here"}}]);
-    let mut last = with_actions(
-        step(3, "tool", Some("copy"), &[("input", 2, "out")]),
-        delete,
-    );
-    last["workflow_outputs"] = json!([{"output_name": "out", "label": "result", "uuid": null}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-                last,
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let deleted =
-        "SELECT CASE WHEN deleted THEN 1 ELSE 0 END FROM history_dataset_association WHERE id = $1";
-    assert_eq!(
-        number(&world, deleted, outputs_of(&world, id, 1, "out").await[0].1).await,
-        1
-    );
-    assert_eq!(
-        number(&world, deleted, outputs_of(&world, id, 3, "out").await[0].1).await,
-        0
-    );
-    assert_eq!(
-        number(&world, deleted, input).await,
-        0,
-        "what was given stays"
-    );
-    let mails = world
-        .rows(
-            "SELECT recipient || ' ' || body, id FROM mail WHERE id > $1",
-            0,
-        )
-        .await;
-    assert_eq!(mails.len(), 1);
-    assert!(
-        mails[0]
-            .0
-            .starts_with("ada@example.org Your job of tool copy"),
-        "{mails:?}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn actions_on_a_mapped_step_change_the_collection_and_its_elements() {
-    let world = World::new().await;
-    let input = world.list(&["a\n"]).await;
-    let actions = json!([
-        {"action_type": "RenameDatasetAction", "output_name": "out", "action_arguments": {"newname": "#{input} done"}},
-        {"action_type": "TagDatasetAction", "output_name": "out", "action_arguments": {"tags": "#x,y"}},
-        {"action_type": "ChangeDatatypeAction", "output_name": "out", "action_arguments": {"newtype": "bed"}},
-        {"action_type": "HideDatasetAction", "output_name": "out", "action_arguments": {}}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                with_actions(
-                    step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                    actions,
-                ),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let made = world.rows(
-        "SELECT c.name || ' ' || c.tags || CASE WHEN c.visible THEN ' seen' ELSE ' hidden' END, c.id FROM history_dataset_collection_association c
-         WHERE c.implicit_output_name = 'out' AND c.history_id = $1",
-        world.history,
-    ).await;
-    assert_eq!(made[0].0, "list done [\"name:x\",\"y\"] hidden");
-    let element = outputs_of(&world, id, 1, "out").await[0].1;
-    let shown = world.rows("SELECT name || ' ' || extension || ' ' || tags, id FROM history_dataset_association WHERE id = $1", element).await;
-    assert_eq!(shown[0].0, "in.txt done bed [\"name:x\",\"y\"]");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn name_tags_of_inputs_go_to_the_outputs() {
-    let world = World::new().await;
-    let input = world.dataset("x\n").await;
-    let mut tx = world.store.begin().await.expect("begins");
-    tx.run(
-        "UPDATE history_dataset_association SET tags = '[\"name:s1\",\"other\"]' WHERE id = $1",
-        args![input],
-    )
-    .await
-    .expect("set");
-    tx.commit(Durability::Acknowledged, "test")
-        .await
-        .expect("commits");
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let made = outputs_of(&world, id, 1, "out").await[0].1;
-    let tags = world
-        .rows(
-            "SELECT tags, id FROM history_dataset_association WHERE id = $1",
-            made,
-        )
-        .await;
-    assert_eq!(tags[0].0, "[\"name:s1\"]");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
-    let world = World::new().await;
-    let (input, items) = (
-        world.dataset("x\n").await,
-        world.list(&["a\n", "b\n"]).await,
-    );
-    let workflow = || {
-        steps(vec![
-            data(0),
-            list(1),
-            step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-            step(3, "tool", Some("copy"), &[("input", 1, "output")]),
-            step(4, "tool", Some("copy"), &[("input", 2, "out")]),
-        ])
-    };
-    let first = world
-        .invoke(workflow(), &[(0, "hda", input), (1, "hdca", items)])
-        .await;
-    world.wait_for(first, "completed").await;
-    let second = world
-        .invoke_cached(workflow(), &[(0, "hda", input), (1, "hdca", items)])
-        .await;
-    world.wait_for(second, "completed").await;
-    assert_eq!(world.jobs(second).await, ["ok"; 4]);
-    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND command_line IS NULL AND workflow_invocation_id = $1";
-    assert_eq!(number(&world, copied, second).await, 4);
-    let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
-    for step in [2, 3, 4] {
-        let (old, new) = (
-            outputs_of(&world, first, step, "out").await,
-            outputs_of(&world, second, step, "out").await,
-        );
-        for (old, new) in old.iter().zip(&new) {
-            assert_ne!(old.1, new.1);
-            assert_eq!(
-                number(&world, dataset, old.1).await,
-                number(&world, dataset, new.1).await
-            );
-        }
-    }
-    let deleted = outputs_of(&world, first, 2, "out").await[0].1;
-    let mut tx = world.store.begin().await.expect("begins");
-    tx.run("UPDATE history_dataset_association SET deleted = TRUE WHERE dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1)", args![deleted]).await.expect("set");
-    tx.commit(Durability::Acknowledged, "test")
-        .await
-        .expect("commits");
-    let third = world
-        .invoke_cached(workflow(), &[(0, "hda", input), (1, "hdca", items)])
-        .await;
-    world.wait_for(third, "completed").await;
-    assert_eq!(
-        number(&world, copied, third).await,
-        2,
-        "what was deleted, and what was made of it, is made anew"
-    );
-}
-
-crate::databases::on_postgres_too!(
-    crate::databases::on_postgres =>
-    a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok,
-    an_operation_that_only_arranges_does_not_wait_and_its_names_learn_what_the_job_found,
-    an_operation_is_mapped_like_any_tool,
-    an_operation_that_cannot_be_done_fails_the_invocation_with_a_sentence,
-    a_parameter_is_fed_by_an_expression_tool,
-    an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it,
-    pick_value_hands_on_the_first_branch_that_was_not_skipped,
-    the_pick_value_tool_hands_its_dataset_on_without_a_copy,
-    a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on,
-    a_rerun_mends_one_element_of_a_collection,
-    deleting_a_history_stops_the_jobs_of_a_scheduled_invocation,
-    intermediates_are_deleted_and_mail_is_written_when_jobs_end,
-    actions_on_a_mapped_step_change_the_collection_and_its_elements,
-    name_tags_of_inputs_go_to_the_outputs,
-    a_second_run_takes_the_results_of_the_first_and_runs_nothing,
-);

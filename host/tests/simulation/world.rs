@@ -366,7 +366,7 @@ impl World {
             true => Some(1 + self.chance.below(3)),
             false => None,
         };
-        let outcome = match progress.recover(&Pause) {
+        let outcome = match progress.recover(&Pause, &mut Vec::new()) {
             Err(stop) => stopped(head.id, Writes::default(), stop),
             Ok(()) => {
                 let iteration = Iteration {

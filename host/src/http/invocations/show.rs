@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use barycenter_plugin_api::PluginKind;
 use serde_json::{Value, json};
 
 use super::shape::{View, hold, summary_view, views};
@@ -48,9 +49,11 @@ pub async fn check(
     access::check(caller, wish, owner, shared, "Invocation")
 }
 
-/// Why an invocation waits, as far as its scheduler can say (ours): what is held, and its explanation.
+/// Why an invocation waits (ours): its scheduler, how that is and who stands in for it now, what is held, and the scheduler's
+/// explanation.
 #[utoipa::path(get, path = "/api/invocations/{id}/explanation", tag = "invocations", params(("id" = String, Path)),
-    responses((status = 200, description = "`scheduler`, `holds`, and `explanation` or null", body = Value)))]
+    responses((status = 200, description = "`scheduler`, `scheduler_state`, `stand_in` or null, `holds`, and `explanation` or null",
+        body = Value)))]
 pub async fn explanation(
     State(app): State<App>,
     caller: Caller,
@@ -70,8 +73,15 @@ pub async fn explanation(
         }
         false => None,
     };
+    let scheduler = named.map_or_else(|| seams.schedulers.default_id(), str::to_owned);
+    let plugins = seams.plugins.as_ref().map(|plugins| plugins.view_known());
+    let view = plugins.into_iter().flatten();
+    let view = { view }.find(|one| one.kind == PluginKind::Scheduler && one.id == scheduler);
+    let stand_in = view.as_ref().filter(|view| view.state != "ready");
     Ok(Json(json!({
-        "scheduler": named.map_or_else(|| seams.schedulers.default_id(), str::to_owned),
+        "scheduler": scheduler,
+        "scheduler_state": view.as_ref().map(|view| view.state),
+        "stand_in": stand_in.and_then(|view| view.fallback.clone()),
         "holds": held.unwrap_or_default().iter().map(hold).collect::<Vec<_>>(),
         "explanation": explanation,
     })))

@@ -83,19 +83,21 @@ pub async fn list(
     Ok((total, Json(lines)).into_response())
 }
 
-/// The step types that an editor may offer. (ours)
+/// The step types that an editor may offer now: the server's own, and those of plugins that are loaded, not disabled and not
+/// in quarantine. (ours)
 #[utoipa::path(get, path = "/api/workflows/modules", tag = "workflows", security(()),
     responses((status = 200, description = "`[{type, title}]`", body = Vec<Value>)))]
 pub async fn modules(State(app): State<App>) -> Json<Value> {
-    let settings = &app.seams().workflows;
-    let offered = settings.modules.iter().filter(|(name, _, is_beta)| {
-        let wanted = !is_beta || settings.enable_beta_workflow_modules;
-        wanted && (name == "pause" || app.seams().step_types.is_known(name))
-    });
-    let modules: Vec<Value> = offered
-        .map(|(name, title, _)| json!({"type": name, "title": title}))
-        .collect();
-    Json(Value::Array(modules))
+    let seams = app.seams();
+    let settings = &seams.workflows;
+    let own = settings.modules.iter().cloned();
+    let of_plugins = seams.step_types.of_plugins().into_iter();
+    let of_plugins = of_plugins
+        .filter(|(.., is_beta)| !is_beta || settings.enable_beta_workflow_modules)
+        .map(|(name, title, _)| (name, title));
+    let modules = own.chain(of_plugins);
+    let modules = modules.map(|(name, title)| json!({"type": name, "title": title}));
+    Json(modules.collect())
 }
 
 /// A workflow, as of its latest or another revision.

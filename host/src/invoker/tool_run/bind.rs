@@ -95,6 +95,15 @@ pub(super) fn bind_one(
     };
     match (&terminal.kind, values) {
         (_, [] | [StepValue::NoReplacement]) => Ok(Binding::Value(Value::Null)),
+        (
+            TerminalKind::Parameter { .. }
+            | TerminalKind::Dataset {
+                multiple: false, ..
+            },
+            [StepValue::Hdca(id)],
+        ) if collection_type(id) == "record" => {
+            wrong("a record is not mapped over, and is no dataset".into())
+        }
         (TerminalKind::Parameter { .. }, [one]) => match one {
             StepValue::Json(value) => Ok(Binding::Value(value.clone())),
             StepValue::Hda(id) => Ok(Binding::Value(resolve::content(known, *id, step)?)),

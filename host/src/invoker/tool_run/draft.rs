@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::bind::Bound;
-use super::{INVOCATION_UUID, ToolRun};
+use super::{ToolRun, hidden};
 use crate::invoker::known::{Collection, ElementObject, Known, StepValue};
-use crate::invoker::mapping::{Mapping, Slice};
+use crate::invoker::mapping::{Mapping, Path, Slice};
 use crate::invoker::operations;
 use crate::invoker::resolve;
 use crate::invoker::stop::{Stop, Wait};
@@ -41,14 +41,14 @@ pub(super) struct Draft {
 pub(super) fn draft(
     run: &ToolRun<'_>,
     bound: &Bound,
-    slice: Option<(&Mapping<'_>, usize)>,
+    slice: Option<(&Mapping<'_>, usize, &Path)>,
     known: &Known,
 ) -> Result<Draft, Stop> {
     let step = run.workflow_step_id;
     let mut params = bound.params.clone();
     let mut identifiers: HashMap<&str, &str> = HashMap::new();
     let mut parts: Vec<(&str, &Slice<'_>)> = Vec::new();
-    if let Some((mapping, n)) = slice {
+    if let Some((mapping, n, _)) = slice {
         parts = mapping.slice(n).collect();
         for &(name, part) in &parts {
             let Some(terminal) = bound.terminals.iter().find(|t| t.name == name) else {
@@ -74,18 +74,33 @@ pub(super) fn draft(
             }
         }
     }
-    let mut params = parameters::normalise_state(run.tool, &params)
-        .map_err(|errors| invalid(step, &errors, known))?;
-    let skipped = match run.when {
-        _ if run.force_skip => true,
-        Some(expression) => {
-            let inputs = condition_inputs(&params, bound, &parts, known, step)?;
-            !when::decide(expression, &inputs, step)?
-        }
-        None => false,
+    let mut params =
+        parameters::normalise_state(run.tool, &params).map_err(|errors| invalid(step, &errors))?;
+    let slices: HashMap<i64, &Collection> = parts
+        .iter()
+        .filter_map(|(_, part)| match part {
+            Slice::Element {
+                dce_id, collection, ..
+            } => Some((*dce_id, *collection)),
+            Slice::Hda { .. } => None,
+        })
+        .collect();
+    let enclosed = match (run.enclosing, slice) {
+        _ if run.force_skip => false,
+        (Some(enclosing), Some((_, _, path))) => enclosing.runs(path),
+        _ => true,
     };
-    if let (Some(uuid), Some(object)) = (run.invocation_uuid, params.as_object_mut()) {
-        object.insert(INVOCATION_UUID.into(), uuid.simple().to_string().into());
+    let verdict = match run.when {
+        _ if !enclosed => Some(false),
+        Some(expression) => {
+            let inputs = condition_inputs(&params, bound, &parts, &slices, known, step)?;
+            Some(when::decide(expression, &inputs, step)?)
+        }
+        None => None,
+    };
+    let skipped = verdict == Some(false);
+    if let Some(object) = params.as_object_mut() {
+        stamp(object, run, verdict);
     }
     let mut draft = Draft {
         params: Value::Null,
@@ -99,15 +114,6 @@ pub(super) fn draft(
         name_tags: Vec::new(),
         operation: None,
     };
-    let slices: HashMap<i64, &Collection> = parts
-        .iter()
-        .filter_map(|(_, part)| match part {
-            Slice::Element {
-                dce_id, collection, ..
-            } => Some((*dce_id, *collection)),
-            Slice::Hda { .. } => None,
-        })
-        .collect();
     for terminal in &bound.terminals {
         if matches!(terminal.kind, TerminalKind::Parameter { .. }) {
             continue;
@@ -141,6 +147,30 @@ pub(super) fn draft(
     }
     draft.params = params;
     Ok(draft)
+}
+
+/// Adds what the server alone says about a job of an invocation.
+fn stamp(params: &mut Map<String, Value>, run: &ToolRun<'_>, verdict: Option<bool>) {
+    let Some(uuid) = run.invocation_uuid else {
+        return;
+    };
+    params.insert(
+        hidden::INVOCATION_UUID.into(),
+        uuid.simple().to_string().into(),
+    );
+    if !run.resource_params.is_empty() {
+        params.insert(hidden::RESOURCE_PARAMS.into(), json!(run.resource_params));
+    }
+    if let Some(verdict) = verdict {
+        params.insert(hidden::WHEN_VALUE.into(), verdict.into());
+    }
+    if run.use_cached {
+        params.insert(hidden::USE_CACHED_JOB.into(), true.into());
+    }
+    let mut actions = run.post_job_actions.iter();
+    if actions.any(|(_, action)| action.action_type == "ValidateOutputsAction") {
+        params.insert(hidden::VALIDATE_OUTPUTS.into(), true.into());
+    }
 }
 
 /// Why an operation on collections makes nothing, as the step's control signal.
@@ -284,47 +314,57 @@ pub(super) fn each_leaf(
     Ok(())
 }
 
-/// The message for a state that the tool refuses: a deleted input is told apart from a wrong value.
-pub(super) fn invalid(step: i64, errors: &[parameters::ParameterError], known: &Known) -> Stop {
-    let deleted = known
-        .hdas
-        .values()
-        .find(|h| h.deleted && errors.iter().any(|e| e.message.contains("deleted")));
+/// The message for a state that the tool refuses.
+fn invalid(step: i64, errors: &[parameters::ParameterError]) -> Stop {
     let details: Vec<String> = errors
         .iter()
         .map(|e| format!("{}: {}", e.name, e.message))
         .collect();
-    Stop::fail(InvocationMessage {
-        reason: match deleted {
-            Some(_) => reason::STEP_INPUT_DELETED,
-            None => reason::WORKFLOW_PARAMETER_INVALID,
-        },
-        workflow_step_id: Some(step),
-        hda_id: deleted.map(|h| h.id),
-        details: Some(details.join("; ")),
-        ..Default::default()
-    })
+    Stop::invalid_parameter(step, details.join("; "))
+}
+
+/// Refuses parameters that name data which somebody deleted. What comes through a connection is the job's business: it is
+/// paused.
+pub(super) fn check_deleted(run: &ToolRun<'_>, known: &Known) -> Result<(), Stop> {
+    for (name, value) in parameters::flatten(run.state) {
+        for reference in crate::tools::inputs_json::data_refs(&value) {
+            let (hda_id, hdca_id) = match reference.src {
+                DataSource::Hda => (Some(reference.id), None),
+                DataSource::Hdca => (None, Some(reference.id)),
+                DataSource::Dce | DataSource::Ldda => continue,
+            };
+            let hda = hda_id.and_then(|id| known.hdas.get(&id));
+            let hdca = hdca_id.and_then(|id| known.hdcas.get(&id));
+            let deleted =
+                hda.is_some_and(|h| h.deleted || h.purged) || hdca.is_some_and(|h| h.deleted);
+            if deleted {
+                return Err(Stop::fail(InvocationMessage {
+                    reason: reason::STEP_INPUT_DELETED,
+                    workflow_step_id: Some(run.workflow_step_id),
+                    hda_id,
+                    hdca_id,
+                    details: Some(format!(
+                        "{name}: what was chosen for this input has been deleted"
+                    )),
+                    ..Default::default()
+                }));
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn condition_inputs(
     params: &Value,
     bound: &Bound,
     parts: &[(&str, &Slice<'_>)],
+    slices: &HashMap<i64, &Collection>,
     known: &Known,
     step: i64,
 ) -> Result<Value, Stop> {
     let mut inputs = Map::new();
     for (name, value) in params.as_object().into_iter().flatten() {
-        let seen = match DataRef::from_json(value) {
-            Some(reference) if reference.src == DataSource::Hda => {
-                when::input_value(&StepValue::Hda(reference.id), known, step)?
-            }
-            Some(reference) if reference.src == DataSource::Hdca => {
-                when::input_value(&StepValue::Hdca(reference.id), known, step)?
-            }
-            _ => value.clone(),
-        };
-        inputs.insert(name.clone(), seen);
+        inputs.insert(name.clone(), seen(value, slices, known, step)?);
     }
     for (name, value) in &bound.extra {
         let seen = match parts.iter().find(|(n, _)| n == name) {
@@ -334,4 +374,53 @@ pub(super) fn condition_inputs(
         inputs.insert(name.clone(), seen);
     }
     Ok(Value::Object(inputs))
+}
+
+/// A parameter as the condition sees it, groups of parameters included.
+fn seen(
+    value: &Value,
+    slices: &HashMap<i64, &Collection>,
+    known: &Known,
+    step: i64,
+) -> Result<Value, Stop> {
+    if let Some(reference) = DataRef::from_json(value) {
+        return match reference.src {
+            DataSource::Hda => when::input_value(&StepValue::Hda(reference.id), known, step),
+            DataSource::Hdca => when::input_value(&StepValue::Hdca(reference.id), known, step),
+            DataSource::Dce => match slices.get(&reference.id) {
+                Some(collection) => when::collection_value(collection, known, step),
+                None => Ok(Value::Null),
+            },
+            DataSource::Ldda => Ok(Value::Null),
+        };
+    }
+    if parameters::is_runtime(value) || parameters::is_connected(value) {
+        return Ok(Value::Null);
+    }
+    match value {
+        Value::Object(object) => match object.get("values") {
+            Some(Value::Array(several)) if object.len() == 1 => {
+                let mut found = Vec::with_capacity(several.len());
+                for one in several {
+                    // A collection in the place of several datasets stands for its elements.
+                    match seen(one, slices, known, step)? {
+                        Value::Array(elements) => found.extend(elements),
+                        other => found.push(other),
+                    }
+                }
+                Ok(Value::Array(found))
+            }
+            _ => {
+                let inner = object.iter().map(|(name, inner)| {
+                    seen(inner, slices, known, step).map(|inner| (name.clone(), inner))
+                });
+                inner.collect::<Result<_, _>>().map(Value::Object)
+            }
+        },
+        Value::Array(items) => {
+            let items = items.iter().map(|item| seen(item, slices, known, step));
+            items.collect::<Result<_, _>>().map(Value::Array)
+        }
+        plain => Ok(plain.clone()),
+    }
 }

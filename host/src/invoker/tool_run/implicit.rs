@@ -23,6 +23,8 @@ pub(super) struct Frame {
     /// The places of those that get their jobs now.
     pub(super) paths: Vec<Path>,
     pub(super) on: Vec<Hid>,
+    /// Other paths for the outputs that name the input they take their identifiers from.
+    pub(super) sources: HashMap<String, Vec<Path>>,
     /// Of the inputs that are mapped over: their names and those of their collections.
     pub(super) names: Vec<(String, String)>,
 }
@@ -46,7 +48,7 @@ pub(super) fn implicit(
     writes
         .implicit_collection_jobs
         .push((group, is_new, complete));
-    let mut trees: Vec<(String, i64, Tree)> = Vec::new();
+    let mut trees: Vec<(&Output, i64, Tree)> = Vec::new();
     // The slices of one step have the same outputs.
     let params = drafts.first().map_or(params, |draft| &draft.params).clone();
     for output in run.tool.outputs_for(&params) {
@@ -72,7 +74,7 @@ pub(super) fn implicit(
                 writes,
             )
         });
-        trees.push((output.name.clone(), hdca_id, tree));
+        trees.push((output, hdca_id, tree));
     }
     let jobs = drafts.len();
     for (n, draft) in drafts.into_iter().enumerate() {
@@ -81,19 +83,22 @@ pub(super) fn implicit(
         let made = make_job(run, job_id, draft, Some(()), known, ids, writes);
         writes.implicit_jobs.push((group, job_id, slice as i64));
         for (name, made) in made {
-            if let Some((_, _, tree)) = trees.iter_mut().find(|(other, _, _)| *other == name) {
-                tree.place(&frame.paths[n], made, ids, writes);
+            if let Some((output, _, tree)) = trees.iter_mut().find(|(o, _, _)| o.name == name) {
+                let source = output.default_identifier_source.as_ref();
+                let own = source.and_then(|input| frame.sources.get(input));
+                let path = &own.unwrap_or(&frame.paths)[n];
+                tree.place(path, made, ids, writes);
             }
         }
     }
     let mut outputs = HashMap::new();
-    for (name, hdca_id, tree) in trees {
+    for (output, hdca_id, tree) in trees {
         let collection = tree.finish(complete, writes);
         if let Some(hdca) = known.hdcas.get_mut(&hdca_id) {
             hdca.collection = collection;
             hdca.unfinished_job = first_unknown(&hdca.collection, writes);
         }
-        outputs.insert(name, StepValue::Hdca(hdca_id));
+        outputs.insert(output.name.clone(), StepValue::Hdca(hdca_id));
     }
     Ran {
         outputs,
@@ -145,7 +150,7 @@ pub(super) fn new_implicit_hdca(
         collection_id: tree.root.id,
         hid,
         name: changed.name.clone(),
-        visible: !changed.hidden && !output.hidden,
+        visible: !changed.hidden && !output.hidden && !run.force_skip,
         tags: changed.tags,
         implicit_output_name: Some(output.name.clone()),
         job_id: None,

@@ -15,25 +15,41 @@ mod tree;
 pub(super) use share::{New, new_hda};
 pub(super) use tree::push_element;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use self::bind::bind;
-use self::draft::{Draft, draft};
+use self::draft::{Draft, check_deleted, draft};
 use self::implicit::{Frame, implicit};
 use self::make::{Made, make_job};
 use super::known::{Known, StepValue};
-use super::mapping::{self, MappedInput};
+use super::mapping::{self, Enclosing, MappedInput, Path};
 use super::operations::Files;
 use super::stop::Stop;
 use super::writes::{NewIds, Writes};
 use crate::model::workflow::PostJobAction;
 use crate::tools::model::Tool;
 
-/// Parameter under which the invocation's uuid is stamped on each of its jobs.
-pub const INVOCATION_UUID: &str = "__workflow_invocation_uuid__";
+/// Parameters that each job of an invocation has besides those of its tool. Nobody but the server sets them.
+pub mod hidden {
+    pub const INVOCATION_UUID: &str = "__workflow_invocation_uuid__";
+    pub const RESOURCE_PARAMS: &str = "__workflow_resource_params__";
+    /// Whether the step's condition let the job run, where there was one.
+    pub const WHEN_VALUE: &str = "__when_value__";
+    pub const USE_CACHED_JOB: &str = "__use_cached_job__";
+    pub const VALIDATE_OUTPUTS: &str = "__validate_outputs__";
+
+    pub const ALL: [&str; 5] = [
+        INVOCATION_UUID,
+        RESOURCE_PARAMS,
+        WHEN_VALUE,
+        USE_CACHED_JOB,
+        VALIDATE_OUTPUTS,
+    ];
+}
 
 /// What is to be run, on what.
 pub struct ToolRun<'a> {
@@ -53,6 +69,9 @@ pub struct ToolRun<'a> {
     pub invocation_uuid: Option<Uuid>,
     /// An enclosing subworkflow's condition was false: every job is skipped.
     pub force_skip: bool,
+    /// What an enclosing subworkflow step is mapped over.
+    pub enclosing: Option<&'a Enclosing>,
+    pub resource_params: &'a BTreeMap<String, String>,
     /// At most this many new jobs.
     pub budget: Option<usize>,
     pub resume: Option<Resume>,
@@ -91,6 +110,7 @@ pub fn run(
     writes: &mut Writes,
 ) -> Result<Ran, Stop> {
     let step = run.workflow_step_id;
+    check_deleted(run, known)?;
     let bound = bind(run, known)?;
     let mut mapped = Vec::new();
     for (name, hdca_id, sub_rank) in &bound.mapped {
@@ -101,19 +121,26 @@ pub fn run(
             sub_rank: *sub_rank,
         });
     }
-    let mapping = mapping::match_inputs(mapped).map_err(|text| Stop::unexpected(step, text))?;
+    let matched = mapping::match_inputs(mapped.clone());
+    let mapping = matched.map_err(|text| Stop::unexpected(step, text))?;
+    let inherited = mapping.is_none();
+    let mapping = mapping.or_else(|| run.enclosing.map(Enclosing::mapping));
     // All slices are checked before the first write, so that a fault creates nothing.
+    let now = mapping.as_ref().map_or(0..0, |mapping| {
+        let done = run.resume.as_ref().map_or(0, |r| r.done);
+        let left = mapping.len().saturating_sub(done);
+        done..done + run.budget.map_or(left, |budget| budget.min(left))
+    });
+    let paths = mapping.as_ref().map(|mapping| mapping.paths(now.clone()));
+    let paths = paths.unwrap_or_default();
+    let sources = identifier_sources(run, &mapped, &now);
     let drafts = match &mapping {
         None => vec![draft(run, &bound, None, known)?],
         Some(mapping) => {
-            let done = run.resume.as_ref().map_or(0, |r| r.done);
-            let left = mapping.len().saturating_sub(done);
-            let count = run.budget.map_or(left, |budget| budget.min(left));
-            let mut drafts = Vec::with_capacity(count);
-            for n in done..done + count {
-                drafts.push(draft(run, &bound, Some((mapping, n)), known)?);
-            }
-            drafts
+            let slices = now.clone().zip(&paths);
+            let drafts =
+                slices.map(|(n, path)| draft(run, &bound, Some((mapping, n, path)), known));
+            drafts.collect::<Result<_, _>>()?
         }
     };
     match mapping {
@@ -125,16 +152,19 @@ pub fn run(
             Ok(single(run, draft, known, ids, writes))
         }
         Some(mapping) => {
-            let done = run.resume.as_ref().map_or(0, |r| r.done);
             let frame = Frame {
                 collection_type: mapping.collection_type(),
                 slices: mapping.len(),
-                paths: mapping.paths(done..done + drafts.len()),
-                on: bound
-                    .mapped
-                    .iter()
-                    .map(|(_, id, _)| known.hdcas[id].hid)
-                    .collect(),
+                paths,
+                on: match run.enclosing {
+                    Some(enclosing) if inherited => enclosing.on.clone(),
+                    _ => bound
+                        .mapped
+                        .iter()
+                        .map(|(_, id, _)| known.hdcas[id].hid)
+                        .collect(),
+                },
+                sources,
                 names: bound
                     .mapped
                     .iter()
@@ -152,6 +182,20 @@ pub fn run(
             ))
         }
     }
+}
+
+/// Where the slices are in the inputs that outputs name as the source of their identifiers.
+fn identifier_sources(
+    run: &ToolRun<'_>,
+    mapped: &[MappedInput<'_>],
+    slices: &Range<usize>,
+) -> HashMap<String, Vec<Path>> {
+    let outputs = run.tool.outputs.iter();
+    let named = outputs.filter_map(|output| output.default_identifier_source.as_deref());
+    named
+        .filter_map(|name| mapped.iter().find(|input| input.name == name))
+        .map(|input| (input.name.clone(), mapping::paths_of(input, slices.clone())))
+        .collect()
 }
 
 /// One job by itself.

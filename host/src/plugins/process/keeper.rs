@@ -155,6 +155,13 @@ impl Process {
         *lock(&self.shared.state) = Some(state);
     }
 
+    /// Ends the process, for this reason; another takes its place.
+    pub fn give_up(&self, why: Loss) {
+        if let Some(link) = self.shared.current() {
+            link.end(why);
+        }
+    }
+
     pub fn call<M: Method>(
         &self,
         request: &M::Request,
@@ -306,7 +313,7 @@ impl Shared {
         let loss = reap(&mut running.child, &link);
         self.set_current(None);
         let stopped = self.is_stopped();
-        let by_deadline = matches!(loss, Loss::Deadline(..));
+        let by_deadline = matches!(loss, Loss::Deadline(..) | Loss::Idle(_));
         let verdict = match stopped {
             true => None,
             false => Some(self.note_loss(&loss.to_string(), by_deadline)),
@@ -331,7 +338,7 @@ impl Shared {
 
     /// Starts a process and has it make its object.
     fn start_one(&self, ask: Option<Ask>) -> Result<Running, NoStart> {
-        self.supervision.turn(SupervisionState::Starting);
+        self.supervision.starting();
         let mut running = self
             .spawn()
             .map_err(|error| NoStart::Failed(error.to_string()))?;

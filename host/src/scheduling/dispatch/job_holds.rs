@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use barycenter_plugin_api::JobDecision;
 
 use crate::invoker::writes::{Held, Hold};
+use crate::scheduling::absence::{self, Absence};
 
 #[derive(Debug, Default)]
 pub(super) struct JobHolds {
@@ -20,12 +21,33 @@ impl JobHolds {
         let Some(id) = invocation_id.filter(|_| !decision.text.is_empty()) else {
             return;
         };
-        let hold = Hold {
-            what: Held::Jobs,
-            code: decision.code.to_string(),
-            text: decision.text.to_string(),
-            wake_time: (decision.wake_at_ms > 0).then_some(decision.wake_at_ms),
-        };
+        self.note(
+            id,
+            Hold {
+                what: Held::Jobs,
+                code: decision.code.to_string(),
+                text: decision.text.to_string(),
+                wake_time: (decision.wake_at_ms > 0).then_some(decision.wake_at_ms),
+            },
+        );
+    }
+
+    /// Its scheduler is away.
+    pub fn nobody_plans(&mut self, invocation_id: Option<i64>, absence: &Absence) {
+        if let Some(id) = invocation_id {
+            self.note(id, absence.hold(Held::Jobs));
+        }
+    }
+
+    /// Its scheduler made a plan: whatever that says, it is there.
+    pub fn somebody_plans(&mut self, invocation_id: Option<i64>) {
+        let stored = invocation_id.and_then(|id| self.stored.get(&id));
+        if stored.is_some_and(|hold| absence::is_of_scheduler(&hold.code)) {
+            self.goes_on(invocation_id);
+        }
+    }
+
+    fn note(&mut self, id: i64, hold: Hold) {
         if self.stored.get(&id) != Some(&hold) {
             self.stored.insert(id, hold.clone());
             self.changes.insert(id, Some(hold));
@@ -67,5 +89,21 @@ mod tests {
         holds.goes_on(Some(1));
         holds.goes_on(Some(2));
         assert_eq!(holds.take(), [(1, None)]);
+    }
+
+    #[test]
+    fn that_the_scheduler_is_away_is_told_until_it_plans_again() {
+        let mut holds = JobHolds::default();
+        let away = Absence::missing("scheduler", "night");
+        holds.nobody_plans(Some(1), &away);
+        holds.nobody_plans(Some(1), &away);
+        let told = holds.take();
+        assert_eq!(told[0].1.as_ref().unwrap().code, "scheduler_missing");
+        holds.somebody_plans(Some(1));
+        assert_eq!(holds.take(), [(1, None)]);
+        holds.held(Some(1), &JobDecision::hold(7, "cap", "two run"));
+        holds.take();
+        holds.somebody_plans(Some(1));
+        assert_eq!(holds.take(), []);
     }
 }

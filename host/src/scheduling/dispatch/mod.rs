@@ -34,7 +34,7 @@ use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
 use self::users::Users;
 use super::engine::Services;
-use super::iteration::{AskError, ask};
+use super::iteration::{NoPlan, ask};
 use super::trouble::Trouble;
 use crate::meter;
 use crate::model::state::JobState;
@@ -473,16 +473,20 @@ impl Dispatcher {
             };
             let plan = match ask(&services.plugins, &scheduler, request) {
                 Ok(plan) => plan,
-                Err(AskError::Disabled(_)) => {
-                    self.wake(now + 2_000);
-                    continue;
-                }
-                Err(fault) => {
-                    tracing::error!(plugin = %scheduler, "its jobs wait, as it made no plan: {fault}");
+                Err(NoPlan { fault, told }) => {
+                    if let Some(fault) = fault {
+                        tracing::error!(plugin = %scheduler, "its jobs wait, as it made no plan: {fault}");
+                    }
+                    for job in &jobs {
+                        self.job_holds.nobody_plans(job.invocation_id, &told);
+                    }
                     self.wake(now + 2_000);
                     continue;
                 }
             };
+            for job in &jobs {
+                self.job_holds.somebody_plans(job.invocation_id);
+            }
             let mut by_id: HashMap<u64, ReadyJob> =
                 jobs.into_iter().map(|job| (job.id as u64, job)).collect();
             for decision in plan.jobs {

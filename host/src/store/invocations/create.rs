@@ -1,8 +1,11 @@
 //! Writing the whole persisted request of an invocation and of its children, in bulk.
 
+use serde_json::Value;
+
 use crate::args;
 use crate::model::invocation::{NewInvocation, RequestInput};
-use crate::store::db::{StoreError, Tx, Val};
+use crate::model::runtime_actions;
+use crate::store::db::{Query, StoreError, Tx, Val};
 use crate::store::ids::Ids;
 
 /// Writes an invocation and, recursively, those of its subworkflow steps; answers its id.
@@ -19,11 +22,13 @@ pub async fn create(
     let mut next_id = || given.next().unwrap_or_default();
     let root = next_id();
     rows.add(root, None, new, now_ms);
+    rows.add_states(tx, root, new).await?;
     let mut waiting = vec![(root, new)];
     while let Some((parent, of)) = waiting.pop() {
         for (step_id, child) in &of.children {
             let id = next_id();
             rows.add(id, Some(parent), child, now_ms);
+            rows.add_states(tx, id, child).await?;
             rows.associations.push(args![parent, *step_id, id]);
             waiting.push((id, child));
         }
@@ -78,9 +83,6 @@ impl Rows {
                 parameter.kind.code(),
             ]);
         }
-        for (step_id, state) in &new.step_states {
-            self.states.push(args![id, *step_id, state]);
-        }
         let input = |input: &RequestInput| {
             let request = input.request.as_ref().map(|request| request.to_string());
             args![id, input.step_id, &input.name, input.item_id, request]
@@ -91,6 +93,38 @@ impl Rows {
         for (step_id, value) in &new.input_parameters {
             self.input_parameters.push(args![id, *step_id, value]);
         }
+    }
+
+    /// The states of the steps. Post-job actions that came with the request get rows of their own, for jobs to refer to.
+    async fn add_states(
+        &mut self,
+        tx: &mut Tx,
+        id: i64,
+        new: &NewInvocation,
+    ) -> Result<(), StoreError> {
+        for (step_id, state) in &new.step_states {
+            if !runtime_actions::any(state) {
+                self.states.push(args![id, *step_id, state]);
+                continue;
+            }
+            let mut state = state.clone();
+            for action in runtime_actions::kept_mut(&mut state) {
+                let text = |key: &str| action.get(key).and_then(Value::as_str).unwrap_or_default();
+                let arguments = action.get("action_arguments").map(Value::to_string);
+                let row = tx
+                    .maybe(
+                        "INSERT INTO post_job_action (action_type, output_name, action_arguments) VALUES ($1, $2, $3) RETURNING id",
+                        args![text("action_type"), text("output_name"), arguments],
+                    )
+                    .await?;
+                if let Some(row) = row {
+                    let action_id: i64 = row.get(0)?;
+                    action.insert("id".to_owned(), action_id.into());
+                }
+            }
+            self.states.push(args![id, *step_id, &state]);
+        }
+        Ok(())
     }
 
     async fn write(self, tx: &mut Tx) -> Result<(), StoreError> {

@@ -27,32 +27,84 @@ pub struct Holder<'a> {
     pub default_scheduler: &'a str,
 }
 
+/// What is to be taken, and until when.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish {
+    pub most: usize,
+    pub until: i64,
+    /// Also what this very holder has had a lease on since before this instant: its tokens are lost. 0: nothing of it.
+    pub own_before: i64,
+}
+
 /// Takes invocations that nobody holds and that have work, oldest first: id and token. What an earlier holder had not
 /// finished is work again.
 pub async fn claim(
     store: &Store,
     holder: Holder<'_>,
-    most: usize,
+    wish: Wish,
     now: i64,
-    until: i64,
 ) -> Result<Vec<(i64, String)>, StoreError> {
-    repeated(|| claim_once(store, holder, most, now, until)).await
+    repeated(|| claim_once(store, holder, wish, now)).await
 }
 
-async fn claim_once(
-    store: &Store,
+/// Whether there is anything to be taken.
+pub async fn is_claimable(
+    q: &mut impl Query,
     holder: Holder<'_>,
-    most: usize,
     now: i64,
-    until: i64,
-) -> Result<Vec<(i64, String)>, StoreError> {
+) -> Result<bool, StoreError> {
+    let wish = Wish {
+        most: 1,
+        until: now,
+        own_before: 0,
+    };
+    Ok(!claimable(q, holder, wish, now).await?.is_empty())
+}
+
+/// Invocations of this server whose work waits for the scheduler to come back, whoever of this server held them; without
+/// those that are known.
+pub async fn waiting_for(
+    q: &mut impl Query,
+    holder: Holder<'_>,
+    now: i64,
+    known: &[i64],
+    most: usize,
+) -> Result<Vec<i64>, StoreError> {
+    let wish = Wish {
+        most: most + known.len(),
+        until: now,
+        own_before: i64::MAX,
+    };
+    let mut found = claimable(q, holder, wish, now).await?;
+    found.retain(|id| !known.contains(id));
+    let mut own = Vec::new();
+    for block in blocks(&found) {
+        let sql = format!(
+            "SELECT id FROM workflow_invocation WHERE handler = $1 AND id IN ({}) ORDER BY id",
+            placeholders(2, block.len())
+        );
+        let mut arguments = args![holder.handler];
+        arguments.extend(ids(block));
+        for row in q.all(sql, arguments).await? {
+            own.push(row.get(0)?);
+        }
+    }
+    Ok(own)
+}
+
+async fn claimable(
+    q: &mut impl Query,
+    holder: Holder<'_>,
+    wish: Wish,
+    now: i64,
+) -> Result<Vec<i64>, StoreError> {
     let runner = runner_name(holder.scheduler);
-    let mut tx = store.begin().await?;
-    let rows = tx
+    let rows = q
         .all(
             "SELECT i.id FROM workflow_invocation i LEFT JOIN scheduler_lease l ON l.workflow_invocation_id = i.id
              WHERE i.state IN ('ready', 'scheduled') AND COALESCE(NULLIF(i.scheduler, ''), $1) = $2
-               AND (l.expire_time IS NULL OR l.expire_time <= $3)
+               AND (l.expire_time IS NULL OR l.expire_time <= $3
+                    OR (l.handler = $6 AND l.scheduler = $2 AND l.claim_time < $7))
                AND EXISTS (SELECT 1 FROM job j WHERE j.workflow_invocation_id = i.id
                     AND ((j.state = 'new' AND j.ready_time IS NOT NULL)
                       OR (j.state IN ('queued', 'running') AND j.job_runner_name = $4)))
@@ -60,26 +112,53 @@ async fn claim_once(
             args![
                 holder.default_scheduler,
                 holder.scheduler,
-                now, runner.as_str(), most],
+                now,
+                runner.as_str(),
+                wish.most,
+                holder.handler,
+                wish.own_before
+            ],
         )
         .await?;
-    if rows.is_empty() {
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+async fn claim_once(
+    store: &Store,
+    holder: Holder<'_>,
+    wish: Wish,
+    now: i64,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    let runner = runner_name(holder.scheduler);
+    let mut tx = store.begin().await?;
+    let found = claimable(&mut tx, holder, wish, now).await?;
+    if found.is_empty() {
         // Most who ask find nothing, and that is no commit.
         return Ok(Vec::new());
     }
     let mut taken = Vec::new();
-    for row in rows {
-        let id: i64 = row.get(0)?;
+    for id in found {
         let token = uuid::Uuid::new_v4().to_string();
         // The condition again: another server may have been faster.
         let touched = tx
             .run(
-                "INSERT INTO scheduler_lease (workflow_invocation_id, scheduler, token, claims, claim_time, expire_time)
-                 VALUES ($1, $2, $3, 1, $4, $5)
+                "INSERT INTO scheduler_lease (workflow_invocation_id, scheduler, token, claims, claim_time, expire_time, handler)
+                 VALUES ($1, $2, $3, 1, $4, $5, $6)
                  ON CONFLICT (workflow_invocation_id) DO UPDATE SET scheduler = excluded.scheduler, token = excluded.token,
-                    claims = scheduler_lease.claims + 1, claim_time = excluded.claim_time, expire_time = excluded.expire_time
-                 WHERE scheduler_lease.expire_time <= excluded.claim_time",
-                args![id, holder.scheduler, token.as_str(), now, until],
+                    claims = scheduler_lease.claims + 1, claim_time = excluded.claim_time, expire_time = excluded.expire_time,
+                    handler = excluded.handler
+                 WHERE scheduler_lease.expire_time <= excluded.claim_time
+                    OR (scheduler_lease.handler = excluded.handler
+                        AND scheduler_lease.scheduler = excluded.scheduler AND scheduler_lease.claim_time < $7)",
+                args![
+                    id,
+                    holder.scheduler,
+                    token.as_str(),
+                    now,
+                    wish.until,
+                    holder.handler,
+                    wish.own_before
+                ],
             )
             .await?;
         if touched != 1 {

@@ -1,7 +1,7 @@
 //! Loading what one scheduling iteration starts from. The number of statements does not depend on the number of
 //! steps; what is read is what the remaining steps need.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -111,7 +111,11 @@ async fn load_one(
         producers.extend(outputs.filter_map(|(step, _)| Some(steps.get(&step.order_index)?.id)));
     }
     let (table, partial) = outputs(q, head.id, &steps, &producers).await?;
-    let (replacements, use_cached_job) = request_parameters(q, head.id).await?;
+    let RequestParameters {
+        replacements,
+        resource_params,
+        use_cached_job,
+    } = request_parameters(q, head.id).await?;
     let progress = Progress {
         invocation_id: head.id,
         uuid: head.uuid,
@@ -127,6 +131,8 @@ async fn load_one(
         recovered: Vec::new(),
         children,
         force_skip: false,
+        enclosing: None,
+        resource_params,
         supplied_by_request: head.parent_invocation_id.is_none(),
         revision,
         steps,
@@ -364,28 +370,34 @@ async fn step_states(
     Ok(states)
 }
 
-/// The replacement parameters, and whether results that are there already will do.
-async fn request_parameters(
-    q: &mut impl Query,
-    id: i64,
-) -> Result<(HashMap<String, String>, bool), StoreError> {
+/// What of a request is about all steps.
+#[derive(Default)]
+struct RequestParameters {
+    replacements: HashMap<String, String>,
+    resource_params: BTreeMap<String, String>,
+    /// Results that are there already will do.
+    use_cached_job: bool,
+}
+
+async fn request_parameters(q: &mut impl Query, id: i64) -> Result<RequestParameters, StoreError> {
     let rows = q
         .all(
             "SELECT name, value, type FROM workflow_request_input_parameters
-             WHERE workflow_invocation_id = $1 AND (type = 'replacements' OR (type = 'meta' AND name = 'use_cached_job'))",
+             WHERE workflow_invocation_id = $1
+               AND (type IN ('replacements', 'resource') OR (type = 'meta' AND name = 'use_cached_job'))",
             args![id],
         )
         .await?;
-    let mut replacements = HashMap::new();
-    let mut use_cached_job = false;
+    let mut found = RequestParameters::default();
     for row in rows {
         let value = row.get::<Option<String>>(1)?.unwrap_or_default();
         match row.get::<String>(2)?.as_str() {
-            "meta" => use_cached_job = value == "true",
-            _ => drop(replacements.insert(row.get(0)?, value)),
+            "meta" => found.use_cached_job = value == "true",
+            "resource" => drop(found.resource_params.insert(row.get(0)?, value)),
+            _ => drop(found.replacements.insert(row.get(0)?, value)),
         }
     }
-    Ok((replacements, use_cached_job))
+    Ok(found)
 }
 
 async fn resumes(

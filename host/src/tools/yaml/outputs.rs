@@ -55,6 +55,7 @@ fn output(
         return Err(map.fault(format!("the label has more than {LABEL_MAX} characters")));
     }
     let hidden = map.flag("hidden")?;
+    let default_identifier_source = map.text("default_identifier_source")?;
     let kind = map.require("type")?.text()?;
     let kind = match kind.as_str() {
         "data" => OutputKind::Data(DataOutput {
@@ -102,6 +103,7 @@ fn output(
         hidden,
         kind,
         only_if,
+        default_identifier_source,
     })
 }
 

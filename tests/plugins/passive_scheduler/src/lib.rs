@@ -26,8 +26,12 @@ pub struct Passive {
 struct Farm {
     host: Host,
     lease_ms: i64,
-    /// Ends the whole server once, between claim and report; the file remembers that it happened.
+    /// Ends its process once, between claim and report; the file remembers that it happened.
     abort_once: Option<PathBuf>,
+    /// Stands still once, between claim and report, and never asks for anything again; the file remembers it.
+    hang_once: Option<PathBuf>,
+    /// Work takes so long, milliseconds.
+    work_ms: u64,
     /// Lets the first lease run out, and reports all the same.
     late: bool,
     /// Reports nonsense before it reports what is right.
@@ -48,6 +52,8 @@ impl Plugin for Passive {
                 host,
                 lease_ms: config["lease_ms"].as_i64().unwrap_or(10_000),
                 abort_once: path("abort_once"),
+                hang_once: path("hang_once"),
+                work_ms: config["work_ms"].as_u64().unwrap_or(0),
                 late: flag("late"),
                 hostile: flag("hostile"),
                 idle: flag("idle"),
@@ -85,10 +91,13 @@ impl Scheduler for Passive {
 impl Farm {
     fn work_until(&mut self, stop: &AtomicBool) {
         let mut held: Vec<String> = Vec::new();
+        self.note("begins");
         while !stop.load(Ordering::SeqCst) {
             let request = ClaimRequest {
                 lease_ms: self.lease_ms,
                 most: 4,
+                // What a process before this one held.
+                own: true,
             };
             match self.host.claim(&request) {
                 Ok(claimed) => {
@@ -125,6 +134,13 @@ impl Farm {
             let written = std::fs::write(flag, "");
             self.note(format!("aborting {}", written.is_ok()));
             std::process::abort();
+        }
+        if let Some(flag) = self.hang_once.clone().filter(|flag| !flag.exists()) {
+            let written = std::fs::write(flag, "");
+            self.note(format!("hanging {}", written.is_ok()));
+            loop {
+                std::thread::park();
+            }
         }
         if std::mem::take(&mut self.late) {
             std::thread::sleep(Duration::from_millis(2 * self.lease_ms.unsigned_abs()));
@@ -179,6 +195,10 @@ impl Farm {
             for report in nonsense(&work[0]) {
                 self.tell(token, &[report]);
             }
+        }
+        std::thread::sleep(Duration::from_millis(self.work_ms));
+        for work in work {
+            self.note(format!("worked on {}", work.job_id));
         }
         self.tell(token, &self.results(work));
     }
@@ -310,6 +330,8 @@ barycenter_plugin_api::export_scheduler! {
         "properties": {
             "lease_ms": { "type": "integer", "minimum": 1 },
             "abort_once": { "type": "string" },
+            "hang_once": { "type": "string" },
+            "work_ms": { "type": "integer", "minimum": 0 },
             "journal": { "type": "string" },
             "late": { "type": "boolean" },
             "hostile": { "type": "boolean" },

@@ -15,7 +15,7 @@ use super::Queue;
 use crate::scheduling::engine::Services;
 use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
-use crate::store::scheduling::leases::{self, Holder, Lease};
+use crate::store::scheduling::leases::{self, Holder, Lease, Wish};
 use crate::store::scheduling::{invocations, progress, settle};
 
 /// The shortest and the longest lease.
@@ -31,6 +31,8 @@ pub struct Passive<'a> {
     pub queue: &'a Queue,
     /// The scheduler that asks.
     pub scheduler: &'a str,
+    /// When its present life began: before its process was started, if it has one.
+    pub born_ms: i64,
 }
 
 impl Passive<'_> {
@@ -50,8 +52,13 @@ impl Passive<'_> {
     pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, PluginError> {
         let now = self.now();
         let until = now + request.lease_ms.clamp(LEASE_MS.0, LEASE_MS.1);
-        let most = request.most.min(CLAIM_MAX) as usize;
-        let taken = leases::claim(&self.services.store, self.holder(), most, now, until).await;
+        let wish = Wish {
+            most: request.most.min(CLAIM_MAX) as usize,
+            until,
+            // Never what it took in this life.
+            own_before: if request.own { self.born_ms } else { 0 },
+        };
+        let taken = leases::claim(&self.services.store, self.holder(), wish, now).await;
         let mut claimed = Vec::new();
         for (id, token) in taken.map_err(told)? {
             claimed.push(Claimed {

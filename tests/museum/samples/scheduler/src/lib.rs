@@ -1,27 +1,53 @@
 //! Places jobs from the end of the queue, `at_most` in each plan, and expands one step of every invocation.
 
 use barycenter_plugin_api::{
-    Host, InvocationDecision, JobDecision, Plan, PlanRequest, Plugin, PluginError, Scheduler,
-    serde_json::Value,
+    ExplainRequest, Explanation, Host, InvocationDecision, JobDecision, Plan, PlanRequest, Plugin,
+    PluginError, Scheduler, Text, capability, serde_json::Value,
 };
 
 pub struct LastFirst {
     host: Host,
     at_most: usize,
+    /// Plans that it made, over all its lives.
+    plans: u64,
 }
 
 impl Plugin for LastFirst {
     fn create(config: Value, host: Host) -> Result<Self, PluginError> {
         let at_most = usize::try_from(config["at_most"].as_u64().unwrap_or(100))?;
-        Ok(Self { host, at_most })
+        Ok(Self {
+            host,
+            at_most,
+            plans: 0,
+        })
     }
 }
 
 impl Scheduler for LastFirst {
+    const CAPABILITIES: &'static [&'static str] = &[capability::STATE, capability::EXPLAIN];
+
+    fn snapshot_state(&mut self) -> Result<Text, PluginError> {
+        Ok(self.plans.to_string().into())
+    }
+
+    fn restore_state(&mut self, state_json: &str) -> Result<(), PluginError> {
+        self.plans = state_json.parse()?;
+        Ok(())
+    }
+
+    fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, PluginError> {
+        Ok(Explanation {
+            code: "full".into(),
+            text: format!("{} jobs wait, the last first", request.jobs.len()).into(),
+            ..Explanation::default()
+        })
+    }
+
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan, PluginError> {
         if request.cycle == u64::MAX {
             panic!("the cycle {} is the one that panics", request.cycle);
         }
+        self.plans += 1;
         self.host.info(format!("plan {}", request.cycle));
         let first_step = |offer| {
             let mut decision = InvocationDecision::expand_all(offer);

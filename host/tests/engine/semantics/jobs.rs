@@ -1,0 +1,378 @@
+//! What becomes of jobs: those whose inputs fail, reruns, results that are there already.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
+    let world = World::new().await;
+    let (bad, good) = (world.dataset("bad\n").await, world.dataset("good\n").await);
+    let id = world
+        .invoke(
+            steps(vec![
+                data(0),
+                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+                step(3, "tool", Some("copy"), &[("input", 2, "out")]),
+            ]),
+            &[(0, "hda", bad)],
+        )
+        .await;
+    world.wait_for(id, "completed").await;
+    assert_eq!(world.jobs(id).await, ["error", "paused", "paused"]);
+    let failed = number(
+        &world,
+        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
+        id,
+    )
+    .await;
+    let hids = "SELECT CAST(hid AS TEXT) || ' ' || CAST(dataset_id AS TEXT), id FROM history_dataset_association WHERE history_id = $1 ORDER BY id";
+    let before = world.rows(hids, world.history).await;
+    let services = world.services();
+    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
+    let state = json!({"input": {"src": "hda", "id": good}});
+    let request = || barycenter::scheduling::requests::ToolRequest {
+        user_id: world.user,
+        history_id: world.history,
+        tool: &flaky,
+        dynamic_tool_id: None,
+        state: &state,
+        mapped: &[],
+        use_cached_job: false,
+        in_place_of: Some(failed),
+    };
+    let made = barycenter::scheduling::requests::run_tool(&services, request())
+        .await
+        .expect("runs");
+    wait_until(
+        &world,
+        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
+        id,
+        3,
+    )
+    .await;
+    assert_eq!(
+        world.rows(hids, world.history).await,
+        before,
+        "ids, numbers and datasets stay"
+    );
+    let last = outputs_of(&world, id, 3, "out").await;
+    assert_eq!(
+        content(&world, last[0].1).await.0,
+        "good\nflaky\ncopied\ncopied\n"
+    );
+    let of_step = number(&world, "SELECT job_id FROM workflow_invocation_step WHERE order_index = 1 AND workflow_invocation_id = $1", id).await;
+    assert_eq!([of_step], made.jobs.as_slice());
+    let again = barycenter::scheduling::requests::run_tool(
+        &services,
+        barycenter::scheduling::requests::ToolRequest {
+            in_place_of: Some(of_step),
+            ..request()
+        },
+    )
+    .await;
+    assert!(again.is_err(), "a job that did not fail keeps its place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rerun_mends_one_element_of_a_collection() {
+    let world = World::new().await;
+    let input = world.list(&["a\n", "bad\n"]).await;
+    let good = world.dataset("mended\n").await;
+    let id = world
+        .invoke(
+            steps(vec![
+                list(0),
+                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            ]),
+            &[(0, "hdca", input)],
+        )
+        .await;
+    world.wait_for(id, "completed").await;
+    let failed = number(
+        &world,
+        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
+        id,
+    )
+    .await;
+    let before = outputs_of(&world, id, 2, "out").await;
+    let services = world.services();
+    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
+    let state = json!({"input": {"src": "hda", "id": good}});
+    let request = barycenter::scheduling::requests::ToolRequest {
+        user_id: world.user,
+        history_id: world.history,
+        tool: &flaky,
+        dynamic_tool_id: None,
+        state: &state,
+        mapped: &[],
+        use_cached_job: false,
+        in_place_of: Some(failed),
+    };
+    barycenter::scheduling::requests::run_tool(&services, request)
+        .await
+        .expect("runs");
+    wait_until(
+        &world,
+        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
+        id,
+        4,
+    )
+    .await;
+    assert_eq!(outputs_of(&world, id, 2, "out").await, before);
+    assert_eq!(
+        content(&world, before[1].1).await.0,
+        "mended\nflaky\ncopied\n"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_a_history_stops_the_jobs_of_a_scheduled_invocation() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let id = world
+        .invoke(
+            steps(vec![
+                data(0),
+                step(1, "tool", Some("sleep"), &[("input", 0, "output")]),
+                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            ]),
+            &[(0, "hda", input)],
+        )
+        .await;
+    world.wait_for(id, "scheduled").await;
+    let mut history = histories::by_id(&mut world.store.reader(), world.history)
+        .await
+        .expect("reads")
+        .expect("there");
+    history.deleted = true;
+    let mut tx = world.store.begin().await.expect("begins");
+    histories::save(&mut tx, &history, 9).await.expect("saved");
+    tx.commit(Durability::Acknowledged, "test")
+        .await
+        .expect("commits");
+    world.services().signals.invocations_changed();
+    world.wait_for(id, "cancelled").await;
+    wait_until(
+        &world,
+        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'deleted'",
+        id,
+        2,
+    )
+    .await;
+    let messages = world.rows("SELECT reason, history_id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
+    assert_eq!(messages, [("history_deleted".to_owned(), world.history)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
+    let world = World::new().await;
+    let (input, items) = (
+        world.dataset("x\n").await,
+        world.list(&["a\n", "b\n"]).await,
+    );
+    let workflow = || {
+        steps(vec![
+            data(0),
+            list(1),
+            step(2, "tool", Some("copy"), &[("input", 0, "output")]),
+            step(3, "tool", Some("copy"), &[("input", 1, "output")]),
+            step(4, "tool", Some("copy"), &[("input", 2, "out")]),
+        ])
+    };
+    let first = world
+        .invoke(workflow(), &[(0, "hda", input), (1, "hdca", items)])
+        .await;
+    world.wait_for(first, "completed").await;
+    let second = world
+        .invoke_cached(workflow(), &[(0, "hda", input), (1, "hdca", items)])
+        .await;
+    world.wait_for(second, "completed").await;
+    assert_eq!(world.jobs(second).await, ["ok"; 4]);
+    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND command_line IS NULL AND workflow_invocation_id = $1";
+    assert_eq!(number(&world, copied, second).await, 4);
+    let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
+    for step in [2, 3, 4] {
+        let (old, new) = (
+            outputs_of(&world, first, step, "out").await,
+            outputs_of(&world, second, step, "out").await,
+        );
+        for (old, new) in old.iter().zip(&new) {
+            assert_ne!(old.1, new.1);
+            assert_eq!(
+                number(&world, dataset, old.1).await,
+                number(&world, dataset, new.1).await
+            );
+        }
+    }
+    let deleted = outputs_of(&world, first, 2, "out").await[0].1;
+    let mut tx = world.store.begin().await.expect("begins");
+    tx.run("UPDATE history_dataset_association SET deleted = TRUE WHERE dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1)", args![deleted]).await.expect("set");
+    tx.commit(Durability::Acknowledged, "test")
+        .await
+        .expect("commits");
+    let third = world
+        .invoke_cached(workflow(), &[(0, "hda", input), (1, "hdca", items)])
+        .await;
+    world.wait_for(third, "completed").await;
+    assert_eq!(
+        number(&world, copied, third).await,
+        2,
+        "what was deleted, and what was made of it, is made anew"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_job_runs_when_its_input_was_mended_and_those_behind_it_follow() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    world
+        .change(
+            "UPDATE dataset SET state = 'error' WHERE id = (SELECT dataset_id FROM history_dataset_association WHERE id = $1)",
+            args![input],
+        )
+        .await;
+    let id = world
+        .invoke(
+            steps(vec![
+                data(0),
+                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            ]),
+            &[(0, "hda", input)],
+        )
+        .await;
+    world.wait_for(id, "completed").await;
+    assert_eq!(world.jobs(id).await, ["paused", "paused"]);
+    let info = world
+        .rows(
+            "SELECT info, id FROM job WHERE workflow_invocation_id = $1 ORDER BY id",
+            id,
+        )
+        .await;
+    assert!(
+        info[0]
+            .0
+            .ends_with("To resume this job fix the input dataset(s)."),
+        "{info:?}"
+    );
+    world
+        .change(
+            "UPDATE dataset SET state = 'ok' WHERE id = (SELECT dataset_id FROM history_dataset_association WHERE id = $1)",
+            args![input],
+        )
+        .await;
+    barycenter::scheduling::requests::resume_job(&world.services(), info[0].1)
+        .await
+        .expect("resumed");
+    world.until_jobs(id, &["ok", "ok"]).await;
+    assert_eq!(text_of(&world, id, 2, "out").await, "x\ncopied\ncopied\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_paused_by_a_deleted_input_and_failed_by_a_purged_one() {
+    let world = World::new().await;
+    let (deleted, purged) = (world.dataset("x\n").await, world.dataset("y\n").await);
+    world
+        .change(
+            "UPDATE history_dataset_association SET deleted = TRUE WHERE id = $1",
+            args![deleted],
+        )
+        .await;
+    world
+        .change(
+            "UPDATE history_dataset_association SET deleted = TRUE, purged = TRUE WHERE id = $1",
+            args![purged],
+        )
+        .await;
+    let copies = steps(vec![
+        data(0),
+        data(1),
+        step(2, "tool", Some("copy"), &[("input", 0, "output")]),
+        step(3, "tool", Some("copy"), &[("input", 1, "output")]),
+    ]);
+    let id = world
+        .invoke(copies, &[(0, "hda", deleted), (1, "hda", purged)])
+        .await;
+    world.wait_for(id, "completed").await;
+    assert_eq!(world.jobs(id).await, ["paused", "error"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_others_and_of_jobs_that_failed_are_not_taken() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let workflow = || {
+        steps(vec![
+            data(0),
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+        ])
+    };
+    let first = world.invoke(workflow(), &[(0, "hda", input)]).await;
+    world.wait_for(first, "completed").await;
+    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND workflow_invocation_id = $1";
+    let same = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
+    world.wait_for(same, "completed").await;
+    assert_eq!(number(&world, copied, same).await, 1);
+    // Another step of the same workflow that asks for something else is run.
+    let other = world.dataset("x\n").await;
+    let different = world.invoke_cached(workflow(), &[(0, "hda", other)]).await;
+    world.wait_for(different, "completed").await;
+    assert_eq!(number(&world, copied, different).await, 0);
+    world
+        .change("UPDATE job SET state = 'error' WHERE id > $1", args![0])
+        .await;
+    let failed = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
+    world.wait_for(failed, "completed").await;
+    assert_eq!(number(&world, copied, failed).await, 0);
+    let mut tx = world.store.begin().await.expect("begins");
+    let eve = users::create(&mut tx, "eve", "eve@example.org", None, false, 1)
+        .await
+        .expect("a user");
+    tx.commit(Durability::Acknowledged, "test")
+        .await
+        .expect("commits");
+    world
+        .change("UPDATE job SET user_id = $1", args![eve])
+        .await;
+    let stranger = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
+    world.wait_for(stranger, "completed").await;
+    assert_eq!(number(&world, copied, stranger).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_subworkflows_take_results_that_are_there_too() {
+    let world = World::new().await;
+    let input = world.dataset("x\n").await;
+    let mut given = data(0);
+    given["label"] = "given".into();
+    let inside = steps(vec![
+        given,
+        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+    ]);
+    let workflow = steps(vec![
+        data(0),
+        sub(1, inside, &[("given", 0, "output", Some(0))]),
+    ]);
+    let first = world.invoke(workflow.clone(), &[(0, "hda", input)]).await;
+    world.wait_for(first, "completed").await;
+    let second = world.invoke_cached(workflow, &[(0, "hda", input)]).await;
+    world.wait_for(second, "completed").await;
+    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND workflow_invocation_id = $1";
+    assert_eq!(
+        number(&world, copied, child_of(&world, second).await).await,
+        1
+    );
+}
+
+crate::databases::on_postgres_too!(
+    crate::databases::on_postgres =>
+    a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on,
+    a_rerun_mends_one_element_of_a_collection,
+    deleting_a_history_stops_the_jobs_of_a_scheduled_invocation,
+    a_second_run_takes_the_results_of_the_first_and_runs_nothing,
+    a_resumed_job_runs_when_its_input_was_mended_and_those_behind_it_follow,
+    a_job_is_paused_by_a_deleted_input_and_failed_by_a_purged_one,
+    results_of_others_and_of_jobs_that_failed_are_not_taken,
+    the_jobs_of_subworkflows_take_results_that_are_there_too,
+);
