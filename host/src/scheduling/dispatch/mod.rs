@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod directory;
 mod expression;
 mod job_holds;
 mod leftovers;
@@ -25,10 +26,11 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 pub use queue::{Capacity, CurrentQueue, Queue};
 
+use self::directory::Before;
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
-use self::prepare::{Before, Made, Prepared, Unwritten};
+use self::prepare::{Made, Prepared, Unwritten};
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
