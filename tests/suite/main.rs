@@ -21,6 +21,7 @@ mod lifecycle;
 mod main_job;
 mod metrics;
 mod passive;
+mod plugin_border;
 mod requests;
 mod start_up;
 mod storm;

@@ -27,7 +27,7 @@ use crate::meter;
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::{InvocationEvent, InvocationState};
 use crate::model::workflow::StepDescription;
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, WORD_MAX, tame};
 use crate::store::StoreError;
 use crate::store::scheduling::commit::{Stored, commit_iteration};
 use crate::store::scheduling::invocations::active_jobs;
@@ -515,7 +515,7 @@ fn carry_out(
                 reason: reason::UNEXPECTED_FAILURE,
                 details: Some(format!(
                     "The scheduler rejected this invocation: {}",
-                    decision.text
+                    tame(&decision.text, WORD_MAX)
                 )),
                 ..Default::default()
             }),

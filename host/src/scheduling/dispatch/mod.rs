@@ -40,6 +40,7 @@ use super::iteration::{NoPlan, ask};
 use super::trouble::Trouble;
 use crate::meter;
 use crate::model::state::JobState;
+use crate::plugins::{WORD_MAX, tame};
 use crate::store::StoreError;
 use crate::store::crash::{self, Side};
 use crate::store::installation;
@@ -506,7 +507,7 @@ impl Dispatcher {
                             continue;
                         };
                         self.ready.remove(&job);
-                        chosen.push((job, Err(decision.text.to_string())));
+                        chosen.push((job, Err(tame(&decision.text, WORD_MAX))));
                     }
                     _ => {
                         if let Some(job) = by_id.get(&decision.job_id) {
