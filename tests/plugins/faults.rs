@@ -62,6 +62,7 @@ impl Faults {
         let fault = self.due(method)?;
         match fault {
             "panic" => panic!("{method} panics"),
+            "payload" => std::panic::panic_any(Bomb),
             "segfault" => {
                 #[allow(unsafe_code, reason = "the fault itself")]
                 // SAFETY: none; this is meant to end the process.
@@ -106,6 +107,15 @@ impl Faults {
             other => return Some(other),
         }
         None
+    }
+}
+
+/// What a panic carries, and panics itself when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the payload panics, too");
     }
 }
 

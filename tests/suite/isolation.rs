@@ -230,8 +230,7 @@ fn a_module_may_crash_and_hang_and_its_step_waits() {
 fn what_waits_for_a_plugin_in_quarantine_says_so_and_goes_on_when_that_is_let_out() {
     let folder = scratch();
     let at = folder.path().display().to_string();
-    // The module breaks down twice and is well then; so is the passive scheduler; the other one plans invocations, and breaks down
-    // when it is asked about jobs.
+    // The module breaks down twice and is well then; the passive scheduler does nothing, and its process is killed twice.
     let tables = format!(
         "[[workflow_module]]\ntype = \"faulty-step\"\nisolation = \"process\"\nlimits = {{ restarts = \"1/1m\" }}\n{}\
          [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\nisolation = \"process\"\n\

@@ -6,7 +6,7 @@ use barycenter_plugin_api::PluginKind;
 use sha2::{Digest, Sha256};
 use toml_edit::{DocumentMut, Item, TableLike, Value};
 
-use crate::plugins::{Fault, PluginsConfig};
+use crate::plugins::{Fault, PluginsConfig, read_library};
 
 /// What became of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub fn lock(text: &str, config: &PluginsConfig) -> Result<(String, Vec<Pin>), Ve
     let mut faults = Vec::new();
     for entry in &config.entries {
         let found = config.library_of(entry).and_then(|path| {
-            let bytes = std::fs::read(&path).map_err(|error| {
-                let message = format!("the file cannot be read ({error})");
-                Fault::new(format!("{} ({})", entry.place, path.display()), message, "")
+            let bytes = read_library(&path).map_err(|error| {
+                let place = format!("{} ({})", entry.place, path.display());
+                Fault::new(place, error.to_string(), "")
             })?;
             Ok((hex::encode(Sha256::digest(&bytes)), path))
         });

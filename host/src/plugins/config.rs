@@ -5,6 +5,7 @@ use super::isolation::Isolation;
 use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
 use super::registry::library_faults;
+use super::tame::tame;
 use super::trust::Trust;
 use barycenter_plugin_api::PluginKind;
 use serde_json::Value;
@@ -73,6 +74,9 @@ pub struct Handlers {
     /// The tag under which invocations wait that are not given to a process by name.
     pub default: Option<String>,
 }
+
+/// The longest id of an instance.
+const ID_MAX: usize = 100;
 
 const ASSIGN_METHODS: [&str; 5] = [
     "mem-self",
@@ -252,7 +256,12 @@ impl Parser<'_> {
         let mut options = reader.inner(label(&first.unwrap_or_default()).trim(), table);
         options.set_line(line);
         let type_id = options.text("type");
-        let id = options.text("id");
+        let id = options.checked("id", |text| {
+            let is_good =
+                (1..=ID_MAX).contains(&text.chars().count()) && tame(text, ID_MAX) == text;
+            let wanted = format!("a name of 1 to {ID_MAX} characters that can be printed");
+            is_good.then(|| text.to_owned()).ok_or(wanted)
+        });
         let path = options.text("path").map(|path| self.folder.join(path));
         let sha256 = options.checked("sha256", |text| {
             let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -378,7 +387,8 @@ impl Parser<'_> {
                 continue;
             };
             if !schedulers.contains(&fallback.as_str()) || *fallback == entry.id {
-                let hint = did_you_mean(fallback, schedulers.iter().copied());
+                let others = schedulers.iter().copied().filter(|id| *id != entry.id);
+                let hint = did_you_mean(fallback, others);
                 faults.push(Fault::new(
                     &entry.place,
                     format!("on_failure names no other scheduler: `{fallback}`{hint}"),

@@ -1,5 +1,6 @@
 //! Why a call into a plugin gave nothing usable, in types.
 
+use super::tame::{WORD_MAX, tame};
 use barycenter_plugin_api::PluginError;
 use std::time::Duration;
 
@@ -165,6 +166,25 @@ fn signal_name(signal: i32) -> &'static str {
         libc::SIGTERM => " (SIGTERM)",
         libc::SIGXCPU => " (SIGXCPU)",
         _ => "",
+    }
+}
+
+impl Failure {
+    /// The same, with what the plugin said fit to be read.
+    pub fn tamed(self) -> Self {
+        match self {
+            Self::Plugin(error) => Self::Plugin(tamed_error(error)),
+            other => other,
+        }
+    }
+}
+
+/// What a plugin said of its failure, fit to be read.
+pub(super) fn tamed_error(error: PluginError) -> PluginError {
+    PluginError {
+        message: tame(&error.message, WORD_MAX).into(),
+        location: tame(&error.location, WORD_MAX).into(),
+        ..error
     }
 }
 

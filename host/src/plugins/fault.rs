@@ -1,5 +1,7 @@
 //! What is wrong with plugins.toml or with a plugin it names.
 
+use super::tame::tame;
+
 /// One fault: where, what, and what to do. At most five lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -48,16 +50,20 @@ impl std::fmt::Display for Fault {
 impl std::error::Error for Fault {}
 
 fn shortened(line: &str) -> String {
-    match line.char_indices().nth(400) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
+    tame(line, 400)
 }
+
+/// Nobody means anything by a longer word.
+const WORD_MAX: usize = 100;
 
 /// `; did you mean `x`?` when one of `known` is near to `word`, else nothing.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if word.len() > WORD_MAX {
+        return String::new();
+    }
     let near = known
         .into_iter()
+        .filter(|candidate| candidate.len() <= WORD_MAX)
         .map(|candidate| (distance(word, candidate), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4);

@@ -3,6 +3,7 @@
 //! Opening a damaged library with `dlopen` can kill the process before anyone may object, so all
 //! that can be refused is refused here.
 
+use super::tame::tame;
 use barycenter_plugin_api::API_VERSION;
 use barycenter_plugin_api::preamble::{Preamble, PreambleError, SECTION};
 use object::elf::{
@@ -11,6 +12,7 @@ use object::elf::{
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, elf};
+use std::io::Read as _;
 use std::path::Path;
 
 #[cfg(target_arch = "x86_64")]
@@ -70,10 +72,34 @@ pub enum InspectError {
     PanicAborts,
 }
 
+/// The largest library that is read: one with all its debug information has some hundred MiB.
+const LIBRARY_MAX: u64 = 1 << 30;
+
+/// The bytes of a library. Whatever is no file, or too large to be one of ours, is not read.
+pub fn read_library(path: &Path) -> Result<Vec<u8>, InspectError> {
+    let unreadable = |error: std::io::Error| InspectError::Unreadable(error.to_string());
+    // Asked before it is opened: opening a pipe would wait for somebody to write.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(InspectError::Unreadable("it is no regular file".to_owned()));
+    }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    let mut bytes = Vec::new();
+    if size <= LIBRARY_MAX {
+        let read = file.take(LIBRARY_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(unreadable)?;
+    }
+    if size.max(bytes.len() as u64) > LIBRARY_MAX {
+        return Err(InspectError::Unreadable(format!(
+            "it has {size} bytes, more than any plugin"
+        )));
+    }
+    Ok(bytes)
+}
+
 /// Reads a library's preamble and checks that the library could be opened.
 pub fn inspect_file(path: &Path) -> Result<Preamble, InspectError> {
-    let bytes = std::fs::read(path).map_err(|error| InspectError::Unreadable(error.to_string()))?;
-    inspect_bytes(&bytes)
+    inspect_bytes(&read_library(path)?)
 }
 
 /// The same for a library in memory.
@@ -131,8 +157,18 @@ fn checked(preamble: Result<Preamble, PreambleError>) -> Result<Preamble, Inspec
             found: preamble.api,
         });
     }
-    Ok(preamble)
+    let tamed = |text: &str| tame(text, TEXT_MAX);
+    Ok(Preamble {
+        type_id: tamed(&preamble.type_id),
+        version: tamed(&preamble.version),
+        rustc: tamed(&preamble.rustc),
+        target: tamed(&preamble.target),
+        ..preamble
+    })
 }
+
+/// No text of a preamble is longer.
+const TEXT_MAX: usize = 100;
 
 fn beyond(bytes: &[u8], offset: u64, size: u64) -> bool {
     offset

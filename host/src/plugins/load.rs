@@ -4,7 +4,8 @@
 //! cannot pull the code from under it, and a changed file is a new library beside the old one.
 //! Libraries are never unloaded.
 
-use super::inspect::{InspectError, inspect_bytes};
+use super::inspect::{InspectError, inspect_bytes, read_library};
+use super::tame::tame;
 use barycenter_plugin_api::abi::{HEADER_SYMBOL, PluginInfo, PluginRootRef};
 use barycenter_plugin_api::open::open_root;
 use barycenter_plugin_api::preamble::Preamble;
@@ -152,7 +153,7 @@ pub(super) fn open_stored(path: &Path, sha256: &str) -> Result<Loaded, LoadError
 }
 
 fn read_pinned(path: &Path, wanted: Option<&str>) -> Result<(Vec<u8>, String), LoadError> {
-    let bytes = std::fs::read(path).map_err(|error| InspectError::Unreadable(error.to_string()))?;
+    let bytes = read_library(path)?;
     let found = hex::encode(Sha256::digest(&bytes));
     match wanted.filter(|wanted| !wanted.eq_ignore_ascii_case(&found)) {
         Some(wanted) => Err(LoadError::Checksum {
@@ -225,10 +226,5 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 }
 
 fn short(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect()
+    tame(text.lines().next().unwrap_or_default(), 300)
 }

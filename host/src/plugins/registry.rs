@@ -2,7 +2,7 @@
 
 use super::bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 use super::config::{Entry, Handlers, PluginsConfig};
-use super::failure::PluginCallError;
+use super::failure::{PluginCallError, tamed_error};
 use super::fault::{Fault, did_you_mean};
 use super::inproc::InProcess;
 use super::isolation::{self, Facts, Isolation};
@@ -16,6 +16,7 @@ use super::record::Recorder;
 use super::stats::MethodStats;
 use super::supervision::{Supervision, SupervisionState};
 use super::switch::{DISABLED, Switch};
+use super::tame::{WORD_MAX, tame};
 use super::transport::{Caller, Transport};
 use barycenter_plugin_api::abi::{HostBox, PluginInfo};
 use barycenter_plugin_api::{Host, PluginKind};
@@ -573,7 +574,7 @@ impl Making<'_> {
         check_options(entry, &loaded.info.config_schema)?;
         let config = entry.config.to_string();
         let object = Object::create(loaded.root, entry.kind, &config, host)
-            .map_err(|error| self.refused(&error.to_string()))?;
+            .map_err(|error| self.refused(&tamed_error(error).to_string()))?;
         let supervision = Arc::new(Supervision::new(
             entry.limits.restarts(),
             SupervisionState::Ready,
@@ -614,7 +615,7 @@ impl Making<'_> {
         let (process, info, capabilities) = Process::start(spec, Arc::clone(&supervision), check)
             .map_err(|error| match error {
             StartError::Unwanted(failure) => failure,
-            StartError::ByPlugin(message) => self.refused(&message),
+            StartError::ByPlugin(message) => self.refused(&tame(&message, WORD_MAX)),
             StartError::Failed(message) => self.at_path(message),
         })?;
         let caller = self.caller(&info, Transport::Process(process), supervision);
@@ -632,11 +633,8 @@ impl Making<'_> {
         supervision: Arc<Supervision>,
     ) -> Caller {
         let entry = self.entry;
-        let names = (
-            entry.id.as_str(),
-            entry.type_id.as_str(),
-            info.version.as_str(),
-        );
+        let version = tame(&info.version, 64);
+        let names = (entry.id.as_str(), entry.type_id.as_str(), version.as_str());
         let on_quarantine = self.on_quarantine();
         Caller::new(
             entry.kind,

@@ -8,6 +8,7 @@ use super::process::Process;
 use super::stats::{Counters, MethodStats};
 use super::supervision::Supervision;
 use super::switch::Switch;
+use super::tame::{WORD_MAX, tame};
 use barycenter_plugin_api::{ErrorCode, PluginError, PluginKind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,6 +175,7 @@ impl Caller {
 
     /// An answer that broke a rule.
     pub fn invalid(&self, method: &'static str, faults: Vec<String>) -> PluginCallError {
+        let faults = faults.iter().map(|fault| tame(fault, WORD_MAX)).collect();
         if let Some(counters) = self.counters(method) {
             counters.count_fault("invalid");
         }
@@ -192,7 +194,7 @@ impl Caller {
 
     fn named(&self, method: &'static str, failure: Failure) -> PluginCallError {
         let plugin = self.id.clone();
-        match failure {
+        match failure.tamed() {
             Failure::Plugin(error) if error.code == ErrorCode::PANICKED => {
                 let what = format!("{method} panicked: {error}");
                 if self.supervision.panicked(&what) {

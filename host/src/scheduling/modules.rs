@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::invoker::known::StepValue;
 use crate::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use crate::invoker::stop::Wait;
-use crate::plugins::{ModuleInstance, PluginCallError, Plugins};
+use crate::plugins::{ModuleInstance, PluginCallError, Plugins, WORD_MAX, tame};
 
 /// The step types of the loaded plugins.
 pub struct PluginModules {
@@ -134,7 +134,7 @@ fn value_ref(input: &ModuleInput) -> ValueRef {
 }
 
 fn outcome(answer: StepOutcome, call: &ModuleCall<'_>) -> Result<ModuleOutcome, String> {
-    let (reason, text) = (answer.reason.to_string(), answer.text.to_string());
+    let (reason, text) = (tame(&answer.reason, 100), tame(&answer.text, WORD_MAX));
     Ok(match answer.status {
         StepStatus::SCHEDULED => {
             // A delayed input that is handed on delays whoever needs the output.

@@ -15,7 +15,7 @@ use crate::http::seams::{
 use crate::invocation_request::{Schedulers, StepTypes};
 use crate::invoker::known::StepValue;
 use crate::model::workflow::{INPUT_STEP_TYPES, StepDescription};
-use crate::plugins::{Lifecycle, SupervisionState};
+use crate::plugins::{Lifecycle, SupervisionState, tame};
 use crate::scheduling::Services;
 use crate::scheduling::dispatch::CurrentQueue;
 use crate::scheduling::requests::{self, Made, ToolRequest, ToolRunError};
@@ -57,6 +57,9 @@ fn workflow_settings(options: &WorkflowOptions) -> WorkflowSettings {
     }
 }
 
+/// What is shown of a step type's title, in characters.
+const TITLE_MAX: usize = 100;
+
 /// Step types that the server itself supplies.
 fn is_own(step_type: &str) -> bool {
     matches!(step_type, "tool" | "subworkflow" | "pick_value")
@@ -97,7 +100,7 @@ impl StepTypes for Behind {
         let described = offered.map(|module| {
             let described = module.description();
             let id = module.type_id().to_owned();
-            (id, described.name.to_string(), described.beta)
+            (id, tame(&described.name, TITLE_MAX), described.beta)
         });
         described.collect()
     }

@@ -308,7 +308,7 @@ impl World {
     async fn possible(&mut self) -> Vec<Event> {
         let mut reader = self.store.reader();
         let mut events: Vec<Event> = self.running.iter().copied().map(Event::End).collect();
-        let looks = loops::signalled(&mut reader, "main", 0, 1000)
+        let looks = loops::signalled(&mut reader, "main", &loops::Whose::everybodys(), 0, 1000)
             .await
             .expect("reads");
         events.splice(0..0, looks.into_iter().map(Event::Look));

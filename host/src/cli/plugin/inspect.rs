@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::out;
 use crate::kit::check::report::REFUSED;
-use crate::plugins::{InspectError, inspect_bytes};
+use crate::plugins::{inspect_bytes, read_library};
 
 /// Tell what a library says about itself, without running any of it
 ///
@@ -25,9 +25,8 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let bytes = std::fs::read(&arguments.file);
-    let read = bytes.map_err(|error| InspectError::Unreadable(error.to_string()));
-    let inspected = read.and_then(|bytes| Ok((inspect_bytes(&bytes)?, bytes)));
+    let inspected =
+        read_library(&arguments.file).and_then(|bytes| Ok((inspect_bytes(&bytes)?, bytes)));
     let (preamble, bytes) = match inspected {
         Ok(inspected) => inspected,
         Err(error) => {
@@ -68,8 +67,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     let rows = [
         ("kind", kinds.join(", ")),
-        ("type", printable(&preamble.type_id)),
-        ("version", printable(&preamble.version)),
+        ("type", preamble.type_id),
+        ("version", preamble.version),
         (
             "plugin-api",
             format!(
@@ -78,8 +77,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
                 version(API_VERSION)
             ),
         ),
-        ("compiler", printable(&preamble.rustc)),
-        ("target", printable(&preamble.target)),
+        ("compiler", preamble.rustc),
+        ("target", preamble.target),
         (
             "build",
             if preamble.debug {
@@ -96,17 +95,4 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         out::line(format_args!("{name:<11} {value}"));
     }
     ExitCode::SUCCESS
-}
-
-/// The file is anybody's: nothing in it may steer the terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() {
-                '\u{fffd}'
-            } else {
-                letter
-            }
-        })
-        .collect()
 }

@@ -256,9 +256,11 @@ async fn level(
         }
         at.growing |= step.state != StepState::Scheduled;
         if takes_actions(&step) {
-            at.review |= step.action.is_null();
+            // A module that asks nobody is done when nobody is waited for.
+            let is_undecided = step.action.is_null() && snapshot.waits_for_review;
+            at.review |= is_undecided;
             at.refused |= step.action == Value::Bool(false);
-            if step.action.is_null() {
+            if is_undecided {
                 snapshot.undecided.push(Undecided {
                     invocation_step_id: step.id,
                     invocation_id: invocation.id,
@@ -282,7 +284,12 @@ async fn level(
 fn takes_actions(step: &Step) -> bool {
     !matches!(
         step.step_type.as_str(),
-        "tool" | "subworkflow" | "data_input" | "data_collection_input" | "parameter_input"
+        "tool"
+            | "subworkflow"
+            | "pick_value"
+            | "data_input"
+            | "data_collection_input"
+            | "parameter_input"
     )
 }
 

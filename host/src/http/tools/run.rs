@@ -42,7 +42,7 @@ pub async fn run(
     let mut q = app.store.reader();
     let request = request(&app, &mut q, &caller, &payload).await?;
     let answer = app.seams().tool_runs.run(request).await?;
-    shape(&app, &mut q, &answer).await.map(Json)
+    shape(&app, &mut q, &caller, &answer).await.map(Json)
 }
 
 /// The tool that is asked for; of a user-defined one with its id.
@@ -109,7 +109,12 @@ fn missing(id: &str) -> ApiError {
     ApiError::not_found(format!("Could not find tool with id '{shown}'."))
 }
 
-async fn shape(app: &App, q: &mut impl Query, answer: &ToolRunAnswer) -> Result<Value, ApiError> {
+async fn shape(
+    app: &App,
+    q: &mut impl Query,
+    caller: &Caller,
+    answer: &ToolRunAnswer,
+) -> Result<Value, ApiError> {
     let ids: Vec<i64> = answer.outputs.iter().map(|(_, id)| *id).collect();
     let hdas = datasets::by_ids(q, &ids).await?;
     let mut outputs = Vec::with_capacity(ids.len());
@@ -126,7 +131,7 @@ async fn shape(app: &App, q: &mut impl Query, answer: &ToolRunAnswer) -> Result<
         // As many as the tool has outputs: a handful.
         for (name, id) in made {
             if let Some(hdca) = collections::by_id(q, *id).await? {
-                let mut shape = load_hdca(app, q, &hdca).await?;
+                let mut shape = load_hdca(app, q, caller, &hdca).await?;
                 shape["output_name"] = json!(name);
                 shapes.push(shape);
             }

@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod directory;
 mod expression;
 mod job_holds;
 mod leftovers;
@@ -25,10 +26,11 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 pub use queue::{Capacity, CurrentQueue, Queue};
 
+use self::directory::Before;
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
-use self::prepare::{Before, Made, Prepared, Unwritten};
+use self::prepare::{Made, Prepared, Unwritten};
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
@@ -38,6 +40,7 @@ use super::iteration::{NoPlan, ask};
 use super::trouble::Trouble;
 use crate::meter;
 use crate::model::state::JobState;
+use crate::plugins::{WORD_MAX, tame};
 use crate::store::StoreError;
 use crate::store::crash::{self, Side};
 use crate::store::installation;
@@ -504,7 +507,7 @@ impl Dispatcher {
                             continue;
                         };
                         self.ready.remove(&job);
-                        chosen.push((job, Err(decision.text.to_string())));
+                        chosen.push((job, Err(tame(&decision.text, WORD_MAX))));
                     }
                     _ => {
                         if let Some(job) = by_id.get(&decision.job_id) {

@@ -1,8 +1,8 @@
 //! A scheduler that goes wrong as its configuration says, and otherwise wants everything at once. For tests of the host.
 
 use barycenter_plugin_api::{
-    Host, InvocationDecision, InvocationVerdict, JobDecision, JobVerdict, Plan, PlanRequest,
-    Plugin, PluginError, Scheduler,
+    ExplainRequest, Explanation, Host, InvocationDecision, InvocationVerdict, JobDecision,
+    JobVerdict, Plan, PlanRequest, Plugin, PluginError, Scheduler, Text, capability,
 };
 
 include!("../../faults.rs");
@@ -11,14 +11,6 @@ include!("../../faults.rs");
 pub struct Faulty {
     faults: Faults,
     host: Host,
-}
-
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        panic!("the payload panics, too");
-    }
 }
 
 impl Plugin for Faulty {
@@ -46,6 +38,28 @@ impl Plugin for Faulty {
 }
 
 impl Scheduler for Faulty {
+    const CAPABILITIES: &'static [&'static str] = &[capability::STATE, capability::EXPLAIN];
+
+    fn snapshot_state(&mut self) -> Result<Text, PluginError> {
+        Ok(match self.faults.strike("snapshot_state") {
+            Some("garbage") => "{\"no json".into(),
+            Some("huge") => format!("\"{}\"", "x".repeat(2 << 20)).into(),
+            _ => "{}".into(),
+        })
+    }
+
+    fn restore_state(&mut self, _: &str) -> Result<(), PluginError> {
+        match self.faults.strike("restore_state") {
+            Some("fail") => Err(PluginError::failed("no idea what that is")),
+            _ => Ok(()),
+        }
+    }
+
+    fn explain(&mut self, _: &ExplainRequest) -> Result<Explanation, PluginError> {
+        self.faults.strike("explain");
+        Ok(Explanation::default())
+    }
+
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan, PluginError> {
         let faults = self.faults.clone();
         let good = everything(request);
@@ -57,7 +71,6 @@ impl Scheduler for Faulty {
             ..Plan::default()
         };
         Ok(match fault {
-            "payload" => std::panic::panic_any(Bomb),
             "fail" => return Err(PluginError::failed("no idea")),
             "overcommit" => {
                 let place = |job: &barycenter_plugin_api::ReadyJob| {
