@@ -8,8 +8,12 @@ use super::{Given, Node, Output, Refusal, Results, Share, Tree, because};
 use crate::invoker::known::{Collection, ElementObject};
 use crate::invoker::post_job_actions::tag_list;
 
-/// Tables with more cells than this are refused.
+/// Tables with more rows, cells or bytes than this are refused: a few rules can double each of them.
+const ROWS_MAX: usize = 1_000_000;
 const CELLS_MAX: usize = 10_000_000;
+const BYTES_MAX: usize = 64 << 20;
+
+const TOO_LARGE: &str = "the table would be too large";
 
 /// A dataset with its place in the old collection, and its row.
 #[derive(Clone)]
@@ -37,7 +41,13 @@ pub(super) fn apply(given: &Given<'_>) -> Result<Results, Refusal> {
             Ok(rows) => rows,
             Err(fault) => return because(format!("the rule {kind}: {fault}")),
         };
-        if rows.len() * rows.first().map_or(0, |row| row.cells.len()) > CELLS_MAX {
+        let cells: usize = rows.iter().map(|row| row.cells.len()).sum();
+        let bytes: usize = rows
+            .iter()
+            .flat_map(|row| &row.cells)
+            .map(String::len)
+            .sum();
+        if rows.len() > ROWS_MAX || cells > CELLS_MAX || bytes > BYTES_MAX {
             return because("the rules make too large a table");
         }
     }
@@ -103,8 +113,13 @@ fn add(
     mut rows: Vec<Row>,
     value: impl Fn(usize, &Row) -> Result<String, String>,
 ) -> Result<Vec<Row>, String> {
+    let mut bytes = 0;
     for (n, row) in rows.iter_mut().enumerate() {
         let cell = value(n, row)?;
+        bytes += cell.len();
+        if bytes > BYTES_MAX {
+            return Err(TOO_LARGE.to_owned());
+        }
         row.cells.push(cell);
     }
     Ok(rows)
@@ -172,7 +187,7 @@ fn step(kind: &str, rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
             let start = rule["start"]
                 .as_i64()
                 .ok_or("start must be a whole number")?;
-            add(rows, |n, _| Ok((start + n as i64).to_string()))
+            add(rows, |n, _| Ok(start.saturating_add(n as i64).to_string()))
         }
         "add_column_value" => {
             let value = text(rule, "value")?;
@@ -291,6 +306,9 @@ fn step(kind: &str, rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
                 columns(rule, "target_columns_0")?,
                 columns(rule, "target_columns_1")?,
             );
+            if rows.len() > ROWS_MAX / 2 {
+                return Err(TOO_LARGE.to_owned());
+            }
             let part = |row: &Row, gone: &[usize], own: &[usize]| {
                 let cells = row.cells.iter().enumerate();
                 // A column of neither, or of both, stays in both, or goes to the first.
@@ -333,6 +351,7 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
     let groups = rule["group_count"].as_u64().filter(|count| *count > 0);
     let replacement = rule["replacement"].as_str();
     let mut rows = rows;
+    let mut room = BYTES_MAX;
     for row in &mut rows {
         let cell = row.cell(column)?.to_owned();
         let Some(found) = pattern.captures(&cell) else {
@@ -340,11 +359,17 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
         };
         let group = |n: usize| found.get(n).map_or("", |m| m.as_str()).to_owned();
         match (replacement, groups) {
-            (Some(template), _) => row.cells.push(expand(template, &found)),
+            (Some(template), _) => {
+                let cell = expand(template, &found, room).ok_or(TOO_LARGE)?;
+                room -= cell.len();
+                row.cells.push(cell);
+            }
             (None, Some(count)) => {
                 if count as usize != found.len() - 1 {
                     return Err(format!("{expression:?} does not have {count} groups"));
                 }
+                let taken = found.iter().skip(1).flatten().map(|m| m.len()).sum();
+                room = room.checked_sub(taken).ok_or(TOO_LARGE)?;
                 row.cells.extend((1..found.len()).map(group));
             }
             (None, None) => row.cells.push(group(0)),
@@ -353,11 +378,14 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Python's template: `\1`, `\g<1>`, `\g<name>`.
-fn expand(template: &str, found: &regex::Captures<'_>) -> String {
-    let mut out = String::with_capacity(template.len());
+/// Python's template: `\1`, `\g<1>`, `\g<name>`; `None` when it becomes longer than `room`.
+fn expand(template: &str, found: &regex::Captures<'_>, room: usize) -> Option<String> {
+    let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find('\\') {
+        if out.len() > room {
+            return None;
+        }
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some((name, after)) = rest
@@ -391,7 +419,7 @@ fn expand(template: &str, found: &regex::Captures<'_>) -> String {
         }
     }
     out.push_str(rest);
-    out
+    (out.len() <= room).then_some(out)
 }
 
 /// The collection type that the mapping of `rules` gives.
