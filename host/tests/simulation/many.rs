@@ -226,7 +226,14 @@ impl Many {
             if server.thought.is_some() {
                 events.push(Event::Store(n));
             } else {
-                let looks = loops::signalled(&mut reader, server.name, 0, 1000).await;
+                let looks = loops::signalled(
+                    &mut reader,
+                    server.name,
+                    &loops::Whose::everybodys(),
+                    0,
+                    1000,
+                )
+                .await;
                 let looks = looks.expect("reads").into_iter();
                 events.extend(looks.map(|id| Event::Think(n, id)));
             }
