@@ -292,7 +292,10 @@ impl Many {
     async fn happen(&mut self, event: Event) {
         let done = match event {
             Event::Think(n, id) => return self.think(n, id).await,
-            Event::End(id) => return drop(self.processes.insert(id, Process::Ended)),
+            Event::End(id) => {
+                self.processes.insert(id, Process::Ended);
+                return;
+            }
             Event::Approve(step) => return self.world.approve(step).await,
             Event::Start(n, id) => {
                 self.servers[n].to_start.remove(&id);
