@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use barycenter_tests::{Client, Setup, TestServer, workflows};
+use barycenter_tests::wait::until;
+use barycenter_tests::{Client, Setup, TestServer, build, workflows};
 use serde_json::json;
 
 type Labels = BTreeMap<String, String>;
@@ -214,6 +215,120 @@ fn the_numbers_are_well_formed_and_count_what_happens() {
         "{routes:?}"
     );
     assert!(after.samples.len() < 2_000, "{}", after.samples.len());
+}
+
+#[test]
+fn what_goes_wrong_with_plugins_is_counted_logged_and_can_be_asked_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let marker = |id: &str| folder.path().join(id).display().to_string();
+    let faults = [
+        ("crash", "abort", 0, "lost"),
+        ("once", "panic", 1, "panicked"),
+        ("liar", "lie", 1, "invalid"),
+        ("sleeper", "sleep", 1, "timed_out"),
+        ("moody", "fail", 1, "refused"),
+        ("talker", "talk", 1, ""),
+    ];
+    let tables = faults.map(|(id, fault, times, _)| {
+        format!(
+            "[[scheduler]]\ntype = \"faulty\"\nid = \"{id}\"\npath = {:?}\nisolation = \"process\"\non_failure = \"fallback:default\"\n\
+             limits = {{ restarts = \"2/1m\", call_timeout = \"2s\" }}\n\
+             config = {{ fault = \"{fault}\", at = \"plan\", times = {times}, marker = {:?} }}\n",
+            build::library("faulty_scheduler").display().to_string(),
+            marker(id)
+        )
+    });
+    let server = Setup::default()
+        .plugins(&format!(
+            "[[scheduler]]\ntype = \"default\"\n[[job_runner]]\ntype = \"local\"\n{}",
+            tables.concat()
+        ))
+        .start();
+    let client = server.client();
+    let history = client.create_history("faults");
+    let data = client.upload(&history, "data", "hello\n");
+    let workflow = client.import_yaml(&workflows::script("cat $INPUT > out.txt"));
+    let path = format!("/api/workflows/{workflow}/invocations");
+    let ids = faults.map(|(scheduler, ..)| {
+        let request = json!({"history_id": history, "inputs_by": "name", "scheduler": scheduler,
+            "inputs": {"data": {"src": "hda", "id": data}}});
+        let made = client.post(&path, &request).ok();
+        made["id"].as_str().expect("an id").to_owned()
+    });
+    for id in &ids {
+        client.wait_for_state(id, &["completed"]);
+    }
+    let numbers = read(&server.anonymous());
+    for (plugin, _, _, fault) in faults {
+        let labels = [("kind", "scheduler"), ("plugin", plugin)];
+        let plan = [&labels[..], &[("method", "plan")]].concat();
+        let calls = numbers.value("barycenter_plugin_calls_total", &plan);
+        let timed = numbers.value("barycenter_plugin_call_duration_seconds_count", &plan);
+        assert!(calls >= 1.0 && calls == timed, "{plugin}: {calls} {timed}");
+        for word in ["lost", "panicked", "invalid", "timed_out", "refused"] {
+            let labels = [&plan[..], &[("fault", word)]].concat();
+            let count = numbers.value("barycenter_plugin_call_faults_total", &labels);
+            assert_eq!(count >= 1.0, word == fault, "{plugin} {word}: {count}");
+        }
+        let restarts = numbers.value("barycenter_plugin_restarts_total", &labels);
+        assert_eq!(
+            restarts >= 1.0,
+            matches!(plugin, "crash" | "sleeper"),
+            "{plugin}: {restarts}"
+        );
+    }
+    let slept = numbers.value(
+        "barycenter_plugin_call_duration_seconds_sum",
+        &[
+            ("kind", "scheduler"),
+            ("plugin", "sleeper"),
+            ("method", "plan"),
+        ],
+    );
+    assert!(slept >= 2.0, "its whole time counts: {slept}");
+    // A plugin's own words are in the server's log, with its name.
+    let log = server.log();
+    let said = log.lines().find(|line| line.contains("plan was called"));
+    let said = said.unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        said.contains("WARN plugin") && said.contains("plugin=\"talker\""),
+        "{said}"
+    );
+
+    // The report of a crash names a command; pasted into a shell, it asks the same again, and tells that the same
+    // happens.
+    let crashes = server.data_dir().join("plugins/crashes");
+    let report = until("a report of the crash", || {
+        let files = std::fs::read_dir(&crashes).ok()?.flatten();
+        let mut files = files.map(|file| file.path());
+        let path = files.find(|path| {
+            let name = path.display().to_string();
+            name.ends_with("scheduler-crash.txt")
+        })?;
+        std::fs::read_to_string(path).ok()
+    });
+    let command = report
+        .lines()
+        .find_map(|line| line.strip_prefix("replay "))
+        .unwrap_or_else(|| panic!("{report}"))
+        .trim();
+    let programs = build::binary().parent().expect("a folder").to_owned();
+    let search = format!(
+        "{}:{}",
+        programs.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let again = std::process::Command::new("sh")
+        .args(["-c", command])
+        .env("PATH", search)
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&again.stdout) + String::from_utf8_lossy(&again.stderr);
+    assert!(
+        again.status.success() && said.contains("SIGABRT"),
+        "{command}: {:?} {said}",
+        again.status
+    );
 }
 
 #[test]

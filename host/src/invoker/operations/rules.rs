@@ -14,6 +14,8 @@ use crate::invoker::post_job_actions::tag_list;
 const CELLS_MAX: usize = 10_000_000;
 /// Bytes of a cell: far more than an identifier may have.
 const CELL_MAX: usize = 64 << 10;
+/// Bytes of a table.
+const BYTES_MAX: usize = 128 << 20;
 /// Bytes that one rule may add to a table.
 const ADDED_MAX: usize = 64 << 20;
 /// Rules, and columns that one of them names.
@@ -51,7 +53,10 @@ pub(super) fn apply(given: &Given<'_>) -> Result<Results, Refusal> {
             Ok(rows) => rows,
             Err(fault) => return because(format!("the rule {kind}: {fault}")),
         };
-        if rows.len() * rows.first().map_or(0, |row| row.cells.len()).max(1) > CELLS_MAX {
+        let cells: usize = rows.iter().map(|row| row.cells.len().max(1)).sum();
+        let all = rows.iter().flat_map(|row| &row.cells);
+        let bytes: usize = all.map(String::len).sum();
+        if cells > CELLS_MAX || bytes > BYTES_MAX {
             return because("the rules make too large a table");
         }
     }

@@ -175,10 +175,11 @@ fn describe(crash: &Crash, requests: Option<&PathBuf>) -> String {
             );
             put(
                 "replay",
+                // In a process again, so that whoever pastes it is told how that ends.
                 format!(
-                    "barycenter plugin replay {} {}",
-                    crash.library.display(),
-                    requests.display()
+                    "barycenter plugin replay --isolation process {} {}",
+                    pasted(&crash.library),
+                    pasted(requests)
                 ),
             );
         }
@@ -194,6 +195,17 @@ fn describe(crash: &Crash, requests: Option<&PathBuf>) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A path as a shell reads it, from wherever it is pasted.
+fn pasted(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    match text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 /// The instance as `plugin replay` makes it again.
@@ -370,6 +382,13 @@ mod tests {
         redact(&mut value);
         assert_eq!(value["state_json"], "{\"a\":1,\"secret_key\":\"***\"}");
         assert_eq!(value["text"], "{no json");
+    }
+
+    #[test]
+    fn a_path_can_be_pasted() {
+        assert_eq!(pasted(Path::new("/a/b-1.so")), "/a/b-1.so");
+        assert_eq!(pasted(Path::new("/a b/it's.so")), r"'/a b/it'\''s.so'");
+        assert!(pasted(Path::new("a.so")).starts_with('/'));
     }
 
     #[test]
