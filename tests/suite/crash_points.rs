@@ -473,6 +473,14 @@ const WORK: &[Request] = &[
         "SELECT CAST(COUNT(*) AS TEXT) FROM job WHERE tool_id = 'script'",
     ),
     (
+        "tool.request",
+        |s| {
+            let body = json!({"tool_id": "script", "history_id": s.history, "inputs": {"script": "echo x > out.txt"}});
+            s.ada("POST", "/api/jobs".into(), &body)
+        },
+        "SELECT CAST(COUNT(*) AS TEXT) FROM tool_request",
+    ),
+    (
         "job.cancel",
         |s| {
             let (_, second, _) = s.failed();
