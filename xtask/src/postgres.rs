@@ -421,7 +421,8 @@ mod tests {
         let server = Postgres::start(&programs).unwrap();
         let folder = server.folder.path().to_owned();
         let pid = server.child.id();
-        assert!(folder.join(".s.PGSQL.5432").exists());
+        let socket = format!(".s.PGSQL.{}", server.port);
+        assert!(folder.join(socket).exists());
         drop(server);
         assert!(!folder.exists() && !Path::new(&format!("/proc/{pid}")).exists());
     }
