@@ -160,7 +160,7 @@ keys! {
     "force_beta_workflow_scheduled_min_steps", "250", "Old-style submissions with more steps go to the background.";
     "force_beta_workflow_scheduled_for_collections", "false", "Old-style submissions with collection inputs go to the background.";
     "enable_beta_workflow_modules", "false", "Offer pause and other step types of plugins to editors.";
-    "enable_user_defined_tools", "true on a loopback address, else false", "Users may define tools; their commands run as the server's own user, uncontained.";
+    "enable_user_defined_tools", "true on a loopback address without public_url, else false", "Users may define tools; their commands run as the server's own user, uncontained.";
     "log_level", "info", "error, warn, info, debug or trace, or directives such as info,plugin=debug.";
     "log_format", "text", "text or json.";
 }
@@ -278,7 +278,16 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
         fits.then(|| key.to_owned())
             .ok_or("Give at least 8 characters without blanks.")
     });
+    let public_url = options.checked("public_url", |url| {
+        let url = url.trim_end_matches('/');
+        let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+        rest.filter(|rest| !rest.is_empty() && !rest.contains([' ', '?', '#']))
+            .map(|_| url.to_owned())
+            .ok_or("Give a URL such as https://example.org.")
+    });
     let user_tools = options.flag("enable_user_defined_tools");
+    // Who has an address for clients has clients elsewhere, behind whatever proxy.
+    let is_private = public_url.is_none() && is_loopback(listen);
     let fetch = fetch(options);
     let webhooks = Rules {
         purpose: Purpose::Webhook,
@@ -292,20 +301,14 @@ fn doors(options: &mut Options<'_>, listen: &str) -> Settings {
     Settings {
         brand: options.text("brand").unwrap_or(usual.brand),
         bootstrap_admin_api_key: key,
-        public_url: options.checked("public_url", |url| {
-            let url = url.trim_end_matches('/');
-            let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
-            rest.filter(|rest| !rest.is_empty() && !rest.contains([' ', '?', '#']))
-                .map(|_| url.to_owned())
-                .ok_or("Give a URL such as https://example.org.")
-        }),
+        public_url,
         body_max_bytes: options
             .number("body_max_bytes", 1024, i64::MAX)
             .map_or(usual.body_max_bytes, |n| n as usize),
         upload_max_bytes: options
             .number("upload_max_bytes", 1024, i64::MAX)
             .map_or(usual.upload_max_bytes, |n| n as u64),
-        enable_user_defined_tools: user_tools.unwrap_or_else(|| is_loopback(listen)),
+        enable_user_defined_tools: user_tools.unwrap_or(is_private),
         fetch,
         webhooks,
         export_directories: options.paths("export_directories"),

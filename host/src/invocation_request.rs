@@ -15,6 +15,7 @@ mod inputs;
 mod overrides;
 mod payload;
 mod prepare;
+pub mod strict;
 pub mod tool_request;
 
 use std::sync::Arc;

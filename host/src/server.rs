@@ -70,9 +70,17 @@ impl Server {
             membership: machine.services.membership.clone(),
         });
         let router = http::router(machine.app.clone()).merge(health::routes(probe));
-        health::serve(self.listener, router, stop, DOORS_STOP).await;
+        health::serve(self.listener, router, stop, DOORS_STOP, connections_max()).await;
         machine.stop().await;
     }
+}
+
+/// Half of the descriptors are for the work itself. The soft limit, often 1024, is raised as far as this process may.
+fn connections_max() -> usize {
+    const WANTED: u64 = 65_536;
+    const LEAST: u64 = 16;
+    let files = rlimit::increase_nofile_limit(WANTED).unwrap_or(1024);
+    usize::try_from((files / 2).max(LEAST)).unwrap_or(usize::MAX)
 }
 
 async fn listen(address: &str) -> Result<TcpListener, StartError> {

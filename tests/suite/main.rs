@@ -5,6 +5,7 @@ mod author_kit;
 mod bad_input;
 mod clients;
 mod command_line;
+mod conditions;
 mod crash_points;
 mod database;
 mod dry_runs;

@@ -5,3 +5,4 @@ mod handlers;
 mod moving;
 #[path = "../suite/main.rs"]
 mod postgres;
+mod tls;

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +16,8 @@ use crate::interrupt;
 
 /// Names the database that tests make theirs beside, as a URL.
 pub const VARIABLE: &str = "BARYCENTER_TEST_POSTGRES";
+/// The same database by TLS, with a password; `sslrootcert` names whom to trust.
+pub const TLS_VARIABLE: &str = "BARYCENTER_TEST_POSTGRES_TLS";
 
 #[derive(clap::Args)]
 pub struct Options {}
@@ -27,6 +29,9 @@ pub fn run(_: &Options) -> Result<()> {
     })?;
     let server = Postgres::start(&programs)?;
     println!("export {VARIABLE}='{}'", server.url());
+    if let Some(url) = server.tls_url() {
+        println!("export {TLS_VARIABLE}='{url}'");
+    }
     eprintln!("until Ctrl-C; then it is removed");
     while interrupt::sleep(Duration::from_secs(1)).is_ok() {}
     Ok(())
@@ -72,6 +77,9 @@ impl Programs {
 pub struct Postgres {
     child: Child,
     folder: TempDir,
+    port: u16,
+    /// Of the superuser, where TLS is spoken.
+    password: Option<String>,
 }
 
 /// How long it may take to answer.
@@ -81,8 +89,7 @@ const STOP: Duration = Duration::from_secs(10);
 const PREFIX: &str = "barycenter-postgres-";
 const SUPERUSER: &str = "barycenter";
 /// Nothing has to survive: speed instead. Many servers with their pools are connected at the same time.
-const SETTINGS: [&str; 9] = [
-    "listen_addresses=",
+const SETTINGS: [&str; 8] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -99,14 +106,15 @@ impl Postgres {
         let identity = Identity::of_server()?;
         let folder = tempfile::Builder::new()
             .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()
             .map_err(Failure::during("make a folder for PostgreSQL"))?;
         if let Some(identity) = &identity {
             chown(folder.path(), Some(identity.user), Some(identity.group))
                 .map_err(Failure::during("give PostgreSQL its folder"))?;
         }
-        let command = |program: &str| {
-            let mut command = Command::new(programs.folder.join(program));
+        let command = |program: &Path| {
+            let mut command = Command::new(program);
             command
                 .current_dir(folder.path())
                 .stdin(Stdio::null())
@@ -117,9 +125,20 @@ impl Postgres {
             command
         };
         let data = folder.path().join("data");
-        let made = command("initdb")
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
-            .args(["--no-instructions", "-U", SUPERUSER, "-D"])
+        let word = secret_word()?;
+        let password_file = folder.path().join("password");
+        fs::write(&password_file, &word).map_err(Failure::during("write a password"))?;
+        if let Some(identity) = &identity {
+            chown(&password_file, Some(identity.user), Some(identity.group))
+                .map_err(Failure::during("give PostgreSQL its password"))?;
+        }
+        // Whoever may enter the folder needs no password; from the network everybody does.
+        let made = command(&programs.folder.join("initdb"))
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256"])
+            .args(["--encoding=UTF8", "--locale=C", "--no-sync"])
+            .args(["--no-instructions", "-U", SUPERUSER, "--pwfile"])
+            .arg(&password_file)
+            .arg("-D")
             .arg(&data)
             .output()
             .map_err(Failure::during("start initdb"))?;
@@ -128,14 +147,28 @@ impl Postgres {
             let said = said.lines().last().unwrap_or_default();
             return Err(Failure::told(format!("initdb: {said}")));
         }
+        let has_tls = make_certificates(|| command(Path::new("openssl")));
+        let (port, listen) = match has_tls {
+            true => (free_port()?, "listen_addresses=127.0.0.1"),
+            false => (5432, "listen_addresses="),
+        };
         let log_path = folder.path().join("log");
         let log = File::create(&log_path).map_err(Failure::during("make PostgreSQL's log"))?;
-        let mut server = command("postgres");
+        let mut server = command(&programs.folder.join("postgres"));
         server
             .arg("-D")
             .arg(&data)
             .arg("-k")
             .arg(folder.path())
+            .arg("-p")
+            .arg(port.to_string())
+            .args(["-c", listen])
+            .args(
+                TLS_SETTINGS
+                    .iter()
+                    .filter(|_| has_tls)
+                    .flat_map(|setting| ["-c", setting]),
+            )
             .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
             .stdout(Stdio::null())
             .stderr(log)
@@ -145,7 +178,12 @@ impl Postgres {
         let child = server
             .spawn()
             .map_err(Failure::during("start PostgreSQL"))?;
-        let mut postgres = Postgres { child, folder };
+        let mut postgres = Postgres {
+            child,
+            folder,
+            port,
+            password: has_tls.then_some(word),
+        };
         postgres.wait_until_ready(&data, &log_path)?;
         Ok(postgres)
     }
@@ -153,7 +191,17 @@ impl Postgres {
     /// Where it listens; its superuser needs no password.
     pub fn url(&self) -> String {
         let folder = self.folder.path().display();
-        format!("postgres://{SUPERUSER}@localhost/postgres?host={folder}")
+        let port = self.port;
+        format!("postgres://{SUPERUSER}@localhost:{port}/postgres?host={folder}")
+    }
+
+    /// Where it speaks TLS; None without `openssl`.
+    pub fn tls_url(&self) -> Option<String> {
+        let (folder, port) = (self.folder.path().display(), self.port);
+        let password = self.password.as_ref()?;
+        Some(format!(
+            "postgres://{SUPERUSER}:{password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={folder}/ca.crt"
+        ))
     }
 
     fn wait_until_ready(&mut self, data: &Path, log: &Path) -> Result<()> {
@@ -175,6 +223,66 @@ impl Postgres {
             interrupt::sleep(Duration::from_millis(20))?;
         }
     }
+}
+
+const TLS_SETTINGS: [&str; 3] = [
+    "ssl=on",
+    "ssl_cert_file=../server.crt",
+    "ssl_key_file=../server.key",
+];
+
+/// An authority, a certificate of its for `localhost`, and another authority that has nothing to do with it. False where
+/// `openssl` is missing or too old.
+fn make_certificates(openssl: impl Fn() -> Command) -> bool {
+    const NEW: [&str; 7] = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+    ];
+    let authority = |name: &str| {
+        let mut command = openssl();
+        command.args(NEW);
+        command.args([
+            "-keyout",
+            &format!("{name}.key"),
+            "-out",
+            &format!("{name}.crt"),
+        ]);
+        command.args(["-subj", &format!("/CN=barycenter test {name}")]);
+        command.args(["-addext", "basicConstraints=critical,CA:TRUE"]);
+        command
+    };
+    let mut server = openssl();
+    server.args(NEW);
+    server.args([
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.crt",
+        "-subj",
+        "/CN=localhost",
+    ]);
+    server.args(["-CA", "ca.crt", "-CAkey", "ca.key"]);
+    server.args(["-addext", "subjectAltName=DNS:localhost"]);
+    server.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    [authority("ca"), authority("other"), server]
+        .iter_mut()
+        .all(|command| {
+            let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            done.is_ok_and(|status| status.success())
+        })
+}
+
+/// A port that nobody listened to a moment ago.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0");
+    let address = listener.and_then(|listener| listener.local_addr());
+    Ok(address.map_err(Failure::during("find a free port"))?.port())
+}
+
+/// A word that nobody guesses.
+fn secret_word() -> Result<String> {
+    let word = fs::read_to_string("/proc/sys/kernel/random/uuid");
+    let word = word.map_err(Failure::during("make a password"))?;
+    Ok(word.trim().to_owned())
 }
 
 /// Whether the file `postmaster.pid` says that connections are taken: in its eighth line.

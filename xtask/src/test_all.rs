@@ -97,11 +97,15 @@ fn test(options: &Options, notes: &Path, postgres: Option<&Postgres>) -> Result<
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(LEFT_OUT_VARIABLE, notes)
-        .env_remove(postgres::VARIABLE);
+        .env_remove(postgres::VARIABLE)
+        .env_remove(postgres::TLS_VARIABLE);
     if let Some(postgres) = postgres {
         command
             .args(["--features", "barycenter-tests/postgres"])
             .env(postgres::VARIABLE, postgres.url());
+        if let Some(url) = postgres.tls_url() {
+            command.env(postgres::TLS_VARIABLE, url);
+        }
     }
     if !options.filter.is_empty() {
         command.arg("--").args(&options.filter);

@@ -125,6 +125,7 @@ fn users_may_define_tools_where_only_this_machine_reaches_or_the_operator_says_s
         ("", true),
         ("listen = '[::1]:0'", true),
         ("listen = 'localhost:80'", true),
+        ("public_url = 'https://flows.example.org'", false),
         ("listen = '0.0.0.0:80'", false),
         ("listen = '192.0.2.1:80'", false),
         (

@@ -1,6 +1,8 @@
 //! Who may see and change what. A thing that does not exist is 404; one that the caller may not see is 403 403002;
 //! one that the caller may see but not change is 403 403003. Administrators own everything, as in Galaxy.
 
+use std::collections::{HashMap, HashSet};
+
 use super::app::App;
 use super::auth::Caller;
 use super::error::ApiError;
@@ -73,34 +75,114 @@ pub async fn hda(
     if wish == Wish::Change {
         query.keep("history_dataset_association", &[id]).await?;
     }
-    let hda = found(datasets::by_id(query, id).await, "Dataset")?;
+    let mut hda = found(datasets::by_id(query, id).await, "Dataset")?;
     require_hda(query, caller, &hda, wish).await?;
+    // Whoever may change what a copy says of itself need not be allowed to read it.
+    hda.readable |= wish == Wish::Read || !is_withheld(query, caller, &hda).await?;
     Ok(hda)
 }
 
 /// Whether the caller may do that with an HDA: its owner may, and whoever may read it for one of these reasons: its history
-/// is published or has a link, it is public itself, the caller has a role that it names, its history is shared with them.
+/// is published or has a link, it is public itself, its history is shared with them. Where the dataset's owner said who may read
+/// it, that counts for every copy, and nothing else does.
 pub async fn require_hda(
     query: &mut impl Query,
     caller: &Caller,
     hda: &Hda,
     wish: Wish,
 ) -> Result<(), ApiError> {
-    let mut is_shared = hda.is_shared;
-    if !is_shared && let Some(user) = other(caller, hda.user_id) {
-        is_shared = match hda.access.as_deref() {
-            None => sharing::is_history_shared_with(query, hda.history_id, user).await?,
-            Some("roles") => sharing::may_access(query, hda.dataset_id, user).await?,
-            Some(_) => false,
+    const WHAT: &str = "HistoryDatasetAssociation";
+    if wish == Wish::Read && !hda.readable {
+        return match is_withheld(query, caller, hda).await? {
+            false => Ok(()),
+            true => Err(not_accessible(WHAT)),
         };
     }
-    check(
-        caller,
-        wish,
-        hda.user_id,
-        is_shared,
-        "HistoryDatasetAssociation",
-    )
+    let mut is_shared = hda.is_shared;
+    if !is_shared
+        && hda.access.is_none()
+        && let Some(user) = other(caller, hda.user_id)
+    {
+        is_shared = sharing::is_history_shared_with(query, hda.history_id, user).await?;
+    }
+    check(caller, wish, hda.user_id, is_shared, WHAT)
+}
+
+fn not_accessible(what: &str) -> ApiError {
+    ApiError::not_accessible(format!("{what} is not accessible by the current user"))
+}
+
+/// Whether the dataset's owner keeps it from the caller.
+async fn is_withheld(
+    query: &mut impl Query,
+    caller: &Caller,
+    hda: &Hda,
+) -> Result<bool, StoreError> {
+    if hda.readable || caller.is_admin {
+        return Ok(false);
+    }
+    let Some(user) = &caller.user else {
+        return Ok(true);
+    };
+    let readable = sharing::readable(query, user.id, &[hda.dataset_id]).await?;
+    Ok(readable.is_empty())
+}
+
+/// Finds out which of the restricted ones among some HDAs the caller may read. That their history or collection may be seen
+/// was found before.
+pub async fn grant(
+    query: &mut impl Query,
+    caller: &Caller,
+    hdas: &mut HashMap<i64, Hda>,
+) -> Result<(), StoreError> {
+    match (&caller.user, caller.is_admin) {
+        (_, true) => hdas.values_mut().for_each(|hda| hda.readable = true),
+        (Some(user), false) => grant_user(query, user.id, hdas).await?,
+        (None, false) => {}
+    }
+    Ok(())
+}
+
+/// As [`grant`], for a user who asked earlier on.
+pub async fn grant_user(
+    query: &mut impl Query,
+    user_id: i64,
+    hdas: &mut HashMap<i64, Hda>,
+) -> Result<(), StoreError> {
+    let restricted = hdas.values().filter(|hda| !hda.readable);
+    let restricted: Vec<i64> = restricted.map(|hda| hda.dataset_id).collect();
+    if restricted.is_empty() {
+        return Ok(());
+    }
+    let readable = sharing::readable(query, user_id, &restricted).await?;
+    for hda in hdas.values_mut() {
+        hda.readable |= readable.contains(&hda.dataset_id);
+    }
+    Ok(())
+}
+
+/// 403 where a collection has datasets in it that the caller may not read.
+pub async fn require_elements(
+    query: &mut impl Query,
+    caller: &Caller,
+    collection_id: i64,
+) -> Result<(), ApiError> {
+    if caller.is_admin {
+        return Ok(());
+    }
+    let restricted = sharing::restricted_within(query, &[collection_id]).await?;
+    let readable = match &caller.user {
+        Some(user) if !restricted.is_empty() => {
+            sharing::readable(query, user.id, &restricted).await?
+        }
+        _ => HashSet::new(),
+    };
+    match restricted.iter().all(|id| readable.contains(id)) {
+        true => Ok(()),
+        false => Err(ApiError::not_accessible(
+            "The collection has datasets in it that are not accessible by the current user",
+        )),
+    }
 }
 
 /// The caller, unless it is the owner or may do everything anyway.
@@ -124,6 +206,17 @@ pub async fn hdca(
             .await?;
     }
     let hdca = found(collections::by_id(query, id).await, "Collection")?;
+    require_hdca(query, caller, &hdca, wish).await?;
+    Ok(hdca)
+}
+
+/// Whether the caller may do that with an HDCA: its owner may, and whoever may read its history.
+pub async fn require_hdca(
+    query: &mut impl Query,
+    caller: &Caller,
+    hdca: &Hdca,
+    wish: Wish,
+) -> Result<(), ApiError> {
     let is_shared = hdca.is_shared
         || match other(caller, hdca.user_id) {
             Some(user) => sharing::is_history_shared_with(query, hdca.history_id, user).await?,
@@ -135,8 +228,7 @@ pub async fn hdca(
         hdca.user_id,
         is_shared,
         "HistoryDatasetCollectionAssociation",
-    )?;
-    Ok(hdca)
+    )
 }
 
 /// 409 for a history that takes nothing more.

@@ -118,7 +118,7 @@ pub async fn create_in(
     let hdca_id = add(app, &mut tx, &history, &tree, &name, tags, None, now_ms).await?;
     tx.commit(Durability::Acknowledged, "collection.create")
         .await?;
-    show_by_id(app, hdca_id).await
+    show_by_id(app, caller, hdca_id).await
 }
 
 /// More elements than this in one request are refused.
@@ -180,10 +180,12 @@ async fn add(
 pub async fn copy_into(
     app: &App,
     tx: &mut Tx,
+    caller: &Caller,
     source: &Hdca,
     history: &History,
     now_ms: i64,
 ) -> Result<i64, ApiError> {
+    access::require_elements(tx, caller, source.collection.id).await?;
     let forest = collections::forest(tx, &[source.collection.id]).await?;
     let mut tree = tree_from(&forest, source.collection.id).ok_or_else(not_populated)?;
     copy_hdas(app, tx, history, &mut tree, now_ms).await?;
@@ -384,7 +386,7 @@ async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let mut reader = app.store.reader();
     let hdca = access::hdca(&app, &mut reader, &caller, &id, Wish::Read).await?;
-    shape(&app, &mut reader, &hdca, params.text("view"))
+    shape(&app, &mut reader, &caller, &hdca, params.text("view"))
         .await
         .map(Json)
 }
@@ -393,6 +395,7 @@ async fn show(
 pub async fn shape(
     app: &App,
     query: &mut impl Query,
+    caller: &Caller,
     hdca: &Hdca,
     view: Option<&str>,
 ) -> Result<Value, ApiError> {
@@ -400,7 +403,7 @@ pub async fn shape(
         let mut found = shapes::load_hdca_summaries(app, query, &[hdca.id]).await?;
         return Ok(found.remove(&hdca.id).unwrap_or_default());
     }
-    Ok(shapes::load_hdca(app, query, hdca).await?)
+    Ok(shapes::load_hdca(app, query, caller, hdca).await?)
 }
 
 /// What may be changed of a collection.
@@ -446,7 +449,7 @@ pub async fn change_one(
     collections::save(&mut tx, &hdca, app.now_ms()).await?;
     tx.commit(Durability::Acknowledged, "collection.update")
         .await?;
-    show_by_id(app, hdca.id).await
+    show_by_id(app, caller, hdca.id).await
 }
 
 /// Deletes a collection; its datasets only with `recursive`, for good with `purge`.
@@ -499,15 +502,15 @@ pub async fn delete_one(
     tx.commit(Durability::Acknowledged, "collection.delete")
         .await?;
     super::histories::remove_files(app, orphans).await;
-    show_by_id(app, hdca.id).await
+    show_by_id(app, caller, hdca.id).await
 }
 
-async fn show_by_id(app: &App, id: i64) -> Result<Value, ApiError> {
+async fn show_by_id(app: &App, caller: &Caller, id: i64) -> Result<Value, ApiError> {
     let mut reader = app.store.reader();
     let hdca = collections::by_id(&mut reader, id)
         .await?
         .ok_or_else(|| ApiError::not_found("Collection with the id provided was not found."))?;
-    Ok(shapes::load_hdca(app, &mut reader, &hdca).await?)
+    Ok(shapes::load_hdca(app, &mut reader, caller, &hdca).await?)
 }
 
 /// A page of the elements of a collection, or of a collection inside it.

@@ -92,6 +92,7 @@ impl Details {
 async fn render(
     app: &App,
     query: &mut impl Query,
+    caller: &Caller,
     contents: &[Content],
     details: &Details,
     keys: &[String],
@@ -104,7 +105,8 @@ async fn render(
             Content::Collection(id) => hdca_ids.push(*id),
         }
     }
-    let hdas = datasets::by_ids(query, &hda_ids).await?;
+    let mut hdas = datasets::by_ids(query, &hda_ids).await?;
+    access::grant(query, caller, &mut hdas).await?;
     let mut summaries = shapes::load_hdca_summaries(app, query, &hdca_ids).await?;
     let mut shapes = Vec::with_capacity(contents.len());
     for content in contents {
@@ -118,7 +120,7 @@ async fn render(
             }
             Content::Collection(id) if details.include(&app.encode(*id)) => {
                 match collections::by_id(query, *id).await? {
-                    Some(hdca) => Some(shapes::load_hdca(app, query, &hdca).await?),
+                    Some(hdca) => Some(shapes::load_hdca(app, query, caller, &hdca).await?),
                     None => None,
                 }
             }
@@ -132,6 +134,7 @@ async fn render(
 async fn page_of(
     app: &App,
     query: &mut impl Query,
+    caller: &Caller,
     filter: &Filter,
     params: &Params,
     page: Page,
@@ -143,6 +146,7 @@ async fn page_of(
     let shapes = render(
         app,
         query,
+        caller,
         &contents,
         &Details::of(params),
         &params.list("keys"),
@@ -181,7 +185,7 @@ async fn list(
         Some("dev") => "hid-dsc",
         _ => "hid-asc",
     };
-    page_of(&app, &mut reader, &filter, &params, page, order).await
+    page_of(&app, &mut reader, &caller, &filter, &params, page, order).await
 }
 
 /// The datasets and collections of all the caller's histories, or of one.
@@ -210,7 +214,16 @@ async fn all_datasets(
     }
     narrow(&app, &mut filter, &params)?;
     let page = params.page(app.settings.page_default, app.settings.page_max)?;
-    page_of(&app, &mut reader, &filter, &params, page, "create_time-dsc").await
+    page_of(
+        &app,
+        &mut reader,
+        &caller,
+        &filter,
+        &params,
+        page,
+        "create_time-dsc",
+    )
+    .await
 }
 
 /// Adds to a history: a new collection (`type` `dataset_collection` with `element_identifiers`), or a copy of
@@ -328,12 +341,13 @@ async fn copy_collection(
     let history = access::history(app, &mut tx, caller, history_id, Wish::Change).await?;
     access::require_open(&history)?;
     let source = access::hdca(app, &mut tx, caller, id, Wish::Read).await?;
-    let copy = collection_routes::copy_into(app, &mut tx, &source, &history, app.now_ms()).await?;
+    let copy =
+        collection_routes::copy_into(app, &mut tx, caller, &source, &history, app.now_ms()).await?;
     tx.commit(Durability::Acknowledged, "collection.copy")
         .await?;
     let mut reader = app.store.reader();
     match collections::by_id(&mut reader, copy).await? {
-        Some(hdca) => Ok(shapes::load_hdca(app, &mut reader, &hdca).await?),
+        Some(hdca) => Ok(shapes::load_hdca(app, &mut reader, caller, &hdca).await?),
         None => Ok(Value::Null),
     }
 }
@@ -417,7 +431,7 @@ async fn show_one(
         }
         Kind::Collection => {
             let hdca = access::hdca(app, &mut reader, caller, id, Wish::Read).await?;
-            collection_routes::shape(app, &mut reader, &hdca, params.text("view")).await?
+            collection_routes::shape(app, &mut reader, caller, &hdca, params.text("view")).await?
         }
     };
     Ok(Json(only(shape, &params.list("keys"))))

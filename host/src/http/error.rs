@@ -155,6 +155,20 @@ impl ApiError {
         &self.message
     }
 
+    /// Whether the caller asked for something that cannot be; otherwise the server is at fault, or cannot do it now.
+    pub fn is_for_caller(&self) -> bool {
+        self.status.is_client_error()
+    }
+
+    /// The envelope.
+    pub fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("err_msg".to_owned(), Value::from(self.message.as_str()));
+        body.insert("err_code".to_owned(), json!(self.code));
+        body.extend(self.extra.clone());
+        Value::Object(body)
+    }
+
     /// The database undid the request's transaction in favour of another one.
     fn is_undone(&self) -> bool {
         self.cause
@@ -208,11 +222,7 @@ impl IntoResponse for ApiError {
         if let Some(cause) = self.cause.as_ref().filter(|_| !is_undone) {
             tracing::error!(cause = %chain(cause.as_ref()), "a request failed: {}", chain(cause.as_ref()));
         }
-        let mut body = Map::new();
-        body.insert("err_msg".to_owned(), Value::from(self.message));
-        body.insert("err_code".to_owned(), json!(self.code));
-        body.extend(self.extra);
-        let mut response = (self.status, axum::Json(Value::Object(body))).into_response();
+        let mut response = (self.status, axum::Json(self.body())).into_response();
         if is_undone {
             response.extensions_mut().insert(Undone);
         }

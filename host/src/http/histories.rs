@@ -200,6 +200,7 @@ async fn create(
         copy_contents(
             &app,
             &mut tx,
+            &caller,
             source,
             id,
             new.all_datasets.unwrap_or(false),
@@ -219,11 +220,12 @@ fn clip(name: &str) -> String {
     name.chars().take(NAME_MAX).collect()
 }
 
-/// Shows the contents of `source` in the new history `target` under the same hids. The elements of collections
-/// become those copies.
+/// Shows the contents of `source` in the new history `target` under the same hids, as far as the caller may read them. The
+/// elements of collections become those copies.
 async fn copy_contents(
     app: &App,
     tx: &mut crate::store::Tx,
+    caller: &Caller,
     source: &History,
     target: i64,
     with_deleted: bool,
@@ -246,7 +248,9 @@ async fn copy_contents(
         Content::Collection(id) => Some(*id),
         Content::Dataset(_) => None,
     });
-    let hdas = datasets::by_ids(tx, &hda_ids).await?;
+    let mut hdas = datasets::by_ids(tx, &hda_ids).await?;
+    access::grant(tx, caller, &mut hdas).await?;
+    hdas.retain(|_, hda| hda.readable);
     let mut copies = std::collections::HashMap::new();
     for id in &hda_ids {
         if let Some(hda) = hdas.get(id) {
@@ -257,6 +261,12 @@ async fn copy_contents(
     }
     let hdcas = collections::by_ids(tx, &hdca_ids).await?;
     for hdca in hdca_ids.iter().filter_map(|id| hdcas.get(id)) {
+        if access::require_elements(tx, caller, hdca.collection.id)
+            .await
+            .is_err()
+        {
+            continue;
+        }
         let forest = collections::forest(tx, &[hdca.collection.id]).await?;
         let Some(mut tree) = super::collections::tree_from(&forest, hdca.collection.id) else {
             // Elements that are not known yet cannot be copied.

@@ -37,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(show::step_jobs_summary))
         .routes(routes!(report::report))
         .routes(routes!(report::pdf))
+        .routes(routes!(report::report_error))
         .routes(routes!(show::metrics))
         .routes(routes!(show::completion))
         .routes(routes!(show::explanation))

@@ -1,8 +1,10 @@
 //! Jobs (spec 6.5): reading them, and passing on orders to stop or resume one.
 
-mod admin;
+pub(super) mod admin;
 mod again;
 mod list;
+mod parameters;
+mod requests;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -23,7 +25,11 @@ use crate::store::users;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list::list))
+        .routes(routes!(list::list, requests::submit))
+        .routes(routes!(requests::show))
+        .routes(routes!(requests::state))
+        .routes(routes!(requests::of_history))
+        .routes(routes!(parameters::display))
         .routes(routes!(again::search))
         .routes(routes!(show, cancel))
         .routes(routes!(inputs))
@@ -182,7 +188,7 @@ async fn inputs(
 
 /// What a job makes.
 #[utoipa::path(get, path = "/api/jobs/{id}/outputs", tag = "jobs", params(("id" = String, Path)),
-    responses((status = 200, description = "`[{name, dataset: {src, id}}]`", body = Vec<Value>)))]
+    responses((status = 200, description = "`[{name, dataset: {src, id}}]`; of a collection `dataset_collection_instance`", body = Vec<Value>)))]
 async fn outputs(
     State(app): State<App>,
     caller: Caller,
@@ -190,10 +196,14 @@ async fn outputs(
 ) -> Result<Json<Value>, ApiError> {
     let mut q = app.store.reader();
     let job = find(&app, &mut q, &caller, &id).await?;
-    Ok(Json(associations(
-        &app,
-        &jobs::outputs(&mut q, job.id).await?,
-    )))
+    let mut shapes = associations(&app, &jobs::outputs(&mut q, job.id).await?);
+    for shape in shapes.as_array_mut().into_iter().flatten() {
+        if shape["dataset"]["src"] == "hdca" {
+            let collection = shape["dataset"].take();
+            *shape = json!({"name": shape["name"], "dataset_collection_instance": collection});
+        }
+    }
+    Ok(Json(shapes))
 }
 
 fn plain(text: Option<String>) -> Response {

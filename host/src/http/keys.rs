@@ -48,7 +48,11 @@ async fn baseauth(State(app): State<App>, headers: HeaderMap) -> Result<Json<Val
         // Somebody unknown takes as long as somebody known.
         _ => (None, NOBODYS_HASH.to_owned()),
     };
+    // Each check takes 19 MiB and a processor for a moment, and anybody may ask for one.
+    let turn = PASSWORD_CHECKS.acquire().await;
     let matches = blocking(move || {
+        // Kept to the end of the check, also when the client has gone.
+        let _turn = turn;
         // A stored hash that cannot be read fits no password.
         let is_right = PasswordHash::new(&hash).is_ok_and(|hash| {
             Argon2::default()
@@ -64,6 +68,9 @@ async fn baseauth(State(app): State<App>, headers: HeaderMap) -> Result<Json<Val
     tx.commit(Durability::Acknowledged, "user.session").await?;
     Ok(Json(json!({ "api_key": key })))
 }
+
+/// So many passwords are checked at once; whoever comes then waits.
+static PASSWORD_CHECKS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
 /// The hash of a password that was thrown away.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$GpZ3sK/oH9p7VIiV56G/64Zo/8GaUw434IimaPqxwCo";

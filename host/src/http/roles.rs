@@ -163,8 +163,23 @@ async fn change(
 ) -> Result<Json<Value>, ApiError> {
     let mut tx = app.store.begin().await?;
     let hda = access::hda(app, &mut tx, caller, id, Wish::Change).await?;
+    if !caller.is_admin && !sharing::may_manage(&mut tx, hda.dataset_id, caller.user_id()?).await? {
+        return Err(ApiError::not_owner(
+            "This is a copy: only the owner of the dataset says who may read it",
+        ));
+    }
+    let names_roles = ["access", "manage"].iter().any(|name| {
+        let keys = body.as_object().into_iter().flat_map(|body| body.keys());
+        let mut keys = keys.map(|key| key.trim_end_matches("[]").trim_end_matches("_ids"));
+        keys.any(|key| key == *name)
+    });
     let action = match body.get("action") {
-        None | Some(Value::Null) => "set_permissions",
+        None | Some(Value::Null) if names_roles => "set_permissions",
+        None | Some(Value::Null) => {
+            return Err(ApiError::missing(
+                "The body has to be an object with an action, or with the roles for access or manage.",
+            ));
+        }
         Some(Value::String(action)) => action,
         Some(_) => return Err(ApiError::invalid("action must be a text.")),
     };

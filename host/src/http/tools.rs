@@ -1,7 +1,7 @@
 //! Tools: what there are, what they take, running one (spec 6.6, clients.md section 2).
 
 mod dynamic;
-mod run;
+pub(super) mod run;
 mod test_data;
 
 use std::sync::Arc;

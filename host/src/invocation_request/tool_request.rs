@@ -163,7 +163,8 @@ pub fn runs(
         .collect()
 }
 
-fn refused(errors: Vec<parameters::ParameterError>) -> RequestError {
+/// A refusal with every fault in `err_data`, by parameter.
+pub fn refused(errors: Vec<parameters::ParameterError>) -> RequestError {
     let said: Vec<String> = errors
         .iter()
         .map(|error| format!("{}: {}", error.name, error.message))

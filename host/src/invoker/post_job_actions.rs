@@ -131,10 +131,17 @@ fn basename(name: &str) -> String {
     }
 }
 
+/// What is filled in ends here; a name is cut to 255 characters anyway. Without a limit a value that is named often enough
+/// takes all memory, and again whenever the iteration is made again.
+const LONGEST: usize = 64 << 10;
+
 fn replace_braced(text: &str, open: &str, value: impl Fn(&str) -> Option<String>) -> String {
-    let mut out = String::with_capacity(text.len());
+    let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find(open) {
+        if out.len() > LONGEST {
+            return out;
+        }
         let inside = &rest[start + open.len()..];
         let Some(end) = inside.find('}') else { break };
         out.push_str(&rest[..start]);

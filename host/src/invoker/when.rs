@@ -111,7 +111,9 @@ pub fn decide(expression: &str, inputs: &Value, workflow_step_id: i64) -> Result
             };
             fail(reason::WHEN_NOT_BOOLEAN, Some(format!("Type is: {found}")))
         }
-        // The text may hold what the workflow's data hold, so it is not repeated here.
-        Err(_) => fail(reason::EXPRESSION_EVALUATION_FAILED, None),
+        Err(error) => fail(
+            reason::EXPRESSION_EVALUATION_FAILED,
+            Some(error.to_string()),
+        ),
     }
 }

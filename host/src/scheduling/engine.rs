@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::dispatch::{Dispatcher, Inbox, Queue};
+use super::lanes::{Lane, SlowUsers};
 use super::membership::Membership;
 use super::monitor::Monitor;
 use super::questions::{self, Question};
@@ -266,9 +267,13 @@ impl Loops {
             tasks.push(watched("jobs", running.clone(), body));
         }
         if roles.handler {
-            let monitor = Monitor::new(services.clone(), mail.queue.clone());
-            let body = monitor.run(stopped.clone());
-            tasks.push(watched("invocations", running.clone(), body));
+            let slow = Arc::new(SlowUsers::default());
+            for lane in [Lane::Fast, Lane::Slow] {
+                let (services, queue) = (services.clone(), mail.queue.clone());
+                let monitor = Monitor::new(services, queue, lane, slow.clone());
+                let body = monitor.run(stopped.clone());
+                tasks.push(watched("invocations", running.clone(), body));
+            }
         }
         if roles.handler {
             let body = super::mail::run(services.clone(), stopped.clone());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use barycenter_plugin_api::{
     Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, PluginKind,
@@ -14,6 +15,7 @@ use super::absence::Absence;
 use super::contents::{DataFiles, read_contents, write_contents};
 use super::dispatch::{Capacity, Queue};
 use super::engine::Services;
+use super::lanes::Lane;
 use super::modules::PluginModules;
 use super::monitor::release_next_in_history;
 use crate::invoker::iteration::{Allowed, Iteration, Outcome, Tools, stopped};
@@ -30,6 +32,7 @@ use crate::store::StoreError;
 use crate::store::scheduling::commit::{Stored, commit_iteration};
 use crate::store::scheduling::invocations::active_jobs;
 use crate::store::scheduling::progress::Head;
+use crate::tools::expression::with_patience;
 use crate::tools::{Tool, Toolbox};
 
 /// An invocation with everything that was stored about it.
@@ -51,6 +54,8 @@ pub struct Advanced {
     /// Those that could not be advanced, with the fault; they keep their signal.
     pub faults: Vec<(i64, String)>,
     pub going_on: Vec<(i64, GoingOn)>,
+    /// What the conditions of users took.
+    pub spent: Vec<(i64, Duration)>,
 }
 
 impl Advanced {
@@ -63,7 +68,12 @@ impl Advanced {
 }
 
 /// Advances invocations, asking each scheduler once about all of its own.
-pub async fn advance(services: &Arc<Services>, jobs: &Queue, loaded: Vec<Loaded>) -> Advanced {
+pub async fn advance(
+    services: &Arc<Services>,
+    jobs: &Queue,
+    lane: Lane,
+    loaded: Vec<Loaded>,
+) -> Advanced {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
     services.store.ids.before_jobs().await;
     let circumstances = match circumstances(services, jobs, &ids).await {
@@ -72,9 +82,9 @@ pub async fn advance(services: &Arc<Services>, jobs: &Queue, loaded: Vec<Loaded>
     };
     let planned = {
         let services = services.clone();
-        tokio::task::spawn_blocking(move || plan(&services, loaded, &circumstances)).await
+        tokio::task::spawn_blocking(move || plan(&services, lane, loaded, &circumstances)).await
     };
-    let planned = match planned {
+    let (planned, spent) = match planned {
         Ok(planned) => planned,
         Err(error) => {
             // Whose fault it was is not known; the monitor takes them one by one from now on.
@@ -90,10 +100,14 @@ pub async fn advance(services: &Arc<Services>, jobs: &Queue, loaded: Vec<Loaded>
                 (id, told.and(Err(fault)))
             }
             Decided::Fault(fault) => (id, Err(fault)),
+            Decided::InTheSlowLane => (id, Ok(None)),
         }
     });
     let stored: Vec<_> = stream::iter(commits).buffer_unordered(8).collect().await;
-    let mut advanced = Advanced::default();
+    let mut advanced = Advanced {
+        spent,
+        ..Default::default()
+    };
     for (id, result) in stored {
         match result {
             Ok(going_on) => advanced.going_on.extend(going_on.map(|one| (id, one))),
@@ -188,12 +202,19 @@ enum Decided {
     /// Nothing could be decided, for a reason that its owner is told.
     Nothing(Outcome, String),
     Fault(String),
+    /// Its conditions take long: it keeps its signal for whoever has more time.
+    InTheSlowLane,
 }
 
 type Planned = Vec<(Loaded, Decided)>;
 
 /// Everything between loading and storing. Blocks: plugins are asked, expressions evaluated, small files read and written.
-fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances) -> Planned {
+fn plan(
+    services: &Services,
+    lane: Lane,
+    loaded: Vec<Loaded>,
+    circumstances: &Circumstances,
+) -> (Planned, Vec<(i64, Duration)>) {
     let tools = StepTools {
         toolbox: services.toolbox.clone(),
     };
@@ -209,6 +230,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
     };
     let now = services.clock.now_ms();
     let mut planned = Planned::new();
+    let mut spent = Vec::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
         read_contents(services, &mut one.progress.known);
@@ -285,10 +307,26 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
             plan_wake: plan.wake_at_ms,
         };
         for mut one in group {
-            let outcome = match decisions.get(&(one.head.id as u64)) {
-                Some(decision) => carry_out(&iteration, &mut one.progress, decision, times),
-                None => held(one.head.id, "", "", times.again(0), None),
+            let user = one.head.user_id;
+            let is_slow = |spent: &[(i64, Duration)]| {
+                let mut of_user = spent.iter().filter(|(whose, _)| *whose == user);
+                lane == Lane::Fast && of_user.any(|(_, spent)| *spent >= lane.patience())
             };
+            if is_slow(&spent) {
+                planned.push((one, Decided::InTheSlowLane));
+                continue;
+            }
+            let (outcome, took) = with_patience(lane.patience(), || {
+                match decisions.get(&(one.head.id as u64)) {
+                    Some(decision) => carry_out(&iteration, &mut one.progress, decision, times),
+                    None => held(one.head.id, "", "", times.again(0), None),
+                }
+            });
+            spent.push((user, took));
+            if is_slow(&spent) {
+                planned.push((one, Decided::InTheSlowLane));
+                continue;
+            }
             let decided = match write_contents(services, &outcome.writes) {
                 Ok(()) => Decided::Outcome(outcome),
                 Err(error) => Decided::Fault(error.to_string()),
@@ -296,7 +334,7 @@ fn plan(services: &Services, loaded: Vec<Loaded>, circumstances: &Circumstances)
             planned.push((one, decided));
         }
     }
-    planned
+    (planned, spent)
 }
 
 /// Invocations of a scheduler that is away are looked at after this time at the latest.

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod engine;
 pub mod fetching;
 pub mod iteration;
+mod lanes;
 mod mail;
 pub mod membership;
 pub mod modules;

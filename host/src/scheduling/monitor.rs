@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use super::dispatch::Queue;
 use super::engine::Services;
 use super::iteration::{self, Advanced, GoingOn, Loaded};
+use super::lanes::{Lane, SlowUsers};
 use super::trouble::Trouble;
 use crate::invoker::progress::Progress;
 use crate::model::state::InvocationState;
 use crate::store::StoreError;
 use crate::store::handlers;
-use crate::store::scheduling::invocations::{self, Completion};
+use crate::store::scheduling::invocations::{self, Completion, Whose};
 use crate::store::scheduling::progress::{self, Head};
 
 /// Invocations looked at together: one question to each scheduler, commits grouped.
@@ -25,11 +26,17 @@ const BATCH: usize = 16;
 const PARALLEL: usize = 4;
 /// After a fault, an invocation is tried again no sooner than this.
 const RETRY: Duration = Duration::from_secs(2);
+/// While somebody is slow, the slow lane looks again after this time.
+const SLOW_LOOK: Duration = Duration::from_millis(200);
 
 /// The loop's state.
 pub struct Monitor {
     services: Arc<Services>,
     jobs: Queue,
+    lane: Lane,
+    slow: Arc<SlowUsers>,
+    /// In the slow lane: the last that was looked at.
+    reached: i64,
     /// Invocations whose last look ended in a fault, and when they may be tried again.
     faulty: HashMap<i64, Instant>,
     /// Invocations that are planned by themselves, since something broke when they were planned with others: one of
@@ -46,10 +53,13 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    pub fn new(services: Arc<Services>, jobs: Queue) -> Monitor {
+    pub fn new(services: Arc<Services>, jobs: Queue, lane: Lane, slow: Arc<SlowUsers>) -> Monitor {
         Monitor {
             services,
             jobs,
+            lane,
+            slow,
+            reached: 0,
             faulty: HashMap::new(),
             alone: HashSet::new(),
             told: HashSet::new(),
@@ -64,7 +74,11 @@ impl Monitor {
         let poll = Duration::from_secs(self.services.settings.poll_seconds.max(1));
         let mut trouble = Trouble::new("invocations cannot be looked at");
         while !*stop.borrow() {
-            let idle = match self.round().await {
+            let round = match self.lane {
+                Lane::Fast => self.round().await,
+                Lane::Slow => self.slow_round().await,
+            };
+            let idle = match round {
                 Ok(idle) => {
                     trouble.is_over();
                     idle
@@ -80,12 +94,41 @@ impl Monitor {
                 Idle::For(pause) => pause.min(poll),
                 Idle::UntilSignal => poll,
             };
+            let signal = async {
+                match self.lane {
+                    Lane::Fast => self.services.signals.next_invocation_change().await,
+                    Lane::Slow => self.slow.changed().await,
+                }
+            };
             tokio::select! {
-                () = self.services.signals.next_invocation_change() => {}
+                () = signal => {}
                 () = tokio::time::sleep(pause) => self.unclaimed = true,
                 _ = stop.changed() => {}
             }
         }
+    }
+
+    /// Looks at one invocation of somebody whose conditions take long, each of theirs in turn.
+    async fn slow_round(&mut self) -> Result<Idle, StoreError> {
+        let Some(whose) = self.slow.share(Lane::Slow) else {
+            return Ok(Idle::UntilSignal);
+        };
+        self.faulty.retain(|_, until| *until > Instant::now());
+        let name = self.services.membership.name();
+        let mut reader = self.services.store.reader();
+        let page = invocations::signalled(&mut reader, name, &whose, self.reached, BATCH).await?;
+        let next = page.into_iter().find(|id| !self.faulty.contains_key(id));
+        let Some(id) = next else {
+            let was_last = self.reached == 0;
+            self.reached = 0;
+            return Ok(match was_last {
+                true => Idle::For(SLOW_LOOK),
+                false => Idle::No,
+            });
+        };
+        self.reached = id;
+        self.look_at(vec![id]).await;
+        Ok(Idle::No)
     }
 
     /// Looks at one batch.
@@ -106,11 +149,12 @@ impl Monitor {
         self.faulty.retain(|_, until| *until > Instant::now());
         let mut found = Vec::new();
         let mut after = 0;
+        let whose = self.slow.share(self.lane);
+        let whose = whose.unwrap_or_else(Whose::everybodys);
         while found.len() < BATCH {
             let mut reader = services.store.reader();
-            let page =
-                invocations::signalled(&mut reader, services.membership.name(), after, BATCH)
-                    .await?;
+            let name = services.membership.name();
+            let page = invocations::signalled(&mut reader, name, &whose, after, BATCH).await?;
             let Some(last) = page.last().copied() else {
                 break;
             };
@@ -208,9 +252,16 @@ impl Monitor {
             for id in &ids {
                 self.alone.remove(id);
             }
-            let Advanced { faults, going_on } =
-                iteration::advance(&self.services, &self.jobs, group).await;
+            let advanced = iteration::advance(&self.services, &self.jobs, self.lane, group).await;
+            let Advanced {
+                faults,
+                going_on,
+                spent,
+            } = advanced;
             self.going_on.extend(going_on);
+            for (user, spent) in spent {
+                self.slow.note(user, spent);
+            }
             for id in ids {
                 if !faults.iter().any(|(faulty, _)| *faulty == id) {
                     self.told.remove(&id);

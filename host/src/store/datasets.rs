@@ -45,6 +45,9 @@ pub struct Hda {
     pub is_shared: bool,
     /// What the owner said about who may read it: `public`, `private`, `roles`.
     pub access: Option<String>,
+    /// Whoever may see that it is there may read it. False where its owner said otherwise, until it is found that the reader at
+    /// hand may read it all the same (`http::access`).
+    pub readable: bool,
 }
 
 const SELECT: &str = "SELECT a.id, a.history_id, a.dataset_id, a.hid, a.name, a.info, a.blurb, a.peek, a.extension, \
@@ -88,6 +91,10 @@ fn hda(row: &Row) -> Result<Hda, StoreError> {
         creating_job: row.get("creating_job")?,
         user_id: row.get("user_id")?,
         is_shared: row.get("is_shared")?,
+        readable: !matches!(
+            row.get::<Option<String>>("access")?.as_deref(),
+            Some("private" | "roles")
+        ),
         access: row.get("access")?,
     })
 }

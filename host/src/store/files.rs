@@ -91,10 +91,15 @@ impl DataDir {
                 std::fs::create_dir_all(directory)?;
                 std::fs::hard_link(finished, &target)
             }
-            // From an attempt whose end was not stored.
+            // From an attempt whose end was not stored, or of a server that was quicker: never is there none.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                std::fs::remove_file(&target)?;
-                std::fs::hard_link(finished, &target)
+                let beside = target.with_extension("exchange");
+                let _ = std::fs::remove_file(&beside);
+                std::fs::hard_link(finished, &beside)?;
+                std::fs::rename(&beside, &target)?;
+                // Two names of one file: nothing was renamed.
+                let _ = std::fs::remove_file(&beside);
+                Ok(())
             }
             // A file system without links.
             Err(e)
@@ -121,6 +126,17 @@ impl DataDir {
         let target = self.dataset(dataset_id);
         std::fs::create_dir_all(target.parent().expect("a dataset's file is in a directory"))?;
         std::fs::write(target, content)
+    }
+
+    /// Makes an empty dataset, unless something is there: whoever is late does not undo what another server has collected.
+    /// Blocks.
+    pub fn make_empty(&self, dataset_id: i64) -> io::Result<()> {
+        let target = self.dataset(dataset_id);
+        std::fs::create_dir_all(target.parent().expect("a dataset's file is in a directory"))?;
+        match std::fs::File::create_new(target) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
+        }
     }
 
     /// Forces a finished file to the disk and moves it to the place of dataset `dataset_id`. Blocks.
@@ -183,6 +199,30 @@ mod tests {
         assert!(!finished.exists());
         data.remove(12_345).expect("removed");
         data.remove(12_345).expect("not an error");
+    }
+
+    #[test]
+    fn whoever_collects_late_undoes_nothing() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let data = DataDir::open(root.path()).expect("it can be made");
+        let made = root.path().join("made");
+        std::fs::write(&made, "abc").expect("written");
+        let content = || std::fs::read_to_string(data.dataset(7)).expect("read");
+        for _ in 0..2 {
+            data.link_in(&made, 7).expect("placed");
+            assert_eq!(content(), "abc");
+        }
+        std::fs::write(root.path().join("other"), "d").expect("written");
+        data.link_in(&root.path().join("other"), 7).expect("placed");
+        assert_eq!(content(), "d");
+        std::fs::remove_file(&made).expect("removed");
+        assert!(data.link_in(&made, 7).is_err());
+        data.make_empty(7).expect("nothing to do");
+        assert_eq!(content(), "d");
+        data.make_empty(8).expect("made");
+        assert_eq!(std::fs::read(data.dataset(8)).expect("read"), b"");
+        let beside = data.dataset(7).with_extension("exchange");
+        assert!(!beside.exists());
     }
 
     #[test]

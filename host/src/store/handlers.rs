@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Store;
-use super::db::{Durability, Query, Row, StoreError, Tx, blocks, placeholders, repeated};
+use super::db::{Durability, Fence, Query, Row, StoreError, Tx, blocks, placeholders, repeated};
 use super::scheduling::jobs::ReadyJob;
 use super::scheduling::known::ids;
 use crate::args;
@@ -134,6 +134,19 @@ pub async fn renew(
         .await?;
     tx.commit(Durability::Progress, "handler.renew").await?;
     Ok(touched == 1)
+}
+
+/// Fails once another process has taken over what was held behind this fence. (On PostgreSQL the beginning of a
+/// transaction does that by itself.)
+pub(super) async fn stay_behind(tx: &mut Tx, fence: &Fence) -> Result<(), StoreError> {
+    let sql = "SELECT 1 FROM worker_process WHERE server_name = $1 AND incarnation = $2";
+    let found = tx.maybe(sql, args![fence.name(), fence.incarnation()]);
+    match found.await? {
+        Some(_) => Ok(()),
+        None => Err(StoreError::Fenced {
+            name: fence.name().to_owned(),
+        }),
+    }
 }
 
 /// Leaves in good order: what the process held is nobody's from now on.

@@ -108,6 +108,7 @@ pub struct ListQuery {
     pub workflow_id: Option<i64>,
     pub invocation_id: Option<i64>,
     pub implicit_collection_jobs_id: Option<i64>,
+    pub tool_request_id: Option<i64>,
     /// Changed at this instant or later, in milliseconds.
     pub updated_from: Option<i64>,
     pub updated_to: Option<i64>,
@@ -156,6 +157,10 @@ fn condition(query: &ListQuery) -> (String, Vec<Val>) {
         (
             "j.id IN (SELECT job_id FROM implicit_collection_jobs_job_association WHERE implicit_collection_jobs_id = ?)",
             query.implicit_collection_jobs_id,
+        ),
+        (
+            "j.id IN (SELECT job_id FROM tool_request_job WHERE tool_request_id = ?)",
+            query.tool_request_id,
         ),
         ("j.update_time >= ?", query.updated_from),
         ("j.update_time <= ?", query.updated_to),

@@ -19,6 +19,7 @@ pub mod sharing;
 pub mod short_term_storage;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tool_requests;
 pub mod upkeep;
 pub mod uploads;
 pub mod users;
@@ -37,6 +38,8 @@ pub struct Store {
     pub db: Db,
     pub ids: Arc<Ids>,
     fence: Option<Arc<Fence>>,
+    /// Fences count on a file as well: see [`Store::for_several`].
+    is_for_several: bool,
 }
 
 impl Store {
@@ -58,7 +61,17 @@ impl Store {
             db,
             ids,
             fence: None,
+            is_for_several: false,
         })
+    }
+
+    /// The same file for several servers that one process plays, as simulations do: fences keep them apart, as they do
+    /// processes on PostgreSQL. The servers that people run have their file to themselves and need no such look.
+    pub fn for_several(&self) -> Store {
+        Store {
+            is_for_several: true,
+            ..self.clone()
+        }
     }
 
     /// See [`Db::reader`].
@@ -96,6 +109,10 @@ impl Store {
 
     /// See [`Db::begin`].
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        self.db.begin_behind(self.fence.as_deref()).await
+        let mut tx = self.db.begin_behind(self.fence.as_deref()).await?;
+        if let Some(fence) = self.fence.as_ref().filter(|_| self.is_for_several) {
+            handlers::stay_behind(&mut tx, fence).await?;
+        }
+        Ok(tx)
     }
 }

@@ -1,7 +1,9 @@
 //! Who may read what besides its owner: roles, permissions of datasets, histories shared with users.
 
+use std::collections::HashSet;
+
 use crate::args;
-use crate::store::db::{Query, Row, StoreError, Tx};
+use crate::store::db::{Query, Row, StoreError, Tx, Val, blocks, placeholders};
 
 /// A group of users by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,15 +85,67 @@ pub async fn dataset_roles(
     rows.iter().map(role).collect()
 }
 
-/// Whether a user has one of the roles that a dataset names for reading.
-pub async fn may_access(
+/// Those of some datasets that a user may read although they are restricted: because they are the user's own, not just
+/// copies, or because the user has one of the roles that they name.
+pub async fn readable(
+    q: &mut impl Query,
+    user_id: i64,
+    dataset_ids: &[i64],
+) -> Result<HashSet<i64>, StoreError> {
+    let mut found = HashSet::new();
+    for block in blocks(dataset_ids) {
+        let list = placeholders(2, block.len());
+        let sql = format!(
+            "SELECT a.dataset_id FROM history_dataset_association a JOIN history h ON h.id = a.history_id
+              WHERE a.dataset_id IN ({list}) AND a.copied_from_history_dataset_association_id IS NULL AND h.user_id = $1
+             UNION SELECT p.dataset_id FROM dataset_permissions p JOIN user_role_association r ON r.role_id = p.role_id
+              WHERE p.dataset_id IN ({list}) AND p.action = 'access' AND r.user_id = $1"
+        );
+        let mut arguments = args![user_id];
+        arguments.extend(block.iter().map(|id| Val::from(*id)));
+        for row in q.all(sql, arguments).await? {
+            found.insert(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a user may say who may read a dataset: it is the user's own, not just a copy, or the user has a role that it
+/// names for that.
+pub async fn may_manage(
     q: &mut impl Query,
     dataset_id: i64,
     user_id: i64,
 ) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 AS one FROM dataset_permissions p JOIN user_role_association a ON a.role_id = p.role_id
-         WHERE p.dataset_id = $1 AND p.action = 'access' AND a.user_id = $2 LIMIT 1";
+    let sql = "SELECT 1 AS one FROM history_dataset_association a JOIN history h ON h.id = a.history_id
+          WHERE a.dataset_id = $1 AND a.copied_from_history_dataset_association_id IS NULL AND h.user_id = $2
+         UNION SELECT 1 AS one FROM dataset_permissions p JOIN user_role_association r ON r.role_id = p.role_id
+          WHERE p.dataset_id = $1 AND p.action = 'manage' AND r.user_id = $2";
     Ok(q.maybe(sql, args![dataset_id, user_id]).await?.is_some())
+}
+
+/// The restricted datasets in collections, at whatever depth.
+pub async fn restricted_within(
+    q: &mut impl Query,
+    collection_ids: &[i64],
+) -> Result<Vec<i64>, StoreError> {
+    let mut found = Vec::new();
+    for block in blocks(collection_ids) {
+        let sql = format!(
+            "WITH RECURSIVE tree (id) AS (SELECT k.id FROM dataset_collection k WHERE k.id IN ({})
+             UNION SELECT e.child_collection_id FROM tree t JOIN dataset_collection_element e ON e.dataset_collection_id = t.id
+              WHERE e.child_collection_id IS NOT NULL)
+             SELECT DISTINCT d.id FROM tree t JOIN dataset_collection_element e ON e.dataset_collection_id = t.id
+             JOIN history_dataset_association a ON a.id = e.hda_id JOIN dataset d ON d.id = a.dataset_id
+             WHERE d.access IN ('private', 'roles')",
+            placeholders(1, block.len())
+        );
+        let arguments = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, arguments).await? {
+            found.push(row.get(0)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Says who may read a dataset: a word of the column `access`, and the roles by action.

@@ -8,6 +8,7 @@
 //! made-up length (`Array.prototype.indexOf.call({length: 1e15}, 0)`) is one instruction, so
 //! tools of people who are not trusted belong in a process that can be killed.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -356,7 +357,48 @@ pub fn evaluate_when(expression: &str, inputs: &Value) -> Result<Value, Expressi
         runtime: &Value::Null,
         library: &[],
     };
-    Evaluator::new(scope, Limits::default()).value(&template)
+    let limits = Limits::default();
+    let left = PATIENCE.get().map_or(limits.time, |patience| patience.left);
+    let limits = Limits {
+        time: limits.time.min(left),
+        ..limits
+    };
+    let begun = Instant::now();
+    let value = Evaluator::new(scope, limits).value(&template);
+    if let Some(patience) = PATIENCE.get() {
+        let spent = begun.elapsed();
+        PATIENCE.set(Some(Patience {
+            left: patience.left.saturating_sub(spent),
+            spent: patience.spent + spent,
+        }));
+    }
+    value
+}
+
+#[derive(Clone, Copy)]
+struct Patience {
+    left: Duration,
+    spent: Duration,
+}
+
+thread_local! {
+    /// What the conditions of the pass that this thread plans may take, and have taken.
+    static PATIENCE: Cell<Option<Patience>> = const { Cell::new(None) };
+}
+
+/// Does `work`, in which all conditions together may take `time`; each has its own limit as well. Also returns what they
+/// took.
+pub fn with_patience<T>(time: Duration, work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = PATIENCE.replace(Some(Patience {
+        left: time,
+        spent: Duration::ZERO,
+    }));
+    let done = work();
+    let patience = PATIENCE.replace(before);
+    (
+        done,
+        patience.map_or(Duration::ZERO, |patience| patience.spent),
+    )
 }
 
 /// Runs an expression tool's body, in which `$job` is the tool's inputs, and returns its object.

@@ -10,8 +10,7 @@ use serde_json::{Map, Value};
 use super::Tool;
 use super::model::{Input, InputKind, When};
 
-pub(super) use normalise::default_value;
-pub use normalise::{decode_tool_state, normalise_leniently, normalise_state};
+pub use normalise::{decode_tool_state, default_value, normalise_leniently, normalise_state};
 
 /// Repeats of more instances than this are refused wherever a state is read.
 pub const REPEAT_INSTANCES_MAX: usize = 10_000;

@@ -1,5 +1,5 @@
 //! Random workflows: chains and branches with mapping, reduction, collections of unknown size, conditions, values computed
-//! by jobs, pauses, operations on collections and subworkflows.
+//! by jobs, pauses, operations on collections, subworkflows that may be mapped over, and steps that only follow others.
 
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,9 @@ impl Rng {
         &of[self.below(of.len())]
     }
 }
+
+/// The name of a connection without data, at both ends.
+const AFTER: &str = "__NO_INPUT_OUTPUT_NAME__";
 
 #[derive(Clone, PartialEq)]
 enum Kind {
@@ -165,6 +168,7 @@ impl Builder<'_> {
                 let Some(from) = self.of(either) else { return };
                 self.step("tool", Some(tool), json!({}), &[("input", &from)]);
                 self.condition();
+                self.order();
                 self.put("out", from.kind);
             }
             3..=4 => {
@@ -239,11 +243,24 @@ impl Builder<'_> {
         }
     }
 
-    /// A subworkflow that is given a dataset and gives one back.
-    fn inner(&mut self, depth: usize) {
-        let Some(from) = self.of(|kind| *kind == Kind::Data) else {
+    /// A step that has to wait for another one besides.
+    fn order(&mut self) {
+        if !self.rng.one_in(10) {
             return;
+        }
+        let step = self.rng.below(self.steps.len() - 1);
+        let last = self.steps.last_mut().expect("a step");
+        last["input_connections"][AFTER] = json!({"id": step, "output_name": AFTER});
+    }
+
+    /// A subworkflow that is given a dataset and gives one back, or is mapped over a list of them.
+    fn inner(&mut self, depth: usize) {
+        let mapped = self.rng.one_in(3);
+        let wanted = |kind: &Kind| match mapped {
+            true => matches!(kind, Kind::List(_)),
+            false => *kind == Kind::Data,
         };
+        let Some(from) = self.of(wanted) else { return };
         let mut inside = Builder {
             rng: &mut *self.rng,
             steps: Vec::new(),
@@ -277,6 +294,6 @@ impl Builder<'_> {
         step["subworkflow"] = workflow;
         step["input_connections"] = json!({"given": {"id": from.step, "output_name": from.output, "input_subworkflow_step_id": 0}});
         self.condition();
-        self.put("made", Kind::Data);
+        self.put("made", from.kind);
     }
 }

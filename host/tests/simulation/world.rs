@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::going_on::GoingOn;
 use barycenter::args;
-use barycenter::invoker::iteration::{Allowed, Iteration, Tools, stopped};
+use barycenter::invoker::iteration::{Allowed, Iteration, Outcome, Tools, stopped};
 use barycenter::invoker::known::Known;
 use barycenter::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
 use barycenter::invoker::operations::NoFiles;
+use barycenter::invoker::progress::Progress;
 use barycenter::invoker::stop::Wait;
 use barycenter::invoker::writes::Writes;
 use barycenter::model::invocation::{NewInvocation, RequestInput};
@@ -22,6 +23,7 @@ use barycenter::store::scheduling::ends::{
     CollectionEnd, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd,
 };
 use barycenter::store::scheduling::jobs::{self, Dispatch, HandOver};
+use barycenter::store::scheduling::progress::Head;
 use barycenter::store::scheduling::{invocations as loops, known, progress, settle};
 use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
 use barycenter::store::{Durability, Query, Store, histories, invocations, users};
@@ -38,6 +40,9 @@ const TOOLS: &[&str] = &[
     "{id: split, inputs: [{name: input, type: data}], outputs: [{name: out, type: collection, collection_type: list, discover_datasets: [{pattern: __name__}]}]}",
     "{id: decide, inputs: [{name: input, type: data}], outputs: [{name: out, type: boolean, from_work_dir: o}]}",
 ];
+
+/// The server that invocations are given to.
+pub const FIRST: &str = "main";
 
 /// What decides what happens next.
 pub struct Chance {
@@ -56,11 +61,11 @@ impl Chance {
         }
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         self.rng.as_mut().map_or(0, |rng| rng.below(n))
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.rng.as_mut().is_some_and(|rng| rng.one_in(n))
     }
 }
@@ -75,14 +80,14 @@ enum Event {
 }
 
 pub struct World {
-    store: Store,
+    pub store: Store,
     directory: tempfile::TempDir,
     data: DataDir,
     toolbox: Toolbox,
     revisions: RevisionCache,
     seed: u64,
-    chance: Chance,
-    now: i64,
+    pub chance: Chance,
+    pub now: i64,
     user: i64,
     history: i64,
     running: Vec<i64>,
@@ -196,7 +201,7 @@ impl World {
             .expect("read")
             .expect("there");
         let mut new = self.request(&revision);
-        (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
+        (new.scheduler, new.handler) = (Some("default".into()), Some(FIRST.into()));
         let given = |step: usize, item_id: i64| RequestInput {
             name: None,
             step_id: revision.step_ids[step],
@@ -308,7 +313,7 @@ impl World {
     async fn possible(&mut self) -> Vec<Event> {
         let mut reader = self.store.reader();
         let mut events: Vec<Event> = self.running.iter().copied().map(Event::End).collect();
-        let looks = loops::signalled(&mut reader, "main", 0, 1000)
+        let looks = loops::signalled(&mut reader, "main", &loops::Whose::everybodys(), 0, 1000)
             .await
             .expect("reads");
         events.splice(0..0, looks.into_iter().map(Event::Look));
@@ -316,8 +321,13 @@ impl World {
             .await
             .expect("reads");
         events.extend(ready.into_iter().map(|job| Event::Start(job.id)));
-        let reviews = reader
-            .all(
+        events.extend(self.reviews().await.into_iter().map(Event::Approve));
+        events
+    }
+
+    /// Steps that wait for somebody's word.
+    pub async fn reviews(&self) -> Vec<i64> {
+        let reviews = self.store.reader().all(
                 "SELECT s.id FROM workflow_invocation_step s JOIN workflow_step w ON w.id = s.workflow_step_id
                  JOIN workflow_invocation i ON i.id = s.workflow_invocation_id
                  WHERE w.type = 'pause' AND s.action IS NULL AND i.state IN ('new', 'ready') ORDER BY s.id",
@@ -325,12 +335,8 @@ impl World {
             )
             .await
             .expect("reads");
-        events.extend(
-            reviews
-                .iter()
-                .map(|row| Event::Approve(row.get(0).expect("id"))),
-        );
-        events
+        let ids = reviews.iter().map(|row| row.get(0).expect("id"));
+        ids.collect()
     }
 
     /// What the loop for invocations does with one of them.
@@ -361,34 +367,7 @@ impl World {
         {
             progress = kept;
         }
-        self.read_contents(&mut progress.known);
-        let budget = match self.chance.one_in(2) {
-            true => Some(1 + self.chance.below(3)),
-            false => None,
-        };
-        let outcome = match progress.recover(&Pause, &mut Vec::new()) {
-            Err(stop) => stopped(head.id, Writes::default(), stop),
-            Ok(()) => {
-                let iteration = Iteration {
-                    tools: &Installed(&self.toolbox),
-                    modules: &Pause,
-                    ids: self.store.ids.as_ref(),
-                    files: &NoFiles,
-                };
-                let allowed = Allowed {
-                    job_budget: budget,
-                    ..Default::default()
-                };
-                iteration.run(&mut progress, &allowed)
-            }
-        };
-        for hda in &outcome.writes.hdas {
-            if let Some(content) = &hda.content {
-                self.data
-                    .write_dataset(hda.dataset_id, content.as_bytes())
-                    .expect("written");
-            }
-        }
+        let outcome = self.iterate(&head, &mut progress);
         // A server that dies here has written files that nobody knows of, and nothing else.
         if self.chance.one_in(15) {
             return self.crash().await;
@@ -412,6 +391,39 @@ impl World {
             progress.go_on(&outcome.writes, first_hid);
             self.going_on.keep(signal_count, progress);
         }
+    }
+
+    /// One iteration from what was loaded, with the files that it writes.
+    pub fn iterate(&mut self, head: &Head, progress: &mut Progress) -> Outcome {
+        self.read_contents(&mut progress.known);
+        let budget = match self.chance.one_in(2) {
+            true => Some(1 + self.chance.below(3)),
+            false => None,
+        };
+        let outcome = match progress.recover(&Pause, &mut Vec::new()) {
+            Err(stop) => stopped(head.id, Writes::default(), stop),
+            Ok(()) => {
+                let iteration = Iteration {
+                    tools: &Installed(&self.toolbox),
+                    modules: &Pause,
+                    ids: self.store.ids.as_ref(),
+                    files: &NoFiles,
+                };
+                let allowed = Allowed {
+                    job_budget: budget,
+                    ..Default::default()
+                };
+                iteration.run(progress, &allowed)
+            }
+        };
+        for hda in &outcome.writes.hdas {
+            if let Some(content) = &hda.content {
+                self.data
+                    .write_dataset(hda.dataset_id, content.as_bytes())
+                    .expect("written");
+            }
+        }
+        outcome
     }
 
     fn read_contents(&self, known: &mut Known) {
@@ -439,6 +451,15 @@ impl World {
     }
 
     async fn start(&mut self, id: i64) {
+        let hand_over = self.hand_over(id).await;
+        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
+            .await
+            .expect("stored");
+        self.running.extend(taken);
+    }
+
+    /// What is stored when a job is handed over, whose inputs have to be there.
+    pub async fn hand_over(&self, id: i64) -> HandOver {
         let (job, read) = self.dispatch(id).await;
         for input in &job.inputs {
             let hda = &read.hdas[&input.hda_id];
@@ -454,21 +475,31 @@ impl World {
                 self.seed
             );
         }
-        let hand_over = HandOver {
+        HandOver {
             job_id: id,
             runner: "simulated".into(),
             command_line: String::new(),
             dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
-        };
-        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
+        }
+    }
+
+    async fn end(&mut self, id: i64) {
+        self.running.retain(|other| *other != id);
+        let end = self.job_end(id).await;
+        // Reported twice, as a runner may: the second report changes nothing.
+        let twice = self.chance.one_in(8);
+        settle::settle(&self.store, vec![end.clone()], self.now)
             .await
             .expect("stored");
-        self.running.extend(taken);
+        if twice {
+            settle::settle(&self.store, vec![end], self.now)
+                .await
+                .expect("stored");
+        }
     }
 
     /// What a job makes depends on its tool and on what it reads, and on nothing else.
-    async fn end(&mut self, id: i64) {
-        self.running.retain(|other| *other != id);
+    pub async fn job_end(&self, id: i64) -> JobEnd {
         let (job, read) = self.dispatch(id).await;
         let mut text = job.tool_id.clone();
         for input in &job.inputs {
@@ -540,7 +571,7 @@ impl World {
                 elements: (!fails).then(|| elements.collect()),
             }
         });
-        let end = JobEnd {
+        JobEnd {
             job_id: id,
             state: if fails { JobState::Error } else { JobState::Ok },
             exit_code: Some(0),
@@ -554,20 +585,10 @@ impl World {
             collections: collections.collect(),
             extra: Vec::new(),
             actions: Vec::new(),
-        };
-        // Reported twice, as a runner may: the second report changes nothing.
-        let twice = self.chance.one_in(8);
-        settle::settle(&self.store, vec![end.clone()], self.now)
-            .await
-            .expect("stored");
-        if twice {
-            settle::settle(&self.store, vec![end], self.now)
-                .await
-                .expect("stored");
         }
     }
 
-    async fn approve(&mut self, step: i64) {
+    pub async fn approve(&mut self, step: i64) {
         let mut tx = self.store.begin().await.expect("begins");
         invocations::put_action(&mut tx, step, &json!(true), self.now)
             .await
@@ -577,14 +598,14 @@ impl World {
             .expect("commits");
     }
 
-    async fn pairs(&self, sql: &'static str) -> Vec<(i64, String)> {
+    pub async fn pairs(&self, sql: &'static str) -> Vec<(i64, String)> {
         let rows = self.store.reader().all(sql, vec![]).await.expect("reads");
         rows.iter()
             .map(|row| (row.get(0).expect("id"), row.get(1).expect("text")))
             .collect()
     }
 
-    async fn check_finality(&mut self) {
+    pub async fn check_finality(&mut self) {
         let over = self
             .pairs("SELECT id, state FROM job WHERE state IN ('ok', 'error', 'deleted', 'skipped')")
             .await;
@@ -613,7 +634,7 @@ impl World {
         self.final_invocations = now;
     }
 
-    async fn check_end(&mut self, invocation: i64) {
+    pub async fn check_end(&mut self, invocation: i64) {
         let seed = self.seed;
         let left = self
             .pairs(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::archive::{Content as Bytes, Member, dataset_name, write_tar};
 use super::workshop::flag;
+use crate::http::access;
 use crate::http::app::{App, blocking};
 use crate::http::error::ApiError;
 use crate::http::time::iso;
@@ -46,7 +47,8 @@ pub async fn write(app: &App, stored: &Stored, path: PathBuf) -> Result<(), ApiE
     hda_ids.extend(forest.hda_ids());
     hda_ids.sort_unstable();
     hda_ids.dedup();
-    let hdas = datasets::by_ids(&mut q, &hda_ids).await?;
+    let mut hdas = datasets::by_ids(&mut q, &hda_ids).await?;
+    access::grant_user(&mut q, stored.user_id, &mut hdas).await?;
     let about = json!({
         "model_class": "History",
         "encoded_id": app.encode(history.id),
@@ -76,8 +78,10 @@ pub fn members(
     let mut about = Vec::new();
     let mut taken = std::collections::HashSet::new();
     for hda in order.iter().filter_map(|id| hdas.get(id)) {
-        let has_file =
-            matches!(hda.state.as_str(), "ok" | "empty") && !hda.purged && is_wanted(hda);
+        let has_file = matches!(hda.state.as_str(), "ok" | "empty")
+            && !hda.purged
+            && hda.readable
+            && is_wanted(hda);
         let mut name = dataset_name(hda);
         if !taken.insert(name.clone()) {
             name = name.replacen("datasets/", &format!("datasets/{}_", hda.id), 1);
@@ -136,8 +140,8 @@ fn dataset(app: &App, hda: &Hda, file_name: Option<&str>) -> Value {
         "file_name": file_name,
         "info": hda.info,
         "blurb": hda.blurb,
-        "peek": hda.peek,
-        "metadata": hda.metadata,
+        "peek": hda.peek.as_deref().filter(|_| hda.readable),
+        "metadata": if hda.readable { &hda.metadata } else { &Value::Null },
         "annotation": hda.annotation,
         "tags": hda.tags,
         "visible": hda.visible,

@@ -11,6 +11,7 @@ use super::crate_document::{self, Crate, Datum, Parameter};
 use super::history::members;
 use super::workshop::flag;
 use crate::formats::{self, Style};
+use crate::http::access;
 use crate::http::app::{App, blocking};
 use crate::http::error::ApiError;
 use crate::http::time::iso;
@@ -37,7 +38,13 @@ struct Gathered {
 /// Invocations within each other that are gone through.
 const INSIDE_MAX: usize = 1_000;
 
-async fn gather(app: &App, q: &mut impl Query, id: i64) -> Result<Gathered, ApiError> {
+/// `reader` is who gets to see it: what others keep from them is told of and not put in.
+async fn gather(
+    app: &App,
+    q: &mut impl Query,
+    id: i64,
+    reader: Option<i64>,
+) -> Result<Gathered, ApiError> {
     let gone = || ApiError::not_found("The invocation is gone.");
     let invocation = invocations::by_id(q, id).await?.ok_or_else(gone)?;
     let revision = find::revision(app, q, invocation.workflow_id).await?;
@@ -104,8 +111,12 @@ async fn gather(app: &App, q: &mut impl Query, id: i64) -> Result<Gathered, ApiE
     let forest = collections::forest(q, &roots).await?;
     hda_ids.extend(forest.hda_ids());
     let hda_ids: Vec<i64> = hda_ids.into_iter().collect();
+    let mut hdas = datasets::by_ids(q, &hda_ids).await?;
+    if let Some(reader) = reader {
+        access::grant_user(q, reader, &mut hdas).await?;
+    }
     Ok(Gathered {
-        hdas: datasets::by_ids(q, &hda_ids).await?,
+        hdas,
         owner: owner.map_or_else(String::new, |user| user.username),
         invocation,
         revision,
@@ -123,12 +134,18 @@ async fn details_of(q: &mut impl Query, id: i64) -> Result<Details, ApiError> {
 
 /// The BioCompute Object of an invocation.
 pub async fn biocompute(app: &App, q: &mut impl Query, id: i64) -> Result<Value, ApiError> {
-    let gathered = gather(app, q, id).await?;
+    let gathered = gather(app, q, id, None).await?;
     Ok(bco(app, &gathered, &json!({})))
 }
 
 pub async fn write(app: &App, stored: &Stored, path: PathBuf) -> Result<(), ApiError> {
-    let gathered = gather(app, &mut app.store.reader(), stored.item_id).await?;
+    let gathered = gather(
+        app,
+        &mut app.store.reader(),
+        stored.item_id,
+        Some(stored.user_id),
+    )
+    .await?;
     let request = stored.request.clone();
     let format = request.get("model_store_format").and_then(Value::as_str);
     match format.unwrap_or("rocrate.zip") {
@@ -215,7 +232,10 @@ fn crate_members(app: &App, gathered: &Gathered, request: &Value) -> Vec<Member>
         if !taken.insert(name.clone()) {
             name = name.replacen("datasets/", &format!("datasets/{id}_"), 1);
         }
-        let is_there = matches!(hda.state.as_str(), "ok" | "empty") && !hda.purged && wanted(hda);
+        let is_there = matches!(hda.state.as_str(), "ok" | "empty")
+            && !hda.purged
+            && hda.readable
+            && wanted(hda);
         if is_there {
             members.push(Member {
                 name: name.clone(),

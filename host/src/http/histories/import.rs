@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{clip, show_by_id};
 use crate::http::app::{App, blocking};
+use crate::http::collection_rules;
 use crate::http::error::ApiError;
 use crate::http::payload::{TempPath, UploadedFile};
 use crate::store::collections::{self, NewCollection, NewElement, NewHdca, NewObject};
@@ -105,9 +106,13 @@ pub async fn import(app: &App, user_id: i64, archive: &UploadedFile) -> Result<V
     }
     let mut trees = Vec::new();
     for about in &collections_about {
-        let Some(tree) = about.get("collection").and_then(|c| tree(c, &made)) else {
+        let Some(mut tree) = about.get("collection").and_then(|c| tree(c, &made)) else {
             continue;
         };
+        // What is not as its type says would be of no use to any tool.
+        if collection_rules::settle(&mut tree).is_err() {
+            continue;
+        }
         let hid = number(about, "hid");
         last_hid = last_hid.max(hid);
         let name = text(about, "display_name").or(text(about, "name"));
@@ -188,10 +193,14 @@ fn tree(about: &Value, made: &HashMap<String, i64>) -> Option<NewCollection> {
             columns: None,
         })
     });
+    let collection_type = text(about, "type")?.to_owned();
+    let elements: Vec<NewElement> = elements.collect();
+    let is_record = collection_type.split(':').next() == Some("record");
+    let field = |element: &NewElement| json!({"name": element.identifier, "type": "File"});
     Some(NewCollection {
-        collection_type: text(about, "type")?.to_owned(),
-        elements: elements.collect(),
-        fields: None,
+        fields: is_record.then(|| elements.iter().map(field).collect()),
+        collection_type,
+        elements,
         column_definitions: None,
     })
 }

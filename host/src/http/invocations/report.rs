@@ -9,7 +9,8 @@ use crate::http::access::Wish;
 use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
-use crate::http::extract::Params;
+use crate::http::extract::{self, Params};
+use crate::http::jobs::admin::ErrorReport;
 use crate::http::time::iso;
 use crate::http::workflows;
 use crate::store::invocations::{self, Details};
@@ -71,6 +72,25 @@ fn tables(details: &Details) -> String {
         text.push_str(&format!("- {label} (step {})\n", output.order_index + 1));
     }
     text
+}
+
+/// Tells the operator, in the log, that an invocation went wrong.
+#[utoipa::path(post, path = "/api/invocations/{id}/error", tag = "invocations", request_body = ErrorReport,
+    params(("id" = String, Path)),
+    responses((status = 200, description = "`{messages: [[text, kind]]}`", body = Value)))]
+pub async fn report_error(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    extract::Json(report): extract::Json<ErrorReport>,
+) -> Result<Json<Value>, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find(&app, &mut q, &caller, &id, Wish::Change).await?;
+    Ok(Json(report.tell(
+        "invocation",
+        invocation.id,
+        &invocation.uuid.to_string(),
+    )))
 }
 
 /// The report as PDF, which this server does not make.

@@ -49,8 +49,8 @@ impl Known {
         }
         for (reference, id) in hdcas {
             let hdca = found_hdcas.get(&id).ok_or_else(|| missing(&reference))?;
-            let what = "HistoryDatasetCollectionAssociation";
-            access::check(caller, Wish::Read, hdca.user_id, hdca.is_shared, what)?;
+            access::require_hdca(q, caller, hdca, Wish::Read).await?;
+            access::require_elements(q, caller, hdca.collection.id).await?;
             known.hdcas.insert(reference, hdca.clone());
         }
         Ok(known)

@@ -96,6 +96,13 @@ async fn an_invocation_is_stored_copied_into_its_history_and_shown() {
         (&shown["steps"], &shown["messages"], &shown["outputs"]),
         (&json!([]), &json!([]), &json!({}))
     );
+    let report = format!("/api/invocations/{id}/error");
+    let told = server.post(&report, json!({"message": "slow"})).await.ok();
+    assert_eq!(told["messages"][0][1], "danger");
+    let stranger = server
+        .call(&server.bob, "POST", &report, Some(json!({})))
+        .await;
+    stranger.refused(403, 403_002);
     let copy = &shown["inputs"]["0"];
     assert_eq!(
         (&copy["src"], &copy["label"]),
@@ -466,8 +473,32 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
         server.get("/api/jobs?date_range_min=2026-01-01").await.ok(),
         json!([])
     );
+    let mut tx = server.app.store.begin().await.unwrap();
+    tx.run(
+        "INSERT INTO job (id, uuid, user_id, tool_id, state, create_time, update_time)
+         SELECT 70, 'v', id, 'param_value_from_file', 'ok', 1, 1 FROM galaxy_user WHERE username = 'ada'",
+        args![],
+    )
+    .await
+    .unwrap();
+    tx.run(
+        "INSERT INTO job_parameter (job_id, name, value) VALUES (70, 'param_type', '\"float\"')",
+        args![],
+    )
+    .await
+    .unwrap();
+    tx.commit(Durability::Progress, "test").await.unwrap();
+    let display = format!("/api/jobs/{}/parameters_display", server.app.encode(70));
+    let told = server.get(&display).await.ok();
+    let line = json!({"text": "Select type of parameter to parse", "depth": 1, "value": "float", "notes": null});
+    assert!(
+        told["parameters"].as_array().unwrap().contains(&line),
+        "{told}"
+    );
+    assert_eq!(told["has_parameter_errors"], json!(false));
     for part in [
         "",
+        "/parameters_display",
         "/inputs",
         "/outputs",
         "/stdout",

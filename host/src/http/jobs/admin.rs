@@ -59,19 +59,25 @@ pub async fn report_error(
     if let Some(dataset) = &report.dataset_id {
         access::hda(&app, &mut q, &caller, dataset, Wish::Read).await?;
     }
-    let clip = |text: &Option<String>| -> String {
-        text.as_deref().unwrap_or("").chars().take(2_000).collect()
-    };
-    tracing::info!(
-        job = job.id,
-        tool = %job.tool_id,
-        from = ?clip(&report.email),
-        "somebody reports an error of a job: {:?}",
-        clip(&report.message)
-    );
-    // Galaxy's sentence, which clients compare.
-    let text = "An error occurred sending the report by email: Mail is not configured for this Galaxy instance";
-    Ok(Json(json!({"messages": [[text, "danger"]]})))
+    Ok(Json(report.tell("job", job.id, &job.tool_id)))
+}
+
+impl ErrorReport {
+    /// Writes it to the log; the answer for whoever reports.
+    pub fn tell(&self, what: &str, id: i64, about: &str) -> Value {
+        let clip = |text: &Option<String>| -> String {
+            text.as_deref().unwrap_or("").chars().take(2_000).collect()
+        };
+        tracing::info!(
+            about,
+            from = ?clip(&self.email),
+            "somebody reports an error of {what} {id}: {:?}",
+            clip(&self.message)
+        );
+        // Galaxy's sentence, which clients compare.
+        let text = "An error occurred sending the report by email: Mail is not configured for this Galaxy instance";
+        json!({"messages": [[text, "danger"]]})
+    }
 }
 
 /// Whether jobs are held back.

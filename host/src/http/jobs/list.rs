@@ -23,7 +23,7 @@ use crate::store::users;
     ("date_range_min" = Option<String>, Query), ("date_range_max" = Option<String>, Query),
     ("history_id" = Option<String>, Query), ("workflow_id" = Option<String>, Query),
     ("invocation_id" = Option<String>, Query), ("implicit_collection_jobs_id" = Option<String>, Query),
-    ("order_by" = Option<String>, Query, description = "update_time or create_time"),
+    ("tool_request_id" = Option<String>, Query), ("order_by" = Option<String>, Query, description = "update_time or create_time"),
     ("search" = Option<String>, Query), ("limit" = Option<i64>, Query), ("offset" = Option<i64>, Query)),
     responses((status = 200, description = "Summaries", body = Vec<Value>)))]
 pub async fn list(
@@ -82,6 +82,7 @@ pub async fn list(
         workflow_id: id("workflow_id")?,
         invocation_id: id("invocation_id")?,
         implicit_collection_jobs_id: id("implicit_collection_jobs_id")?,
+        tool_request_id: id("tool_request_id")?,
         updated_from: date("date_range_min")?,
         updated_to: date("date_range_max")?,
         search: params.text("search").map(str::to_owned),

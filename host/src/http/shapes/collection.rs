@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 use super::dataset::hda_detailed;
 use super::tags;
 use crate::http::App;
+use crate::http::access;
+use crate::http::auth::Caller;
 use crate::http::time::iso;
 use crate::store::collections::{self, Element, Forest, Hdca, Summary};
 use crate::store::datasets::{self, Hda};
@@ -176,10 +178,12 @@ fn summarise(forest: &Forest, hdas: &HashMap<i64, Hda>) -> Summary {
 pub async fn load_hdca(
     app: &App,
     query: &mut impl Query,
+    caller: &Caller,
     hdca: &Hdca,
 ) -> Result<Value, StoreError> {
     let forest = collections::forest(query, &[hdca.collection.id]).await?;
-    let hdas = datasets::by_ids(query, &forest.hda_ids()).await?;
+    let mut hdas = datasets::by_ids(query, &forest.hda_ids()).await?;
+    access::grant(query, caller, &mut hdas).await?;
     let jobs = jobs_of(query, std::iter::once(hdca)).await?;
     let jobs = hdca
         .implicit_collection_jobs_id

@@ -36,25 +36,30 @@ pub fn hda_summary(app: &App, hda: &Hda) -> Value {
     })
 }
 
-/// The whole. `file_name` is the name that a download gets, never a place on this server.
+/// The whole; of a dataset that is kept from the reader, nothing of what is in it. `file_name` is the name that a download gets, never a place on this server.
 pub fn hda_detailed(app: &App, hda: &Hda) -> Value {
     let Value::Object(mut shape) = hda_summary(app, hda) else {
         return Value::Null;
     };
     let id = app.encode(hda.id);
     let history_id = app.encode(hda.history_id);
+    let metadata = if hda.readable {
+        &hda.metadata
+    } else {
+        &Value::Null
+    };
     let more = json!({
         "model_class": "HistoryDatasetAssociation",
         "hda_ldda": "hda",
-        "accessible": true,
-        "misc_info": hda.info.as_deref().unwrap_or(""),
+        "accessible": hda.readable,
+        "misc_info": hda.info.as_deref().filter(|_| hda.readable).unwrap_or(""),
         "misc_blurb": hda.blurb,
         "file_ext": hda.extension,
         "file_size": hda.file_size.unwrap_or(0),
         "file_name": format!("dataset_{}.dat", hda.uuid),
-        "metadata": hda.metadata,
+        "metadata": metadata,
         "data_type": hda.extension,
-        "peek": hda.peek,
+        "peek": hda.peek.as_deref().filter(|_| hda.readable),
         "creating_job": app.codec.encode_maybe(hda.creating_job),
         "rerunnable": hda.creating_job.is_some(),
         "resubmitted": false,
@@ -78,7 +83,7 @@ pub fn hda_detailed(app: &App, hda: &Hda) -> Value {
     if let Value::Object(more) = more {
         shape.extend(more);
     }
-    flatten_metadata(&mut shape, &hda.metadata);
+    flatten_metadata(&mut shape, metadata);
     Value::Object(shape)
 }
 

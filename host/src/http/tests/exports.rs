@@ -6,6 +6,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{Answer, Server};
+use crate::http::Settings;
 
 /// Asks until a history's archive is ready; gives its path.
 async fn exported(server: &Server, history: &str, query: &str) -> String {
@@ -207,6 +208,109 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn links_bombs_and_odd_shapes_in_an_archive_do_no_harm() {
+    let settings = Settings {
+        upload_max_bytes: 1 << 20,
+        ..Settings::default()
+    };
+    let server = Server::with(settings).await;
+    let file = |tar: &mut tar::Builder<Vec<u8>>, name: &str, text: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text).expect("in memory");
+    };
+    let with = |more: &dyn Fn(&mut tar::Builder<Vec<u8>>)| {
+        let mut tar = tar::Builder::new(Vec::new());
+        file(&mut tar, "history_attrs.txt", br#"{"name": "h"}"#);
+        more(&mut tar);
+        tar.into_inner().expect("in memory")
+    };
+    let zipped = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(bytes).expect("in memory");
+        gzip.finish().expect("in memory")
+    };
+    // Sixteen megabytes out of a few kilobytes; a file that says it is longer than it is; a deep nesting.
+    let bomb = zipped(&with(&|tar| file(tar, "datasets/big", &vec![0; 16 << 20])));
+    let liar = with(&|tar| {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("datasets/liar").expect("a name");
+        header.set_size(u64::MAX >> 2);
+        header.set_mode(0o644);
+        header.set_cksum();
+        tar.append(&header, std::io::empty()).expect("in memory");
+    });
+    let deep = "[".repeat(200_000);
+    let deep = with(&|tar| file(tar, "datasets_attrs.txt", deep.as_bytes()));
+    for archive in [&bomb, &liar, &deep] {
+        import(&server, archive).await.refused(400, 400_013);
+    }
+    let leaf = |id: &str| json!({"element_identifier": "a", "hda": {"encoded_id": id}});
+    let inner = json!({"type": "paired", "elements": [leaf("x")]});
+    let trees = [
+        json!({"type": "list", "elements": [leaf("x")]}),
+        json!({"type": "nonsense", "elements": [leaf("x")]}),
+        json!({"type": "", "elements": []}),
+        json!({"type": "list", "elements": [{"element_identifier": "b", "child_collection": inner}]}),
+        json!({"type": "list:list:list", "elements": [leaf("x")]}),
+        json!({"type": "paired", "elements": [leaf("x")]}),
+        json!({"type": "list", "elements": [leaf("x"), leaf("x")]}),
+        json!({"type": "record", "elements": [leaf("x")]}),
+        json!({"type": "list:".repeat(40) + "list", "elements": []}),
+    ];
+    let about: Vec<Value> = trees
+        .iter()
+        .map(|tree| json!({"collection": tree, "display_name": "c"}))
+        .collect();
+    let odd = with(&|tar| {
+        for (kind, name) in [
+            (tar::EntryType::Symlink, "datasets/link"),
+            (tar::EntryType::Link, "datasets/hard"),
+            (tar::EntryType::Char, "datasets/device"),
+            (tar::EntryType::Fifo, "datasets/pipe"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            header.set_mode(0o644);
+            tar.append_link(&mut header, name, "/etc/passwd")
+                .expect("in memory");
+        }
+        let data = json!([{"file_name": "datasets/link", "state": "ok", "encoded_id": "x"},
+            {"file_name": "datasets/hard", "state": "ok"}, {"file_name": "/etc/passwd", "state": "ok"}]);
+        file(tar, "datasets_attrs.txt", data.to_string().as_bytes());
+        file(
+            tar,
+            "collections_attrs.txt",
+            json!(about).to_string().as_bytes(),
+        );
+    });
+    let made = import(&server, &zipped(&odd)).await.ok();
+    let path = format!(
+        "/api/histories/{}/contents",
+        made["id"].as_str().expect("an id")
+    );
+    let contents = server.get(&path).await.ok();
+    let of = |kind: &str| -> Vec<Value> {
+        let all = contents.as_array().expect("a list").iter();
+        all.filter(|c| c["history_content_type"] == kind)
+            .cloned()
+            .collect()
+    };
+    assert!(of("dataset").iter().all(|hda| hda["state"] == "discarded"));
+    let types: Vec<Value> = of("dataset_collection")
+        .iter()
+        .map(|c| c["collection_type"].clone())
+        .collect();
+    assert_eq!(types, ["list", "record"]);
+    let left = std::fs::read_dir(server.app.data.tmp())
+        .expect("it exists")
+        .count();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
 async fn a_file_that_was_asked_for_is_its_askers_alone() {
     let server = Server::start().await;
     let h = server.history().await;
@@ -250,6 +354,7 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
 }
 
 crate::store::testing::on_postgres_too!(
+    links_bombs_and_odd_shapes_in_an_archive_do_no_harm,
     a_history_goes_into_an_archive_and_comes_out_of_it_the_same,
     what_is_no_archive_is_refused_and_leaves_nothing,
     a_file_that_was_asked_for_is_its_askers_alone,

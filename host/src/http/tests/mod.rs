@@ -6,6 +6,7 @@ mod datasets;
 mod errors;
 mod exports;
 mod histories;
+mod hostile;
 mod sharing;
 mod uploads;
 mod users;

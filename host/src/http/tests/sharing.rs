@@ -254,3 +254,119 @@ crate::store::testing::on_postgres_too!(
     a_history_is_shared_with_users_or_everybody,
     the_job_lock_is_the_administrators,
 );
+
+/// What Ada keeps private stays so in whatever Bob can copy: her history, her collection, a copy he made before.
+#[tokio::test]
+async fn a_copy_opens_no_door_to_a_private_dataset() {
+    let server = Server::start().await;
+    let h = server.history().await;
+    let d = server.pastes(&h, 1).await.remove(0);
+    let call = async |key: &str, method: &str, path: String, body: Value| {
+        server.call(key, method, &path, Some(body)).await
+    };
+    let (ada, bob) = (server.ada.as_str(), server.bob.as_str());
+    let status = async |key: &str, id: &str| {
+        let path = format!("/api/datasets/{id}/display");
+        server.call(key, "GET", &path, None).await.status.as_u16()
+    };
+    let body = json!({"collection_type": "list", "name": "l", "history_id": h,
+        "element_identifiers": [{"name": "a", "src": "hda", "id": d}]});
+    let list = call(ada, "POST", "/api/dataset_collections".into(), body)
+        .await
+        .ok();
+    let list = list["id"].as_str().expect("an id").to_owned();
+    call(ada, "PUT", format!("/api/histories/{h}/publish"), json!({}))
+        .await
+        .ok();
+    let own = call(bob, "POST", "/api/histories".into(), json!({"name": "own"}))
+        .await
+        .ok();
+    let own = own["id"].as_str().expect("an id").to_owned();
+    let contents = format!("/api/histories/{own}/contents");
+    let copy = json!({"source": "hda", "content": d});
+    let early = call(bob, "POST", contents.clone(), copy).await.ok();
+    let early = early["id"].as_str().expect("an id").to_owned();
+    assert_eq!(status(bob, &early).await, 200);
+
+    let private = json!({"action": "make_private"});
+    call(
+        ada,
+        "PUT",
+        format!("/api/datasets/{d}/permissions"),
+        private,
+    )
+    .await
+    .ok();
+    assert_eq!(status(bob, &early).await, 403);
+    // It is not his to open again.
+    let open = json!({"action": "remove_restrictions"});
+    call(
+        bob,
+        "PUT",
+        format!("/api/datasets/{early}/permissions"),
+        open,
+    )
+    .await
+    .refused(403, 403_003);
+    let copy = json!({"type": "dataset_collection", "source": "hdca", "content": list});
+    call(bob, "POST", contents, copy)
+        .await
+        .refused(403, 403_002);
+    let whole = call(
+        bob,
+        "POST",
+        "/api/histories".into(),
+        json!({"history_id": h}),
+    )
+    .await
+    .ok();
+    let whole = whole["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/histories/{whole}/contents");
+    let copied = server.call(bob, "GET", &path, None).await.ok();
+    assert_eq!(copied, json!([]));
+
+    // It is seen to be there, and nothing of what is in it.
+    let shown = server
+        .call(
+            bob,
+            "GET",
+            &format!("/api/dataset_collections/{list}"),
+            None,
+        )
+        .await
+        .ok();
+    let element = &shown["elements"][0]["object"];
+    assert_eq!(
+        (&element["accessible"], &element["peek"]),
+        (&json!(false), &Value::Null)
+    );
+    let path = format!("/api/histories/{h}/contents?v=dev&view=detailed");
+    let listed = server.call(bob, "GET", &path, None).await.ok();
+    let listed = listed.as_array().expect("a list").iter();
+    let listed: Vec<&Value> = listed
+        .filter(|item| item["history_content_type"] == "dataset")
+        .collect();
+    assert_eq!(listed[0]["accessible"], false, "{listed:?}");
+    assert_eq!(listed[0]["peek"], Value::Null);
+    let own = server.get(&format!("/api/datasets/{d}")).await.ok();
+    assert_eq!(own["accessible"], true);
+    assert_ne!(own["peek"], Value::Null);
+}
+
+#[tokio::test]
+async fn permissions_that_name_nothing_change_nothing() {
+    let server = Server::start().await;
+    let h = server.history().await;
+    let d = server.pastes(&h, 1).await.remove(0);
+    let path = format!("/api/datasets/{d}/permissions");
+    for body in [
+        json!([]),
+        json!(5),
+        json!("x"),
+        json!({}),
+        json!({"acces": []}),
+    ] {
+        let answer = server.call(&server.ada, "PUT", &path, Some(body)).await;
+        assert_eq!(answer.status.as_u16(), 400);
+    }
+}

@@ -171,6 +171,14 @@ async fn a_collection_can_be_uploaded_whole() {
         hdca["elements"][1]["object"]["elements"][0]["object"]["visible"],
         false
     );
+    let job = answer["jobs"][0]["id"].as_str().expect("an id");
+    let outputs = server.get(&format!("/api/jobs/{job}/outputs")).await.ok();
+    let outputs = outputs.as_array().expect("a list").iter();
+    let mut instances = outputs.filter_map(|output| output.get("dataset_collection_instance"));
+    assert_eq!(
+        instances.next(),
+        Some(&json!({"src": "hdca", "id": hdca["id"]}))
+    );
     server
         .post("/api/tools/fetch", body(json!([pair("a"), paste("b")])))
         .await
@@ -289,6 +297,70 @@ async fn bioblends_resumable_upload_can_be_interrupted() {
 }
 
 #[tokio::test]
+async fn a_resumable_upload_may_be_empty_given_up_or_too_late() {
+    let server = Server::start().await;
+    let h = server.history().await;
+    let send = |method: &'static str, path: String, headers: Vec<(&'static str, &'static str)>| {
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("x-api-key", &server.ada);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        server.send(request.body(Body::from("x")).expect("a request"))
+    };
+    let all = || "/api/upload/resumable_upload".to_owned();
+    let begin = |length: &'static str| send("POST", all(), vec![("upload-length", length)]);
+    for (headers, status) in [
+        (vec![], 400),
+        (vec![("upload-length", "-1")], 400),
+        (vec![("upload-length", "many")], 400),
+        (vec![("upload-length", "99999999999999")], 413),
+        (
+            vec![("upload-length", "1"), ("tus-resumable", "0.2.2")],
+            412,
+        ),
+    ] {
+        assert_eq!(send("POST", all(), headers).await.status, status);
+    }
+    // Nothing at all is an upload, too; a byte more than was said is none.
+    let path = begin("0").await.header("location").to_owned();
+    let more = send("PATCH", path.clone(), vec![("upload-offset", "0")]).await;
+    more.refused(413, 413_001);
+    let session = path.rsplit('/').next().expect("a part");
+    let fetch = json!({"history_id": h, "targets": serde_json::from_str::<Value>(&one_file()).expect("JSON"),
+        "files_0|file_data": {"session_id": session, "name": "empty"}, "auto_decompress": false});
+    let hda = server.post("/api/tools/fetch", fetch).await.ok()["outputs"][0].clone();
+    assert_eq!(
+        (&hda["state"], &hda["file_size"]),
+        (&json!("ok"), &json!(0))
+    );
+    // Given up.
+    let path = begin("5").await.header("location").to_owned();
+    assert_eq!(send("DELETE", path.clone(), vec![]).await.status, 204);
+    for method in ["HEAD", "PATCH", "DELETE"] {
+        let headers = vec![("upload-offset", "0")];
+        assert_eq!(
+            send(method, path.clone(), headers).await.status,
+            404,
+            "{method}"
+        );
+    }
+    // Too late: refused, and removed when the next one begins.
+    let path = begin("5").await.header("location").to_owned();
+    let session = path.rsplit('/').next().expect("a part");
+    let file = server.app.data.tmp().join("tus").join(session);
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(4 * 24 * 3600);
+    let opened = std::fs::File::options()
+        .write(true)
+        .open(&file)
+        .expect("the session's file");
+    opened.set_modified(long_ago).expect("touched");
+    assert_eq!(send("HEAD", path.clone(), vec![]).await.status, 404);
+    begin("5").await;
+    assert!(!file.exists());
+}
+
+#[tokio::test]
 async fn the_old_upload_tool_takes_bioblends_paste() {
     let server = Server::start().await;
     let h = server.history().await;
@@ -322,6 +394,7 @@ async fn the_old_upload_tool_takes_bioblends_paste() {
 }
 
 crate::store::testing::on_postgres_too!(
+    a_resumable_upload_may_be_empty_given_up_or_too_late,
     planemos_form_becomes_a_dataset_and_a_job_that_is_over,
     hostile_forms_are_refused_and_leave_nothing,
     a_collection_can_be_uploaded_whole,

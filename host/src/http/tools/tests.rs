@@ -249,7 +249,73 @@ async fn users_define_no_tools_unless_the_operator_lets_them() {
         .refused(404, 404_001);
 }
 
+#[tokio::test]
+async fn a_strict_request_is_kept_with_what_became_of_it() {
+    let (server, recorded, _tools) = server().await;
+    let history = server.history().await;
+    let hda = server.pastes(&history, 1).await.remove(0);
+    let inputs = json!({"source": {"src": "hda", "id": hda}, "count": 8});
+    let body = json!({"tool_id": "lines", "history_id": history, "inputs": inputs, "use_cached_jobs": true});
+    let asked = server.post("/api/jobs", body.clone()).await.ok();
+    let id = asked["tool_request_id"].as_str().expect("an id").to_owned();
+    let request = recorded.0.lock().unwrap().pop().unwrap();
+    assert_eq!(request.runs[0].state["count"], json!(8));
+    assert!(request.use_cached_job);
+    let state = server.get(&format!("/api/tool_requests/{id}/state")).await;
+    assert_eq!(state.ok(), "submitted");
+    let shown = server.get(&format!("/api/tool_requests/{id}")).await.ok();
+    assert_eq!(shown["request"]["inputs"], inputs);
+    assert_eq!(
+        (&shown["jobs"], &shown["state_message"]),
+        (&json!([]), &Value::Null)
+    );
+    let path = format!("/api/histories/{history}/tool_requests");
+    assert_eq!(server.get(&path).await.ok()[0]["id"], id.as_str());
+    server
+        .get(&format!("/api/jobs?tool_request_id={id}"))
+        .await
+        .ok();
+    let bobs = |path: String| {
+        let server = &server;
+        async move { server.call(&server.bob, "GET", &path, None).await }
+    };
+    bobs(format!("/api/tool_requests/{id}"))
+        .await
+        .refused(403, 403_002);
+    bobs(path).await.refused(403, 403_002);
+    server
+        .get(&format!("/api/tool_requests/{}", server.app.encode(99)))
+        .await
+        .refused(404, 404_001);
+    // The strict form takes no number for a text, and no input that the tool does not have.
+    for wrong in [
+        json!({"count": "8"}),
+        json!({"lines": 8}),
+        json!({"source": {"src": "hdca", "id": hda}}),
+    ] {
+        let mut body = body.clone();
+        for (name, value) in wrong.as_object().expect("an object") {
+            body["inputs"][name] = value.clone();
+        }
+        let refused = server.post("/api/jobs", body).await;
+        refused.refused(400, 0);
+        assert_eq!(
+            refused.json()["err_data"].as_object().map(|d| d.len()),
+            Some(1)
+        );
+    }
+    server
+        .post("/api/jobs", json!({"inputs": {}}))
+        .await
+        .refused(400, 400_007);
+    server
+        .post("/api/jobs", json!({"tool_id": "none"}))
+        .await
+        .refused(404, 404_001);
+}
+
 crate::store::testing::on_postgres_too!(
+    a_strict_request_is_kept_with_what_became_of_it,
     tools_are_listed_shown_and_built,
     a_tool_is_handed_over_with_its_inputs_in_one_form,
     a_users_own_tool_is_theirs_alone,

@@ -136,7 +136,7 @@ async fn perform(
     let (upload, job_id, written) =
         take_in(app, &history, targets, &mut files, tool, begun_ms).await?;
     files.used();
-    answer(app, &upload, job_id, &written).await
+    answer(app, caller, &upload, job_id, &written).await
 }
 
 /// Moves the bytes to their places and records them, all or nothing.
@@ -519,6 +519,7 @@ fn new_dataset(arrival: &Arrival, history_id: i64, hid: i64, visible: bool) -> N
 
 async fn answer(
     app: &App,
+    caller: &Caller,
     upload: &Upload,
     job_id: i64,
     written: &Written,
@@ -537,7 +538,7 @@ async fn answer(
     let mut output_collections = Vec::new();
     for (name, hdca_id, _) in &upload.collections {
         if let Some(hdca) = collections::by_id(&mut reader, *hdca_id).await? {
-            let mut shape = shapes::load_hdca(app, &mut reader, &hdca).await?;
+            let mut shape = shapes::load_hdca(app, &mut reader, caller, &hdca).await?;
             shape["output_name"] = json!(name);
             output_collections.push(shape);
         }

@@ -78,11 +78,12 @@ impl Place {
         let notes_path = directory.join(format!("{id}.json"));
         let text = std::fs::read(&notes_path).map_err(|_| unknown())?;
         let notes: Notes = serde_json::from_slice(&text).map_err(ApiError::broken)?;
-        if notes.user_id != caller.user_id()? {
+        let file = directory.join(id.to_string());
+        if notes.user_id != caller.user_id()? || is_expired(&file, SystemTime::now()) {
             return Err(unknown());
         }
         Ok(Place {
-            file: directory.join(id.to_string()),
+            file,
             notes_path,
             notes,
         })
@@ -106,6 +107,7 @@ async fn begin(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let user_id = caller.user_id()?;
+    speaks_ours(&headers)?;
     let length = number(&headers, "upload-length")?
         .ok_or_else(|| ApiError::missing("The header Upload-Length is required."))?;
     if length > app.settings.upload_max_bytes {
@@ -130,17 +132,18 @@ async fn begin(
     Ok(response)
 }
 
+/// Whether nobody appended to a session's file for long.
+fn is_expired(file: &std::path::Path, now: SystemTime) -> bool {
+    let touched = file.metadata().and_then(|m| m.modified());
+    touched.is_ok_and(|t| now.duration_since(t).is_ok_and(|age| age > EXPIRY))
+}
+
 fn remove_expired(directory: &std::path::Path) -> std::io::Result<()> {
     let now = SystemTime::now();
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         // The file's time counts for both: appending touches the file alone.
-        let touched = path
-            .with_extension("")
-            .metadata()
-            .and_then(|m| m.modified());
-        let is_old = touched.is_ok_and(|t| now.duration_since(t).is_ok_and(|age| age > EXPIRY));
-        if is_old && path.extension().is_some() {
+        if path.extension().is_some() && is_expired(&path.with_extension(""), now) {
             let _ = std::fs::remove_file(path.with_extension(""));
             let _ = std::fs::remove_file(path);
         }
@@ -178,6 +181,7 @@ async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
+    speaks_ours(&headers)?;
     let place = Place::find(&app, &caller, &session)?;
     let offset = number(&headers, "upload-offset")?
         .ok_or_else(|| ApiError::missing("The header Upload-Offset is required."))?;
@@ -228,6 +232,18 @@ async fn abandon(
     let _ = std::fs::remove_file(&place.file);
     std::fs::remove_file(&place.notes_path).map_err(ApiError::broken)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Refuses another version of the protocol; one that is not named is ours.
+fn speaks_ours(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get("tus-resumable") {
+        Some(version) if version.as_bytes() != VERSION.as_bytes() => Err(ApiError::new(
+            StatusCode::PRECONDITION_FAILED,
+            412_001,
+            format!("This server speaks version {VERSION} of the protocol (header Tus-Resumable)."),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn describe(response: &mut Response, offset: u64, length: u64) {

@@ -6,7 +6,7 @@ use super::{Given, Node, Output, Refusal, Results, Share, Tree, because, unique}
 use crate::invoker::known::{Collection, ElementObject};
 
 /// Collections that would get more elements than this are refused.
-const ELEMENTS_MAX: usize = 1_000_000;
+const ELEMENTS_MAX: usize = 50_000;
 
 pub(super) fn flatten(given: &Given<'_>) -> Result<Results, Refusal> {
     let join = match given.text("join_identifier") {

@@ -1,6 +1,8 @@
 //! `__APPLY_RULES__`: a collection as a table with a row for each dataset, rules that change the table, and columns
 //! that say where each dataset stands in the new collection (Galaxy's rule language).
 
+use std::collections::HashMap;
+
 use regex::Regex;
 use serde_json::Value;
 
@@ -10,6 +12,16 @@ use crate::invoker::post_job_actions::tag_list;
 
 /// Tables with more cells than this are refused.
 const CELLS_MAX: usize = 10_000_000;
+/// Bytes of a cell: far more than an identifier may have.
+const CELL_MAX: usize = 64 << 10;
+/// Bytes of a table.
+const BYTES_MAX: usize = 128 << 20;
+/// Bytes that one rule may add to a table.
+const ADDED_MAX: usize = 64 << 20;
+/// Rules, and columns that one of them names.
+const RULES_MAX: usize = 1_000;
+/// Ranks of the collection that comes out.
+const RANKS_MAX: usize = 8;
 
 /// A dataset with its place in the old collection, and its row.
 #[derive(Clone)]
@@ -31,13 +43,20 @@ pub(super) fn apply(given: &Given<'_>) -> Result<Results, Refusal> {
     };
     let mut rows = Vec::new();
     table(given, given.collection("input")?, &[], &mut rows);
-    for rule in rules["rules"].as_array().into_iter().flatten() {
+    let list = rules["rules"].as_array().map_or(&[][..], Vec::as_slice);
+    if list.len() > RULES_MAX {
+        return because(format!("more than {RULES_MAX} rules"));
+    }
+    for rule in list {
         let kind = rule["type"].as_str().unwrap_or_default();
         rows = match step(kind, rule, rows) {
             Ok(rows) => rows,
             Err(fault) => return because(format!("the rule {kind}: {fault}")),
         };
-        if rows.len() * rows.first().map_or(0, |row| row.cells.len()) > CELLS_MAX {
+        let cells: usize = rows.iter().map(|row| row.cells.len().max(1)).sum();
+        let all = rows.iter().flat_map(|row| &row.cells);
+        let bytes: usize = all.map(String::len).sum();
+        if cells > CELLS_MAX || bytes > BYTES_MAX {
             return because("the rules make too large a table");
         }
     }
@@ -85,6 +104,9 @@ fn flag(rule: &Value, key: &str) -> Result<bool, String> {
 fn columns(rule: &Value, key: &str) -> Result<Vec<usize>, String> {
     let list = rule[key].as_array();
     let list = list.ok_or_else(|| format!("{key} must be a list of columns"))?;
+    if list.len() > RULES_MAX {
+        return Err(format!("{key} names more than {RULES_MAX} columns"));
+    }
     list.iter()
         .map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()))
         .collect::<Option<_>>()
@@ -103,11 +125,27 @@ fn add(
     mut rows: Vec<Row>,
     value: impl Fn(usize, &Row) -> Result<String, String>,
 ) -> Result<Vec<Row>, String> {
+    let mut added = Added::default();
     for (n, row) in rows.iter_mut().enumerate() {
         let cell = value(n, row)?;
+        added.count(&cell)?;
         row.cells.push(cell);
     }
     Ok(rows)
+}
+
+/// What one rule has added so far.
+#[derive(Default)]
+struct Added(usize);
+
+impl Added {
+    fn count(&mut self, cell: &str) -> Result<(), String> {
+        self.0 += cell.len();
+        if cell.len() > CELL_MAX || self.0 > ADDED_MAX {
+            return Err("it would add more text than this server takes".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Keeps the rows for which `wanted` says true; with `invert`, the others.
@@ -172,7 +210,7 @@ fn step(kind: &str, rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
             let start = rule["start"]
                 .as_i64()
                 .ok_or("start must be a whole number")?;
-            add(rows, |n, _| Ok((start + n as i64).to_string()))
+            add(rows, |n, _| Ok(start.saturating_add(n as i64).to_string()))
         }
         "add_column_value" => {
             let value = text(rule, "value")?;
@@ -333,6 +371,7 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
     let groups = rule["group_count"].as_u64().filter(|count| *count > 0);
     let replacement = rule["replacement"].as_str();
     let mut rows = rows;
+    let mut added = Added::default();
     for row in &mut rows {
         let cell = row.cell(column)?.to_owned();
         let Some(found) = pattern.captures(&cell) else {
@@ -340,12 +379,20 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
         };
         let group = |n: usize| found.get(n).map_or("", |m| m.as_str()).to_owned();
         match (replacement, groups) {
-            (Some(template), _) => row.cells.push(expand(template, &found)),
+            (Some(template), _) => {
+                let cell = expand(template, &found);
+                added.count(&cell)?;
+                row.cells.push(cell);
+            }
             (None, Some(count)) => {
                 if count as usize != found.len() - 1 {
                     return Err(format!("{expression:?} does not have {count} groups"));
                 }
-                row.cells.extend((1..found.len()).map(group));
+                for n in 1..found.len() {
+                    let cell = group(n);
+                    added.count(&cell)?;
+                    row.cells.push(cell);
+                }
             }
             (None, None) => row.cells.push(group(0)),
         }
@@ -353,11 +400,11 @@ fn add_regex(rule: &Value, rows: Vec<Row>) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-/// Python's template: `\1`, `\g<1>`, `\g<name>`.
+/// Python's template: `\1`, `\g<1>`, `\g<name>`. What gets too long is cut, to be refused.
 fn expand(template: &str, found: &regex::Captures<'_>) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
-    while let Some(at) = rest.find('\\') {
+    while let Some(at) = rest.find('\\').filter(|_| out.len() <= CELL_MAX) {
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some((name, after)) = rest
@@ -417,12 +464,16 @@ fn build(rules: &Value, rows: Vec<Row>) -> Result<Tree, Refusal> {
     if path.is_empty() {
         return because("the rules do not say which columns are identifiers");
     }
+    if path.len() > RANKS_MAX {
+        return because(format!("a collection has at most {RANKS_MAX} ranks"));
+    }
     let tags = mapping("tags")?.unwrap_or_default();
     let groups = mapping("group_tags")?.unwrap_or_default();
     let mut root = Tree {
         collection_type: collection_type(lists, paired.is_some()),
         elements: Vec::new(),
     };
+    let mut places = Places::default();
     for row in &rows {
         let cell = |column: usize| {
             let found = row.cell(column).map(str::to_owned);
@@ -451,7 +502,7 @@ fn build(rules: &Value, rows: Vec<Row>) -> Result<Tree, Refusal> {
             name: None,
             tags: (named != row.tags).then_some(named),
         };
-        put(&mut root, &identifiers, share)?;
+        put(&mut root, &mut places, &identifiers, share)?;
     }
     Ok(root)
 }
@@ -466,15 +517,22 @@ fn pair_end(text: &str) -> Result<String, Refusal> {
     }
 }
 
-fn put(tree: &mut Tree, identifiers: &[String], share: Share) -> Result<(), Refusal> {
+/// Where the elements of a tree are, by identifier.
+#[derive(Default)]
+struct Places(HashMap<String, (usize, Places)>);
+
+fn put(
+    tree: &mut Tree,
+    places: &mut Places,
+    identifiers: &[String],
+    share: Share,
+) -> Result<(), Refusal> {
     let Some((first, rest)) = identifiers.split_first() else {
         return Ok(());
     };
-    // Rows of one group mostly follow each other.
-    let at = match tree.elements.last() {
-        Some((last, _)) if last == first => Some(tree.elements.len() - 1),
-        _ => tree.elements.iter().position(|(name, _)| name == first),
-    };
+    let at = places.0.get(first).map(|(at, _)| *at);
+    let next = (tree.elements.len(), Places::default());
+    let (_, inside) = places.0.entry(first.clone()).or_insert(next);
     match (at, rest.is_empty()) {
         (Some(_), true) => because(format!(
             "the element identifier {first:?} appears twice in the result"
@@ -494,9 +552,13 @@ fn put(tree: &mut Tree, identifiers: &[String], share: Share) -> Result<(), Refu
                 tree.elements.len() - 1
             });
             match &mut tree.elements[at].1 {
-                Node::Tree(child) => put(child, rest, share),
+                Node::Tree(child) => put(child, inside, rest, share),
                 Node::Share(_) => Ok(()),
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

@@ -471,7 +471,7 @@ fn tags_are_added_set_and_removed() {
     );
 }
 
-fn ruled(elements: Value, rules: Value, mapping: Value) -> Value {
+pub(super) fn ruled(elements: Value, rules: Value, mapping: Value) -> Value {
     let depth = match elements.as_object().and_then(|o| o.values().next()) {
         Some(Value::Object(_)) => "list:list",
         _ => "list",

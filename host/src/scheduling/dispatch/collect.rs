@@ -124,8 +124,8 @@ fn gather(services: &Services, held: &Held) -> Result<Collected, String> {
     .map_err(|e| e.to_string())
 }
 
-/// Moves every result into place. A result named by two outputs is copied for the second. Where that goes wrong, none is
-/// in place.
+/// Moves every result into place. A result named by two outputs is copied for the second. Where that goes wrong, what was
+/// found out to be there is not in place; what was declared may be, and may be another server's that was quicker.
 pub(super) fn place(
     services: &Services,
     held: &Held,
@@ -136,7 +136,12 @@ pub(super) fn place(
     let mut moved = HashMap::new();
     let placed = place_each(services, held, gathered, actions, end, &mut moved);
     if placed.is_err() {
-        for file in moved.values() {
+        let declared = held.prepared.dataset_ids();
+        let declared: Vec<PathBuf> = declared
+            .iter()
+            .map(|id| services.data.dataset(*id))
+            .collect();
+        for file in moved.values().filter(|file| !declared.contains(file)) {
             let _ = std::fs::remove_file(file);
         }
     }
@@ -191,7 +196,7 @@ fn place_each(
                 let file = services.data.dataset(slot.dataset_id);
                 services
                     .data
-                    .write_dataset(slot.dataset_id, b"")
+                    .make_empty(slot.dataset_id)
                     .map_err(|e| Unwritten::of("A result could not be written", &e))?;
                 facts(&file, &slot.extension, slot, None, actions)
             }

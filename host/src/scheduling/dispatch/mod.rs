@@ -2,6 +2,7 @@
 //! monitors). A hand-over is stored before it happens, an end before anybody acts on it.
 
 mod collect;
+mod directory;
 mod expression;
 mod job_holds;
 mod leftovers;
@@ -25,10 +26,11 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 pub use queue::{Capacity, CurrentQueue, Queue};
 
+use self::directory::Before;
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
-use self::prepare::{Before, Made, Prepared, Unwritten};
+use self::prepare::{Made, Prepared, Unwritten};
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
@@ -338,8 +340,17 @@ impl Dispatcher {
     }
 
     /// Collects results and stores them, however long the database makes us wait: an end must not be lost.
-    async fn settle(&mut self, ended: Vec<(Held, JobReport)>) -> Result<(), StoreError> {
+    async fn settle(&mut self, mut ended: Vec<(Held, JobReport)>) -> Result<(), StoreError> {
         let services = self.services.clone();
+        if services.store.is_shared() {
+            // A server that was asleep may hear of jobs that another one has taken, and whose results are not its to touch.
+            let ids: Vec<i64> = ended.iter().map(|(held, _)| held.id).collect();
+            let still = self.still_held(&ids).await;
+            ended.retain(|(held, _)| still.contains(&held.id));
+            if ended.is_empty() {
+                return Ok(());
+            }
+        }
         until_files_open().await;
         let now = services.clock.now_ms();
         let mut trouble = Trouble::new("the results of jobs find no room");
@@ -364,6 +375,22 @@ impl Dispatcher {
         self.leftovers.add(directories, Instant::now());
         remove_later(self.leftovers.take_due(Instant::now()));
         Ok(())
+    }
+
+    /// Which of these jobs are still this server's to end, however long the database makes us wait for the answer.
+    async fn still_held(&self, ids: &[i64]) -> HashSet<i64> {
+        let me = self.services.membership.name();
+        let mut trouble = Trouble::new("the ends of jobs cannot be stored yet");
+        loop {
+            let mut reader = self.services.store.reader();
+            match jobs::still_held(&mut reader, me, ids).await {
+                Ok(held) => {
+                    trouble.is_over();
+                    return held;
+                }
+                Err(error) => tokio::time::sleep(trouble.note(&error)).await,
+            }
+        }
     }
 
     async fn store_ends(&mut self, ends: Vec<JobEnd>) -> Result<(), StoreError> {

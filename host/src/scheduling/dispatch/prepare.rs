@@ -9,8 +9,9 @@ use std::sync::Arc;
 use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
+use super::directory::{self, Before};
 use super::outcome::{failed, paused};
-use super::{BROKEN, expression, stamp, unbroken};
+use super::{BROKEN, expression, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Hda, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
@@ -318,16 +319,6 @@ fn make(job: &mut Prepared) -> Result<(), String> {
     Ok(())
 }
 
-/// Who may be at work in a job's directory already.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Before {
-    /// Somebody who was given the same token and may be about to start, whatever a runner says: its start marker keeps the
-    /// two apart, as long as both are in the same directory.
-    SameToken,
-    /// Nobody whose work counts.
-    Nobody,
-}
-
 /// Writes the directory of a job whose hand-over is stored. One that was written for this very token and may be in use
 /// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
 pub(super) fn write(
@@ -343,43 +334,10 @@ pub(super) fn write(
         return Err(BROKEN.to_owned().into());
     };
     let written = unbroken("writing a job's directory", || {
-        write_files(services, job, rendered, token, before)
+        directory::write(&services.data, job.dispatch.id, rendered, token, before)
     });
     let written = written.ok_or_else(|| BROKEN.to_owned())?;
     written.map_err(|error| Unwritten::of("The job's directory could not be written", &error))
-}
-
-fn write_files(
-    services: &Services,
-    job: &Prepared,
-    rendered: &Rendered,
-    token: Uuid,
-    before: Before,
-) -> io::Result<()> {
-    let (directory, working) = (&job.directory, job.working_directory());
-    let mut is_new = services.data.make_job_directory(job.dispatch.id)?;
-    if !is_new && (before == Before::Nobody || !stamp::is_written_for(directory, token)) {
-        std::fs::remove_dir_all(directory)?;
-        is_new = services.data.make_job_directory(job.dispatch.id)?;
-    }
-    let put = |path: &Path, content: &[u8]| match is_new {
-        true => std::fs::write(path, content),
-        false => {
-            let beside = directory.join("exchange");
-            std::fs::write(&beside, content)?;
-            std::fs::rename(&beside, path)
-        }
-    };
-    for (name, content) in &rendered.files {
-        let path = working.join(name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        put(&path, content.as_ref())?;
-    }
-    // Last: a directory with a script is whole.
-    let script = stamp::stamped(&rendered.script, token);
-    put(&directory.join("script.sh"), script.as_bytes())
 }
 
 /// Removes what a job left, but for logs that are longer than the database keeps.

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use barycenter_plugin_api::{JobReport, RecoverRequest, RecoverStatus};
 
 use super::Dispatcher;
+use super::directory::Before;
 use super::outcome::failed;
-use super::prepare::{self, Before, Prepared, Unwritten};
+use super::prepare::{self, Prepared, Unwritten};
 use super::runners::Held;
 use super::stamp;
 use crate::model::state::JobState;

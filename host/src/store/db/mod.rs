@@ -91,6 +91,11 @@ impl Fence {
         }
     }
 
+    /// The process's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Counts the starts under the name.
     pub fn incarnation(&self) -> i64 {
         self.incarnation.load(Ordering::SeqCst)

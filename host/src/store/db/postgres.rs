@@ -43,7 +43,26 @@ fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
 
 /// A connection of its own.
 pub(super) async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {
-    options(url)?.connect().await
+    options(url)?.connect().await.map_err(explained)
+}
+
+/// Says what helps where a certificate is the trouble.
+fn explained(error: sqlx::Error) -> sqlx::Error {
+    let text = match &error {
+        sqlx::Error::Io(error) => error.to_string(),
+        sqlx::Error::Tls(error) => error.to_string(),
+        _ => return error,
+    };
+    match text.strip_prefix("invalid peer certificate: ") {
+        Some(why) => sqlx::Error::Tls(
+            format!(
+                "its certificate is not accepted ({why}); name the file of the authority that signed it as `sslrootcert=FILE` \
+                 in the URL, and the host as the certificate does"
+            )
+            .into(),
+        ),
+        None => error,
+    }
 }
 
 /// Reaches and migrates a database.
@@ -59,7 +78,8 @@ pub(super) async fn open(
         source: Arc::new(source),
     };
     let options = options(url).map_err(failed)?;
-    let mut connection = options.connect().await.map_err(failed)?;
+    let connected = options.connect().await.map_err(explained);
+    let mut connection = connected.map_err(failed)?;
     let migrated = schema::migrate_postgres(&mut connection, place).await;
     let _ = connection.close().await;
     migrated?;

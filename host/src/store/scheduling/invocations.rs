@@ -16,17 +16,45 @@ use crate::store::db::{Durability, Query, StoreError, Tx, Val, blocks, placehold
 pub const UNFINISHED: &str =
     "'new', 'resubmitted', 'upload', 'waiting', 'queued', 'running', 'stop', 'deleting'";
 
+/// The users whose invocations are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    Except(Vec<i64>),
+    Only(Vec<i64>),
+}
+
+impl Whose {
+    pub fn everybodys() -> Whose {
+        Whose::Except(Vec::new())
+    }
+}
+
 /// Invocations of a handler that have a signal it has not looked at, lowest id first. Children come with their root.
 pub async fn signalled(
     q: &mut impl Query,
     handler: &str,
+    whose: &Whose,
     after: i64,
     limit: usize,
 ) -> Result<Vec<i64>, StoreError> {
+    let (condition, users) = match whose {
+        Whose::Except(users) if users.is_empty() => ("", users),
+        Whose::Except(users) => (" AND user_id NOT IN", users),
+        Whose::Only(users) => (" AND user_id IN", users),
+    };
+    let list = match condition {
+        "" => String::new(),
+        _ => format!(" ({})", placeholders(4, users.len())),
+    };
+    let mut arguments = args![handler, after, limit];
+    arguments.extend(users.iter().map(|user| Val::from(*user)));
     let rows = q
         .all(
-            "SELECT id FROM workflow_invocation WHERE handler = $1 AND signal_count > signal_seen AND id > $2 ORDER BY id LIMIT $3",
-            args![handler, after, limit],
+            format!(
+                "SELECT id FROM workflow_invocation WHERE handler = $1 AND signal_count > signal_seen AND id > $2{condition}{list}
+                 ORDER BY id LIMIT $3"
+            ),
+            arguments,
         )
         .await?;
     rows.iter().map(|row| row.get(0)).collect()

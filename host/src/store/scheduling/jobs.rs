@@ -385,6 +385,28 @@ pub async fn terminal(q: &mut impl Query, job_ids: &[i64]) -> Result<HashSet<i64
     Ok(found)
 }
 
+/// Those of `job_ids` that `handler` has and that are not over: another server may have taken the others, collected what
+/// they made and removed their directories.
+pub async fn still_held(
+    q: &mut impl Query,
+    handler: &str,
+    job_ids: &[i64],
+) -> Result<HashSet<i64>, StoreError> {
+    let mut found = HashSet::new();
+    for block in blocks(job_ids) {
+        let sql = format!(
+            "SELECT id FROM job WHERE handler = $1 AND id IN ({}) AND state IN ('queued', 'running', 'deleting', 'stop')",
+            placeholders(2, block.len())
+        );
+        let mut arguments = args![handler];
+        arguments.extend(ids(block));
+        for row in q.all(sql, arguments).await? {
+            found.insert(row.get(0)?);
+        }
+    }
+    Ok(found)
+}
+
 /// A job that runs: what the runner calls it and since when.
 #[derive(Debug, Clone)]
 pub struct Started {

@@ -276,13 +276,15 @@ async fn tell_copies(
         .await?;
         super::objects::describe_copies(tx, &[*hda_id], true).await?;
     }
+    // Outputs that are second names themselves have nothing to tell; thousands of one dataset would tell each other.
     for block in blocks(outputs) {
         let sql = format!(
             "UPDATE history_dataset_association SET metadata = source.metadata, peek = source.peek, blurb = source.blurb,
                     info = source.info, extension = source.extension
              FROM history_dataset_association AS source
              WHERE source.dataset_id = history_dataset_association.dataset_id
-               AND source.id <> history_dataset_association.id AND source.id IN ({})",
+               AND source.id <> history_dataset_association.id AND source.id IN ({})
+               AND source.copied_from_history_dataset_association_id IS NULL",
             placeholders(1, block.len())
         );
         tx.run(sql, ids(block)).await?;

@@ -171,7 +171,9 @@ async fn a_condition_that_is_no_boolean_or_cannot_be_evaluated_fails_the_invocat
         (
             "$(inputs.input.nothing.at.all)",
             "expression_evaluation_failed",
-            None,
+            Some(
+                "the expression $(inputs.input.nothing.at.all) failed: TypeError: cannot read property 'at' of undefined",
+            ),
         ),
     ] {
         let workflow = steps(vec![

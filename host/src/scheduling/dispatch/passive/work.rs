@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::Passive;
 use crate::model::revision::Revision;
+use crate::scheduling::dispatch::directory::Before;
 use crate::scheduling::dispatch::outcome::failed;
-use crate::scheduling::dispatch::prepare::{self, Before, Made, Prepared, Unwritten};
+use crate::scheduling::dispatch::prepare::{self, Made, Prepared, Unwritten};
 use crate::store::StoreError;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
 use crate::store::scheduling::leases;
