@@ -47,6 +47,8 @@ pub struct Reference {
 pub enum Src {
     Hda,
     Hdca,
+    /// An element of a collection: what a job of a mapping read.
+    Dce,
 }
 
 impl Src {
@@ -55,6 +57,7 @@ impl Src {
         match self {
             Src::Hda => "hda",
             Src::Hdca => "hdca",
+            Src::Dce => "dce",
         }
     }
 }

@@ -335,8 +335,8 @@ async fn known_hdas(
     Ok(datasets::by_ids(tx, &ids).await?)
 }
 
-async fn stored_tree(tx: &mut Tx, collection_id: i64) -> Result<NewObject, ApiError> {
-    let forest = collections::forest(tx, &[collection_id]).await?;
+async fn stored_tree(q: &mut impl Query, collection_id: i64) -> Result<NewObject, ApiError> {
+    let forest = collections::forest(q, &[collection_id]).await?;
     tree_from(&forest, collection_id)
         .map(NewObject::Collection)
         .ok_or_else(not_populated)
@@ -348,7 +348,11 @@ async fn stored_element(
     caller: &Caller,
     encoded: &str,
 ) -> Result<NewObject, ApiError> {
-    let id = app.decode(encoded)?;
+    element(tx, caller, app.decode(encoded)?).await
+}
+
+/// What an element of any collection holds, if the caller may read all of it.
+pub async fn element(tx: &mut impl Query, caller: &Caller, id: i64) -> Result<NewObject, ApiError> {
     let unknown = || ApiError::not_found("There is no such element.");
     let element = collections::element_by_id(tx, id)
         .await?

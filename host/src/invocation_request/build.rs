@@ -93,6 +93,8 @@ pub fn build(
                 match reference.src {
                     Src::Hda => invocation.input_datasets.push(input),
                     Src::Hdca => invocation.input_collections.push(input),
+                    // Refused when the request was looked at.
+                    Src::Dce => {}
                 }
             }
         }

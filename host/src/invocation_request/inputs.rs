@@ -110,6 +110,7 @@ pub fn reference(value: &Value) -> Option<Result<Reference, RequestError>> {
     let src = match src.as_str() {
         Some("hda") => Src::Hda,
         Some("hdca") => Src::Hdca,
+        Some("dce") => Src::Dce,
         Some("ldda" | "ld") => {
             return Some(Err(RequestError::invalid(
                 "This server has no data libraries to take an input from.",

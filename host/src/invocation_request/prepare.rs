@@ -253,6 +253,11 @@ fn given(step: &StepDescription, value: &Value) -> Result<Given, RequestError> {
         )));
     };
     let reference = reference?;
+    if reference.src == super::Src::Dce {
+        return Err(RequestError::invalid(format!(
+            "The input {label} (step {number}) takes a dataset or a collection, not an element of one."
+        )));
+    }
     if step.step_type == "data_collection_input" && reference.src == super::Src::Hda {
         return Err(RequestError::invalid(format!(
             "The input {label} (step {number}) takes a collection, not a dataset."

@@ -229,7 +229,9 @@ pub fn encoded(value: &Value, encode: &impl Fn(i64) -> String) -> Value {
                 .get("src")
                 .and_then(Value::as_str)
                 .is_some_and(|src| {
-                    src == Src::Hda.code() || src == Src::Hdca.code() || src == "dce"
+                    [Src::Hda, Src::Hdca, Src::Dce]
+                        .iter()
+                        .any(|s| s.code() == src)
                 });
             let inner = object.iter().map(|(key, inner)| {
                 let inner = match inner.as_i64() {

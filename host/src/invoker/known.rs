@@ -124,6 +124,8 @@ pub struct Hdca {
 pub struct Known {
     pub hdas: HashMap<i64, Hda>,
     pub hdcas: HashMap<i64, Hdca>,
+    /// Elements of collections that parameters name by themselves.
+    pub elements: HashMap<i64, ElementObject>,
     /// The parsed content of datasets that feed parameters: the text of the fault where it is not JSON.
     pub contents: HashMap<i64, Result<Value, String>>,
 }

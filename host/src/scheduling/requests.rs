@@ -63,16 +63,18 @@ pub struct Made {
 pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<Made, ToolRunError> {
     let mut reader = services.store.reader();
     let mut known = Known::default();
-    let (mut hdas, mut hdcas) = (Vec::new(), Vec::new());
+    let (mut hdas, mut hdcas, mut dces) = (Vec::new(), Vec::new(), Vec::new());
     for reference in data_refs(request.state) {
         match reference.src {
             DataSource::Hda => hdas.push(reference.id),
             DataSource::Hdca => hdcas.push(reference.id),
-            _ => {}
+            DataSource::Dce => dces.push(reference.id),
+            DataSource::Ldda => {}
         }
     }
     hdcas.extend(request.mapped.iter().map(|(_, id)| *id));
     known::load(&mut reader, &mut known, hdas, hdcas).await?;
+    known.elements = known::load_elements(&mut reader, &mut known, &dces).await?;
     tokio::task::block_in_place(|| read_contents(services, &mut known));
     let mut writes = Writes::default();
     let files = DataFiles(&services.data);

@@ -19,6 +19,7 @@ use crate::store::histories;
 pub struct Known {
     hdas: HashMap<Reference, Hda>,
     hdcas: HashMap<Reference, Hdca>,
+    elements: HashMap<Reference, i64>,
 }
 
 impl Known {
@@ -31,17 +32,21 @@ impl Known {
     ) -> Result<Known, ApiError> {
         let mut hdas = Vec::new();
         let mut hdcas = Vec::new();
+        let mut known = Known::default();
         for reference in references {
             let id = app.decode(&reference.id)?;
             match reference.src {
                 Src::Hda => hdas.push((reference, id)),
                 Src::Hdca => hdcas.push((reference, id)),
+                Src::Dce => {
+                    crate::http::collections::element(q, caller, id).await?;
+                    known.elements.insert(reference, id);
+                }
             }
         }
         let ids = |list: &[(Reference, i64)]| list.iter().map(|(_, id)| *id).collect::<Vec<_>>();
         let found_hdas = datasets::by_ids(q, &ids(&hdas)).await?;
         let found_hdcas = collections::by_ids(q, &ids(&hdcas)).await?;
-        let mut known = Known::default();
         for (reference, id) in hdas {
             let hda = found_hdas.get(&id).ok_or_else(|| missing(&reference))?;
             access::require_hda(q, caller, hda, Wish::Read).await?;
@@ -60,7 +65,8 @@ impl Known {
     pub fn items(&self) -> Items {
         let hdas = self.hdas.iter().map(|(r, hda)| (r.clone(), hda.id));
         let hdcas = self.hdcas.iter().map(|(r, hdca)| (r.clone(), hdca.id));
-        hdas.chain(hdcas).collect()
+        let elements = self.elements.iter().map(|(r, id)| (r.clone(), *id));
+        hdas.chain(hdcas).chain(elements).collect()
     }
 
     /// Every item, those of other histories as copies in this one.
@@ -82,6 +88,7 @@ impl Known {
                 .hdcas
                 .get(**reference)
                 .is_some_and(|x| x.history_id != history_id),
+            Src::Dce => false,
         };
         let mut away: Vec<&Reference> = wanted.iter().filter(away).copied().collect();
         away.sort();
@@ -165,6 +172,7 @@ impl Known {
         let hid = |reference: &Reference| match reference.src {
             Src::Hda => self.hdas.get(reference).map(|hda| hda.hid),
             Src::Hdca => self.hdcas.get(reference).map(|hdca| hdca.hid),
+            Src::Dce => None,
         };
         let mut numbers: Vec<String> = references
             .iter()

@@ -249,6 +249,8 @@ async fn the_job_lock_is_the_administrators() {
 }
 
 crate::store::testing::on_postgres_too!(
+    permissions_that_name_nothing_change_nothing,
+    a_copy_opens_no_door_to_a_private_dataset,
     a_dataset_is_read_by_whom_its_owner_allows,
     permissions_are_refused_in_wrong_forms,
     a_history_is_shared_with_users_or_everybody,

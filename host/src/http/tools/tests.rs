@@ -250,6 +250,36 @@ async fn users_define_no_tools_unless_the_operator_lets_them() {
 }
 
 #[tokio::test]
+async fn an_element_of_a_collection_can_be_given_to_a_tool() {
+    let (server, recorded, _tools) = server().await;
+    let history = server.history().await;
+    let hda = server.pastes(&history, 1).await.remove(0);
+    let list = json!({"collection_type": "list", "instance_type": "history", "history_id": history, "name": "l",
+        "element_identifiers": [{"name": "a", "src": "hda", "id": hda}]});
+    let list = server.post("/api/dataset_collections", list).await.ok();
+    let element = json!({"src": "dce", "id": list["elements"][0]["id"]});
+    let body = json!({"tool_id": "lines", "history_id": history, "inputs": {"source": element}});
+    server.post("/api/tools", body.clone()).await.ok();
+    let request = recorded.0.lock().unwrap().pop().unwrap();
+    assert_eq!(request.runs[0].state["source"]["src"], "dce");
+    let history = server
+        .call(&server.bob, "POST", "/api/histories", Some(json!({})))
+        .await
+        .ok();
+    let mut bobs = body;
+    bobs["history_id"] = history["id"].clone();
+    let refused = server
+        .call(&server.bob, "POST", "/api/tools", Some(bobs.clone()))
+        .await;
+    refused.refused(403, 403_002);
+    bobs["inputs"]["source"]["id"] = json!(server.app.encode(999));
+    let missing = server
+        .call(&server.bob, "POST", "/api/tools", Some(bobs))
+        .await;
+    missing.refused(404, 404_001);
+}
+
+#[tokio::test]
 async fn a_strict_request_is_kept_with_what_became_of_it() {
     let (server, recorded, _tools) = server().await;
     let history = server.history().await;
@@ -315,6 +345,7 @@ async fn a_strict_request_is_kept_with_what_became_of_it() {
 }
 
 crate::store::testing::on_postgres_too!(
+    an_element_of_a_collection_can_be_given_to_a_tool,
     a_strict_request_is_kept_with_what_became_of_it,
     tools_are_listed_shown_and_built,
     a_tool_is_handed_over_with_its_inputs_in_one_form,

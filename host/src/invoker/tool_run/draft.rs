@@ -264,7 +264,15 @@ pub(super) fn add_input(
             Ok(())
         }
         DataSource::Dce => {
-            if let Some(collection) = slices.get(&reference.id) {
+            let own = match known.elements.get(&reference.id) {
+                Some(ElementObject::Hda(id)) => {
+                    add(*id, identifier)?;
+                    None
+                }
+                Some(ElementObject::Collection(collection)) => Some(collection),
+                None => None,
+            };
+            if let Some(collection) = slices.get(&reference.id).copied().or(own) {
                 each_leaf(collection, &mut |id, identifier| add(id, Some(identifier)))?;
                 draft.shapes.push(collection.shape());
                 let view = collection_view(collection, identifier.unwrap_or_default(), known);
@@ -387,9 +395,16 @@ fn seen(
         return match reference.src {
             DataSource::Hda => when::input_value(&StepValue::Hda(reference.id), known, step),
             DataSource::Hdca => when::input_value(&StepValue::Hdca(reference.id), known, step),
-            DataSource::Dce => match slices.get(&reference.id) {
-                Some(collection) => when::collection_value(collection, known, step),
-                None => Ok(Value::Null),
+            DataSource::Dce => match (slices.get(&reference.id), known.elements.get(&reference.id))
+            {
+                (Some(collection), _) => when::collection_value(collection, known, step),
+                (None, Some(ElementObject::Collection(collection))) => {
+                    when::collection_value(collection, known, step)
+                }
+                (None, Some(ElementObject::Hda(id))) => {
+                    when::input_value(&StepValue::Hda(*id), known, step)
+                }
+                (None, None) => Ok(Value::Null),
             },
             DataSource::Ldda => Ok(Value::Null),
         };

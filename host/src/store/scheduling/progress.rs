@@ -138,8 +138,12 @@ async fn load_one(
         steps,
         table,
     };
-    let (hdas, hdcas) = referenced(&progress);
+    let (hdas, hdcas, elements) = referenced(&progress);
     known::load(q, known, hdas, hdcas).await?;
+    if !elements.is_empty() {
+        let elements = known::load_elements(q, known, &elements).await?;
+        known.elements.extend(elements);
+    }
     Ok(Some(progress))
 }
 
@@ -478,8 +482,9 @@ pub fn job_state(code: String) -> Result<JobState, StoreError> {
     })
 }
 
-fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>) {
-    let (mut hdas, mut hdcas) = (Vec::new(), Vec::new());
+/// Datasets, collections, and elements of collections.
+fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>, Vec<i64>) {
+    let (mut hdas, mut hdcas, mut elements) = (Vec::new(), Vec::new(), Vec::new());
     let mut note = |value: &StepValue| match value {
         StepValue::Hda(id) => hdas.push(*id),
         StepValue::Hdca(id) => hdcas.push(*id),
@@ -496,7 +501,8 @@ fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>) {
             match reference.src {
                 crate::tools::inputs_json::DataSource::Hda => note(&StepValue::Hda(reference.id)),
                 crate::tools::inputs_json::DataSource::Hdca => note(&StepValue::Hdca(reference.id)),
-                _ => {}
+                crate::tools::inputs_json::DataSource::Dce => elements.push(reference.id),
+                crate::tools::inputs_json::DataSource::Ldda => {}
             }
         }
     }
@@ -506,5 +512,5 @@ fn referenced(progress: &Progress) -> (Vec<i64>, Vec<i64>) {
             .values()
             .for_each(|id| note(&StepValue::Hdca(*id)));
     }
-    (hdas, hdcas)
+    (hdas, hdcas, elements)
 }

@@ -129,12 +129,15 @@ pub async fn page_head(q: &mut impl Query, invocation_id: i64) -> Result<Option<
 /// task, and `f` its first job if it is mapped. Jobs of a mapped step are added in the order of their index, so one
 /// beyond the bound says that the step has no more. A mapped step none of whose jobs was there when the walk began
 /// counts as what it was then: one task without a job.
+///
+/// The parameters stand in subselects, where no plan can depend on their values: PostgreSQL then keeps the plan of the
+/// prepared statement, and making a new one for each page would take a third of the page's time.
 pub(super) const WALK: &str = "WITH RECURSIVE walk (n, order_index, job_index, mapped, step_id, collection_id, job_id) AS (
-    SELECT CAST(0 AS BIGINT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), CAST(0 AS BIGINT),
+    SELECT CAST(0 AS BIGINT), (SELECT CAST($2 AS BIGINT)), (SELECT CAST($3 AS BIGINT)), CAST(0 AS BIGINT),
            (SELECT b.id FROM workflow_invocation_step b
-            WHERE b.workflow_invocation_id = $1 AND b.order_index = $2),
+            WHERE b.workflow_invocation_id = (SELECT CAST($1 AS BIGINT)) AND b.order_index = (SELECT CAST($2 AS BIGINT))),
            (SELECT b.implicit_collection_jobs_id FROM workflow_invocation_step b
-            WHERE b.workflow_invocation_id = $1 AND b.order_index = $2),
+            WHERE b.workflow_invocation_id = (SELECT CAST($1 AS BIGINT)) AND b.order_index = (SELECT CAST($2 AS BIGINT))),
            CAST(NULL AS BIGINT)
     UNION ALL
     SELECT w.n + 1,
@@ -145,22 +148,22 @@ pub(super) const WALK: &str = "WITH RECURSIVE walk (n, order_index, job_index, m
            CASE WHEN a.id IS NOT NULL THEN w.collection_id ELSE s.implicit_collection_jobs_id END,
            COALESCE(a.job_id, f.job_id, s.job_id)
     FROM walk w
-    LEFT JOIN implicit_collection_jobs_job_association a ON a.id <= $4 AND a.id = (
+    LEFT JOIN implicit_collection_jobs_job_association a ON a.id <= (SELECT CAST($4 AS BIGINT)) AND a.id = (
         SELECT x.id FROM implicit_collection_jobs_job_association x
         WHERE x.implicit_collection_jobs_id = w.collection_id AND x.order_index > w.job_index
         ORDER BY x.order_index LIMIT 1)
     LEFT JOIN workflow_invocation_step s ON s.id = CASE WHEN a.id IS NULL THEN (
         SELECT y.id FROM workflow_invocation_step y
-        WHERE y.workflow_invocation_id = $1 AND y.order_index > w.order_index AND y.order_index <= $6 AND y.id <= $5
+        WHERE y.workflow_invocation_id = (SELECT CAST($1 AS BIGINT)) AND y.order_index > w.order_index AND y.order_index <= (SELECT CAST($6 AS BIGINT)) AND y.id <= (SELECT CAST($5 AS BIGINT))
           AND (y.implicit_collection_jobs_id IS NULL OR EXISTS (
               SELECT 1 FROM implicit_collection_jobs_job_association e
               WHERE e.implicit_collection_jobs_id = y.implicit_collection_jobs_id))
         ORDER BY y.order_index LIMIT 1) END
-    LEFT JOIN implicit_collection_jobs_job_association f ON f.id <= $4 AND f.id = (
+    LEFT JOIN implicit_collection_jobs_job_association f ON f.id <= (SELECT CAST($4 AS BIGINT)) AND f.id = (
         SELECT z.id FROM implicit_collection_jobs_job_association z
         WHERE z.implicit_collection_jobs_id = s.implicit_collection_jobs_id
         ORDER BY z.order_index LIMIT 1)
-    WHERE w.n < $7 AND (a.id IS NOT NULL OR s.id IS NOT NULL)
+    WHERE w.n < (SELECT CAST($7 AS BIGINT)) AND (a.id IS NOT NULL OR s.id IS NOT NULL)
 )
 SELECT k.n, k.order_index, k.job_index, k.mapped, k.job_id, s.id, s.state, s.create_time, s.update_time,
        t.label, t.tool_id, c.subworkflow_invocation_id
@@ -168,7 +171,7 @@ FROM walk k
 JOIN workflow_invocation_step s ON s.id = k.step_id
 JOIN workflow_step t ON t.id = s.workflow_step_id
 LEFT JOIN workflow_invocation_to_subworkflow_invocation_association c
-    ON c.workflow_invocation_id = $1 AND c.workflow_step_id = s.workflow_step_id
+    ON c.workflow_invocation_id = (SELECT CAST($1 AS BIGINT)) AND c.workflow_step_id = s.workflow_step_id
 WHERE k.n > 0";
 
 /// At most `limit` tasks after a key: two statements.

@@ -365,6 +365,57 @@ async fn the_jobs_of_subworkflows_take_results_that_are_there_too() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_read_an_element_of_a_collection_can_be_run_again() {
+    let world = World::new().await;
+    let input = world
+        .pairs(&[("s1", "a\n", "b\n"), ("s2", "c\n", "d\n")])
+        .await;
+    let id = world
+        .invoke(
+            steps(vec![
+                collection(0, "list:paired"),
+                step(1, "tool", Some("pair"), &[("pair", 0, "output")]),
+            ]),
+            &[(0, "hdca", input)],
+        )
+        .await;
+    world.wait_for(id, "completed").await;
+    let read = world
+        .rows(
+            "SELECT p.value, p.job_id FROM job_parameter p JOIN job j ON j.id = p.job_id
+             WHERE p.name = 'pair' AND j.workflow_invocation_id = $1 ORDER BY p.job_id",
+            id,
+        )
+        .await;
+    let element: Value = serde_json::from_str(&read[1].0).expect("JSON");
+    assert_eq!(element["src"], "dce");
+    let services = world.services();
+    let pair = services.toolbox.get("pair", None).expect("there").tool;
+    let state = json!({"pair": element});
+    let request = barycenter::scheduling::requests::ToolRequest {
+        user_id: world.user,
+        history_id: world.history,
+        tool: &pair,
+        dynamic_tool_id: None,
+        state: &state,
+        mapped: &[],
+        use_cached_job: false,
+        in_place_of: None,
+    };
+    let made = barycenter::scheduling::requests::run_tool(&services, request)
+        .await
+        .expect("runs");
+    let over = "SELECT COUNT(*) FROM job WHERE id = $1 AND state = 'ok'";
+    wait_until(&world, over, made.jobs[0], 1).await;
+    let Some(barycenter::invoker::known::StepValue::Hda(out)) = made.outputs.get("out") else {
+        panic!("{made:?}")
+    };
+    assert_eq!(content(&world, *out).await.0, "c\nd\n");
+    let inputs = "SELECT COUNT(*) FROM job_to_input_dataset WHERE job_id = $1";
+    assert_eq!(number(&world, inputs, made.jobs[0]).await, 2);
+}
+
 crate::databases::on_postgres_too!(
     crate::databases::on_postgres =>
     a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on,
@@ -375,4 +426,5 @@ crate::databases::on_postgres_too!(
     a_job_is_paused_by_a_deleted_input_and_failed_by_a_purged_one,
     results_of_others_and_of_jobs_that_failed_are_not_taken,
     the_jobs_of_subworkflows_take_results_that_are_there_too,
+    a_job_that_read_an_element_of_a_collection_can_be_run_again,
 );
