@@ -100,13 +100,7 @@ async fn disable(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
-    caller.require_admin()?;
-    let (kind, id) = addressed(&app, &caller, &id, &params).await?;
-    let name = id.clone();
-    let changed = change(&app, move |plugins| plugins.disable(kind, &name)).await?;
-    let mut answer = one(&app, &caller, kind, &id).await?;
-    answer["changed"] = json!(changed);
-    Ok(Json(answer))
+    turn(&app, &caller, &id, &params, Lifecycle::disable).await
 }
 
 /// The plugin gets work again, also one that was in quarantine. One that is not loaded is loaded. For administrators.
@@ -120,11 +114,22 @@ async fn enable(
     Path(id): Path<String>,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
+    turn(&app, &caller, &id, &params, Lifecycle::enable).await
+}
+
+/// Disables or enables.
+async fn turn(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    params: &Params,
+    which: fn(&Lifecycle, PluginKind, &str) -> Result<bool, Refusal>,
+) -> Result<Json<Value>, ApiError> {
     caller.require_admin()?;
-    let (kind, id) = addressed(&app, &caller, &id, &params).await?;
+    let (kind, id) = addressed(app, caller, id, params).await?;
     let name = id.clone();
-    let changed = change(&app, move |plugins| plugins.enable(kind, &name)).await?;
-    let mut answer = one(&app, &caller, kind, &id).await?;
+    let changed = change(app, move |plugins| which(plugins, kind, &name)).await?;
+    let mut answer = one(app, caller, kind, &id).await?;
     answer["changed"] = json!(changed);
     Ok(Json(answer))
 }

@@ -1,10 +1,10 @@
 //! plugins.toml, parsed and checked. All faults of a file are told at once.
 
+use super::declared::library_faults;
 use super::fault::{Fault, did_you_mean};
 use super::isolation::Isolation;
 use super::limits::{self, Limits};
 use super::options::{Lines, Reader};
-use super::registry::library_faults;
 use super::tame::tame;
 use super::trust::Trust;
 use barycenter_plugin_api::PluginKind;

@@ -6,10 +6,13 @@
 
 use super::bridge::SchedulerInstance;
 use super::config::{Entry, PluginsConfig};
+use super::declared::{Failure, inspected};
 use super::fault::Fault;
+use super::instance::Instance;
 use super::load;
 use super::locate::search_path;
-use super::registry::{Failure, Instance, PluginStatus, Plugins, Slot, Source, inspected};
+use super::making;
+use super::registry::{PluginStatus, Plugins, Slot, Source};
 use super::rehearsal::Shadow;
 use super::status::{Report, now_ms};
 use super::switch::Switch;
@@ -17,8 +20,7 @@ use super::trust::Trust;
 use barycenter_plugin_api::{Host, PluginKind, capability};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Read = dyn Fn() -> Result<PluginsConfig, Vec<Fault>> + Send + Sync;
 type HostFor = dyn Fn(&str) -> Host + Send + Sync;
@@ -26,10 +28,10 @@ pub(super) type Key = (PluginKind, String);
 
 /// Changes the plugins of a running server. Cheap to clone.
 #[derive(Clone)]
-pub struct Lifecycle(Arc<Inner>);
+pub struct Lifecycle(pub(super) Arc<Inner>);
 
-struct Inner {
-    plugins: Arc<Plugins>,
+pub(super) struct Inner {
+    pub(super) plugins: Arc<Plugins>,
     read: Box<Read>,
     host_for: Box<HostFor>,
     data_dir: Option<PathBuf>,
@@ -38,7 +40,7 @@ struct Inner {
     /// The instances whose files were pinned when the server started.
     pinned: HashSet<Key>,
     /// One change at a time.
-    busy: Mutex<()>,
+    pub(super) busy: Mutex<()>,
     notes: Mutex<HashMap<Key, Notes>>,
 }
 
@@ -77,12 +79,6 @@ pub enum Refusal {
     Refused(String),
 }
 
-/// A new one that nobody calls is taken for good after this time.
-const TRIAL: Duration = Duration::from_secs(60);
-/// An old one whose calls do not end is left after this time.
-const DRAIN: Duration = Duration::from_secs(600);
-/// How often is looked whether it is over.
-const LOOK: Duration = Duration::from_millis(20);
 /// From so many on, images that cannot be unloaded are worth a word.
 const RETIRED_WARN: usize = 8;
 /// Lines of a refusal.
@@ -295,7 +291,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    fn make(&self, source: Source, old: Option<&Instance>) -> Result<Slot, Refusal> {
+    pub(super) fn make(&self, source: Source, old: Option<&Instance>) -> Result<Slot, Refusal> {
         let switch = self.0.plugins.switch(source.entry.kind, &source.entry.id);
         self.make_with(switch, source, old)
     }
@@ -307,7 +303,7 @@ impl Lifecycle {
         old: Option<&Instance>,
     ) -> Result<Slot, Refusal> {
         let data_dir = self.0.data_dir.as_deref();
-        let made = Plugins::make(source, switch, old, &self.0.host_for, data_dir);
+        let made = making::make(source, switch, old, &self.0.host_for, data_dir);
         made.map_err(told)
     }
 
@@ -376,92 +372,7 @@ impl Lifecycle {
         }
     }
 
-    /// From now on it is found under its name; the one before goes when nobody needs it any more.
-    fn put_in_place(&self, new: Slot) {
-        let (kind, id) = (new.listed.kind, new.listed.id.clone());
-        let before = self.0.plugins.slot(kind, &id);
-        if let (Some(instance), Some(before)) = (&new.instance, &before) {
-            self.begin_trial(instance, before);
-        }
-        self.0.plugins.put(new);
-        if let Some(old) = before.and_then(|slot| slot.instance) {
-            self.retire_after_trial(kind, &id, old);
-        }
-        self.wake(&id);
-    }
-
-    fn begin_trial(&self, new: &Instance, before: &Slot) {
-        let (inner, slot) = (Arc::downgrade(&self.0), before.clone());
-        match (new, &before.instance) {
-            (Instance::Scheduler(new), Some(Instance::Scheduler(old))) if new.is_active() => {
-                let give_back = move |why: &str| put_back(&inner, slot, why);
-                new.probation().begin(Some(old.clone()), give_back);
-            }
-            (Instance::Module(new), Some(Instance::Module(old))) => {
-                let give_back = move |why: &str| put_back(&inner, slot, why);
-                new.probation().begin(Some(old.clone()), give_back);
-            }
-            // The jobs of a runner are asked for by the next one, so the old one is gone by then: it is made again.
-            (Instance::Runner(new), Some(Instance::Runner(_))) => {
-                let Some(source) = before.source.clone() else {
-                    return;
-                };
-                new.probation().begin(None, move |why| {
-                    let why = why.to_owned();
-                    std::thread::spawn(move || make_again(&inner, source, &why));
-                });
-            }
-            _ => {}
-        }
-    }
-
-    /// Waits, in a thread of its own, until the new one has proved itself; then lets the old one go.
-    fn retire_after_trial(&self, kind: PluginKind, id: &str, old: Instance) {
-        let (lifecycle, id) = (self.clone(), id.to_owned());
-        let name = format!("retire-{id}");
-        let waits = move || {
-            if !matches!(old, Instance::Runner(_)) {
-                let until = Instant::now() + TRIAL;
-                while let Some(new) = lifecycle.current(kind, &id)
-                    && !new.is(&old)
-                    && new.is_on_trial()
-                {
-                    if Instant::now() >= until {
-                        new.end_trial();
-                    }
-                    std::thread::sleep(LOOK);
-                }
-                if lifecycle.current(kind, &id).is_some_and(|now| now.is(&old)) {
-                    return; // it was put back
-                }
-            }
-            lifecycle.retire(kind, &id, old);
-        };
-        if let Err(error) = std::thread::Builder::new().name(name).spawn(waits) {
-            tracing::error!("an old plugin is left as it is: {error}");
-        }
-    }
-
-    fn current(&self, kind: PluginKind, id: &str) -> Option<Instance> {
-        self.0.plugins.slot(kind, id)?.instance
-    }
-
-    /// Waits until nobody has it, then shuts it down. Blocks.
-    fn retire(&self, kind: PluginKind, id: &str, old: Instance) {
-        self.note(kind, id, |notes| notes.draining += 1);
-        let until = Instant::now() + DRAIN;
-        while !old.is_left() && Instant::now() < until {
-            std::thread::sleep(LOOK);
-        }
-        if let Err(error) = old.shut_down() {
-            tracing::warn!(target: "plugin", plugin = id, "the old one did not stop: {error}");
-        }
-        drop(old);
-        self.note(kind, id, |notes| notes.draining -= 1);
-        tracing::debug!(target: "plugin", plugin = id, "the old one is gone");
-    }
-
-    fn note(&self, kind: PluginKind, id: &str, change: impl FnOnce(&mut Notes)) {
+    pub(super) fn note(&self, kind: PluginKind, id: &str, change: impl FnOnce(&mut Notes)) {
         let mut notes = lock(&self.0.notes);
         let known = notes.entry((kind, id.to_owned())).or_default();
         change(known);
@@ -469,62 +380,9 @@ impl Lifecycle {
     }
 
     /// Whatever waits for the plugin is looked at again.
-    fn wake(&self, id: &str) {
+    pub(super) fn wake(&self, id: &str) {
         (self.0.host_for)(id).wake();
     }
-}
-
-/// The one before takes its place again: the new one broke down in its first calls.
-fn put_back(inner: &Weak<Inner>, slot: Slot, why: &str) {
-    let Some(lifecycle) = inner.upgrade().map(Lifecycle) else {
-        return;
-    };
-    let (kind, id) = (slot.listed.kind, slot.listed.id.clone());
-    let broken = lifecycle.current(kind, &id);
-    lifecycle.0.plugins.put(slot);
-    rolled_back(&lifecycle, kind, &id, why);
-    if let Some(broken) = broken {
-        let retiring = lifecycle.clone();
-        std::thread::spawn(move || retiring.retire(kind, &id, broken));
-    }
-}
-
-/// As [`put_back`], for a runner.
-fn make_again(inner: &Weak<Inner>, source: Source, why: &str) {
-    let Some(lifecycle) = inner.upgrade().map(Lifecycle) else {
-        return;
-    };
-    let _busy = lock(&lifecycle.0.busy);
-    let (kind, id) = (source.entry.kind, source.entry.id.clone());
-    let broken = lifecycle.current(kind, &id);
-    match lifecycle.make(source, broken.as_ref()) {
-        Ok(slot) => {
-            lifecycle.0.plugins.put(slot);
-            rolled_back(&lifecycle, kind, &id, why);
-            if let Some(broken) = broken {
-                let retiring = lifecycle.clone();
-                std::thread::spawn(move || retiring.retire(kind, &id, broken));
-            }
-        }
-        Err(error) => {
-            tracing::error!(target: "plugin", plugin = id, "the one before could not be made again: {error}");
-        }
-    }
-}
-
-fn rolled_back(lifecycle: &Lifecycle, kind: PluginKind, id: &str, why: &str) {
-    tracing::error!(target: "plugin", plugin = id, "the one before the reload was put back: {why}");
-    lifecycle.note(kind, id, |notes| {
-        notes.rollbacks += 1;
-        notes.trouble = Some(Report::new(
-            "rolled_back",
-            shortened(&format!(
-                "The one before the last reload was put back, as the new one broke down in its first calls: {why}"
-            )),
-            Some(format!("barycenter plugin reload {}:{id}", kind.name())),
-        ));
-    });
-    lifecycle.wake(id);
 }
 
 /// Whether the new one got the old one's state. An old one that cannot tell it does not hold up what is to replace it.
@@ -559,7 +417,7 @@ fn refused(faults: &[Fault]) -> Refusal {
 }
 
 /// The first lines, the rest counted.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     if lines.len() <= LINES_MAX {
         return text.to_owned();
@@ -568,6 +426,6 @@ fn shortened(text: &str) -> String {
     format!("{told}\nand {} more lines", lines.len() + 1 - LINES_MAX)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,27 +2,34 @@
 //! fit, and how they are called.
 //!
 //! ```text
-//! plugins.toml ─► config ─► locate ─► inspect ─► load ─► registry ─► bridge ─► transport ─┬─► inproc
-//!                                                                                         └─► process
+//! plugins.toml ─► config ─► declared ─► making ─► registry ─► bridge ─► transport ─┬─► inproc
+//!                           locate      options_check                              └─► process
+//!                           inspect
+//!                           load
 //! ```
 //!
-//! `lifecycle` changes what the registry holds while the server runs, `status` says how it is.
+//! `lifecycle` changes what the registry holds while the server runs, `trial` what becomes of the old and the new one then;
+//! `status` says how each is.
 
 mod bridge;
 mod calling;
 mod check;
 mod config;
+mod declared;
 mod failure;
 mod fault;
 mod inproc;
 mod inspect;
+mod instance;
 mod isolation;
 mod lifecycle;
 mod limits;
 mod load;
 mod locate;
+mod making;
 mod methods;
 mod options;
+mod options_check;
 mod probation;
 pub mod process;
 mod quarantine;
@@ -36,6 +43,7 @@ mod supervision;
 mod switch;
 mod tame;
 mod transport;
+mod trial;
 mod trust;
 
 pub use bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
@@ -49,8 +57,9 @@ pub use isolation::Isolation;
 pub use lifecycle::{Lifecycle, Refusal, Reloaded};
 pub use limits::Limits;
 pub use load::{LoadError, Loaded, load};
+pub use making::create_unchecked;
 pub use methods::Capabilities;
-pub use registry::{ListedPlugin, PluginStatus, Plugins, create_unchecked};
+pub use registry::{ListedPlugin, PluginStatus, Plugins};
 pub use rehearsal::Shadow;
 pub use services::Wiring;
 pub use stats::{BUCKET_BOUNDS_US, FAULTS, MethodStats};

@@ -1,8 +1,9 @@
 //! How the plugins are, for people and machines.
 
+use super::instance::Instance;
 use super::isolation::Isolation;
 use super::lifecycle::{Lifecycle, Notes};
-use super::registry::{Instance, PluginStatus, Slot};
+use super::registry::{PluginStatus, Slot};
 use super::rehearsal::Shadow;
 use super::stats::MethodStats;
 use super::supervision::{SupervisionState, SupervisionStatus};

@@ -6,10 +6,9 @@
 
 use super::capture::{self, Tail};
 use super::crash::{self, Crash};
-use super::frame::{
-    Create, FrameReader, Hello, LoadedWord, PROTOCOL, ReadError, Refusal, Sort, encode,
-};
-use super::limits::{self, ChildLimits};
+use super::frame::{FrameReader, LoadedWord, ReadError};
+use super::greeting::{Ask, NoStart};
+use super::limits;
 use super::link::Link;
 use crate::plugins::failure::{Failure, Loss};
 use crate::plugins::limits::Limits;
@@ -17,20 +16,17 @@ use crate::plugins::load::Stored;
 use crate::plugins::methods::{Capabilities, Method};
 use crate::plugins::supervision::{Supervision, SupervisionState, Verdict};
 use barycenter_plugin_api::abi::PluginInfo;
-use barycenter_plugin_api::{API_VERSION, Host, LogLevel, PluginKind};
-use serde::de::DeserializeOwned;
+use barycenter_plugin_api::{Host, PluginKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long loading and making may take.
-const START_LIMIT: Duration = Duration::from_secs(20);
 /// Without a frame for this long the process is asked for a sign of life; after twice as long it is ended.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a process that closed its connection may take to end by itself.
@@ -72,21 +68,21 @@ pub(in crate::plugins) struct Process {
     ended: Mutex<Receiver<()>>,
 }
 
-struct Shared {
-    spec: Spec,
+pub(super) struct Shared {
+    pub spec: Spec,
     supervision: Arc<Supervision>,
     link: Mutex<Option<Arc<Link>>>,
     /// The plugin was started up, so that one that takes its place has to be as well.
-    started_up: AtomicBool,
+    pub started_up: AtomicBool,
     /// The last state that is known of it, for one that takes its place.
-    state: Mutex<Option<String>>,
+    pub state: Mutex<Option<String>>,
 }
 
 /// A process that was started and made its object.
-struct Running {
+pub(super) struct Running {
     child: Child,
-    link: Arc<Link>,
-    reader: FrameReader<UnixStream>,
+    pub link: Arc<Link>,
+    pub reader: FrameReader<UnixStream>,
     tail: Tail,
 }
 
@@ -196,19 +192,6 @@ impl Drop for Process {
             let _ = ended.recv_timeout(STOP_LIMIT);
         }
     }
-}
-
-/// Why a process did not come up.
-#[derive(Debug)]
-enum NoStart {
-    ByPlugin(String),
-    Failed(String),
-}
-
-/// The first time, whoever starts the plugin wants to see what it is.
-struct Ask {
-    said: Sender<LoadedWord>,
-    go_ahead: Receiver<bool>,
 }
 
 impl Shared {
@@ -402,137 +385,9 @@ impl Shared {
             tail,
         })
     }
-
-    fn greet(&self, running: &mut Running, ask: Option<Ask>) -> Result<(), GreetFault> {
-        let until = Instant::now() + START_LIMIT;
-        let spec = &self.spec;
-        let levels = [
-            LogLevel::TRACE,
-            LogLevel::DEBUG,
-            LogLevel::INFO,
-            LogLevel::WARN,
-            LogLevel::ERROR,
-        ];
-        let log_level = levels
-            .into_iter()
-            .find(|level| spec.host.log_enabled(*level));
-        let hello = Hello {
-            protocol: PROTOCOL,
-            api: API_VERSION,
-            kind: spec.kind.name().to_owned(),
-            id: spec.id.clone(),
-            type_id: spec.type_id.clone(),
-            library: spec.stored.path.clone(),
-            sha256: spec.stored.sha256.clone(),
-            limits: child_limits(spec),
-            log_level: log_level.map_or(0, |level| level.0),
-            in_flight: spec.limits.in_flight(spec.kind),
-        };
-        self.send(running, Sort::HELLO, &hello)?;
-        let word: LoadedWord = self.expect(running, Sort::LOADED, until)?;
-        if let Some(ask) = ask {
-            let _ = ask.said.send(word);
-            if ask.go_ahead.recv() != Ok(true) {
-                return Err(GreetFault::said(NoStart::Failed(
-                    "it is not wanted".to_owned(),
-                )));
-            }
-        }
-        let create = Create {
-            config: spec.config.clone(),
-            startup: self.started_up.load(Ordering::Relaxed),
-            state: lock(&self.state).clone(),
-        };
-        self.send(running, Sort::CREATE, &create)?;
-        let until = Instant::now() + START_LIMIT;
-        self.expect::<()>(running, Sort::CREATED, until)
-    }
-
-    fn send<T: serde::Serialize>(
-        &self,
-        running: &Running,
-        sort: u8,
-        body: &T,
-    ) -> Result<(), GreetFault> {
-        let frame = encode(sort, 0, "", body);
-        let frame = frame.map_err(|what| GreetFault::said(NoStart::Failed(what)))?;
-        running.link.send(&frame);
-        Ok(())
-    }
-
-    /// Reads until a frame of this sort comes; serves the host's services meanwhile.
-    fn expect<T: DeserializeOwned>(
-        &self,
-        running: &mut Running,
-        sort: u8,
-        until: Instant,
-    ) -> Result<T, GreetFault> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let late = GreetFault::by_us(Loss::Deadline("create", START_LIMIT));
-            if left.is_zero() {
-                return Err(late);
-            }
-            let _ = running.reader.stream().set_read_timeout(Some(left));
-            let frame = match running.reader.next() {
-                Ok(frame) => frame,
-                Err(ReadError::Quiet) => return Err(late),
-                Err(ReadError::Closed) => return Err(GreetFault::default()),
-                Err(ReadError::Damaged(what)) => return Err(GreetFault::by_us(Loss::Frame(what))),
-            };
-            let damaged = |what: String| GreetFault::by_us(Loss::Frame(what));
-            let (head, body) = frame.open().map_err(damaged)?;
-            if head.sort == sort {
-                return postcard::from_bytes(body).map_err(|error| damaged(error.to_string()));
-            }
-            if head.sort == Sort::REFUSED {
-                let refusal: Refusal =
-                    postcard::from_bytes(body).map_err(|error| damaged(error.to_string()))?;
-                return Err(GreetFault::said(match refusal.by_plugin {
-                    true => NoStart::ByPlugin(refusal.message),
-                    false => NoStart::Failed(refusal.message),
-                }));
-            }
-            running.link.take(frame, &self.spec.host).map_err(damaged)?;
-        }
-    }
 }
 
-/// What went wrong before a process served.
-#[derive(Default)]
-struct GreetFault {
-    /// It told so itself.
-    said: Option<NoStart>,
-    /// This side has to end it, for this reason. Neither: it is gone.
-    by_us: Option<Loss>,
-}
-
-impl GreetFault {
-    fn said(fault: NoStart) -> Self {
-        Self {
-            said: Some(fault),
-            by_us: None,
-        }
-    }
-
-    fn by_us(loss: Loss) -> Self {
-        Self {
-            said: None,
-            by_us: Some(loss),
-        }
-    }
-}
-
-fn child_limits(spec: &Spec) -> ChildLimits {
-    let has_jobs = spec.kind == PluginKind::JobRunner;
-    ChildLimits {
-        memory: spec.limits.memory(spec.kind),
-        files: (!has_jobs).then_some(1024),
-        has_jobs,
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

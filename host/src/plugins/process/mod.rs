@@ -13,6 +13,7 @@ mod capture;
 mod child;
 mod crash;
 mod frame;
+mod greeting;
 mod keeper;
 mod limits;
 mod link;
