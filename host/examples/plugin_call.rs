@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use barycenter::plugins::{Plugins, PluginsConfig, SchedulerInstance, Wiring, check_plan, process};
+use barycenter::plugins::{Plugins, PluginsConfig, SchedulerInstance, Wiring, check_plan};
 use barycenter_plugin_api::testing::FakeHost;
 use barycenter_plugin_api::{PlanRequest, Plugin, ReadyJob, RunnerOffer, Scheduler};
 use default_scheduler::DefaultScheduler;
@@ -118,7 +118,7 @@ fn load() -> Plugins {
     // target/release/examples/plugin_call
     let built = program.ancestors().nth(2).expect("the target folder");
     config.search.push(built.to_owned());
-    process::use_program(built.join("barycenter"));
+    barycenter::program::use_program(built.join("barycenter"));
     let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
     let wiring = Wiring::new(reports, |_| {});
     Plugins::load(&config, &|id| wiring.host_for(id), None)
