@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{invocation, workshop};
+use super::{invocation, workshop, write};
 use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
@@ -30,6 +30,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(fetch))
         .routes(routes!(exports, export))
         .routes(routes!(fetch_export))
+        .merge(write::routes())
 }
 
 const FLAGS: [&str; 5] = [
@@ -41,7 +42,11 @@ const FLAGS: [&str; 5] = [
 ];
 
 /// What an archive is to be like: the words of the body that this server knows, checked.
-fn request_of(body: &Value, default_format: &str, formats: &[&str]) -> Result<Value, ApiError> {
+pub(super) fn request_of(
+    body: &Value,
+    default_format: &str,
+    formats: &[&str],
+) -> Result<Value, ApiError> {
     if !body.is_object() {
         return Err(ApiError::invalid("The request must be a JSON object."));
     }
@@ -163,7 +168,7 @@ async fn biocompute(
 }
 
 /// Somebody else's files are answered as if they were not there.
-async fn stored(app: &App, caller: &Caller, id: &str) -> Result<Stored, ApiError> {
+pub(super) async fn stored(app: &App, caller: &Caller, id: &str) -> Result<Stored, ApiError> {
     let missing = || ApiError::not_found("There is no such file; it may have been removed.");
     let uuid = Uuid::parse_str(id).map_err(|_| missing())?;
     let found = short_term_storage::by_uuid(&mut app.store.reader(), uuid).await?;
@@ -265,7 +270,8 @@ async fn exports(
     let history = access::history(&app, &mut q, &caller, &history_id, Wish::Change).await?;
     let user = caller.user_id()?;
     let found = short_term_storage::of_item(&mut q, "history", history.id, user).await?;
-    let shapes = found.iter().map(|stored| {
+    let found = found.iter().filter(|stored| !workshop::is_put(stored));
+    let shapes = found.map(|stored| {
         let is_current = stored.create_time > history.update_time;
         export_shape(&app, &history_id, stored, is_current)
     });
@@ -309,7 +315,9 @@ async fn export(
         let same = ["include_hidden", "include_deleted"]
             .iter()
             .all(|name| stored.request.get(name) == request.get(name));
-        same && stored.create_time > history.update_time && stored.state != "error"
+        same && !workshop::is_put(stored)
+            && stored.create_time > history.update_time
+            && stored.state != "error"
     };
     let current = match known.iter().find(is_current) {
         Some(stored) => stored.clone(),

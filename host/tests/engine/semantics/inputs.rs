@@ -228,7 +228,7 @@ async fn a_collection_whose_job_failed_fails_the_invocation() {
         ("collection_failed", Some(made))
     );
     let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s1"), Some("s2")));
+    assert_eq!(steps, (Some("s2"), Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -261,7 +261,12 @@ async fn a_parameter_is_mapped_over_the_values_of_a_collection_and_fails_with_an
     let one_bad = world.list(&["4\n", "none\n"]).await;
     let id = world.invoke(workflow(), &[(0, "hdca", one_bad)]).await;
     world.wait_for(id, "failed").await;
-    assert_eq!(said(&world, id).await.reason, "collection_failed");
+    let said = said(&world, id).await;
+    // Of the collection the element is named that failed, as in Galaxy.
+    assert_eq!(said.reason, "dataset_failed");
+    assert!(said.hda_id.is_some() && said.hdca_id.is_none(), "{said:?}");
+    let steps = (said.step.as_deref(), said.dependent.as_deref());
+    assert_eq!(steps, (Some("s2"), Some("s1")));
 }
 
 crate::databases::on_postgres_too!(

@@ -103,7 +103,11 @@ async fn a_required_input_inside_that_nothing_feeds_fails_the_invocation() {
         )
         .await;
     world.wait_for(id, "failed").await;
-    assert_eq!(said(&world, id).await.reason, "output_not_found");
+    let unfed = said(&world, id).await;
+    assert_eq!(unfed.reason, "output_not_found");
+    assert_eq!(unfed.output.as_deref(), Some("output"));
+    let steps_named = (unfed.step.as_deref(), unfed.dependent.as_deref());
+    assert_eq!(steps_named, (Some("s1"), Some("s0")));
     // An optional one may be left out.
     second["tool_state"] = json!({"optional": true}).to_string().into();
     let optional = steps(vec![
