@@ -7,16 +7,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::routes::{media_type, request_of, stored};
+use super::routes::{Way, order_history, order_invocation, stored};
 use super::{target, workshop};
-use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
 use crate::http::error::ApiError;
 use crate::http::extract;
-use crate::http::invocations::find as find_invocation;
-use crate::model::hook::FORMATS;
-use crate::store::short_term_storage::{Stored, Wanted};
+use crate::store::short_term_storage::Stored;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -28,8 +25,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(task_result))
 }
 
-/// The request with the place where its archive is to go, if something may be put there.
-fn with_target(app: &App, body: &Value, request: Value, name: &str) -> Result<Value, ApiError> {
+/// The place in a body, if something may be put there.
+pub fn allowed_target<'a>(app: &App, body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
     let uri = match body.get("target_uri") {
         None | Some(Value::Null) => return Err(ApiError::missing("target_uri is missing.")),
         Some(Value::String(uri)) => uri,
@@ -37,9 +34,7 @@ fn with_target(app: &App, body: &Value, request: Value, name: &str) -> Result<Va
     };
     let directories = &app.settings.export_directories;
     target::resolve(directories, uri, name).map_err(ApiError::disabled)?;
-    let mut request = request;
-    request["target_uri"] = json!(uri);
-    Ok(request)
+    Ok(uri)
 }
 
 fn task(uuid: Uuid, name: &str) -> Json<Value> {
@@ -57,22 +52,7 @@ async fn write_invocation(
     Path(id): Path<String>,
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut q = app.store.reader();
-    let invocation = find_invocation(&app, &mut q, &caller, &id, Wish::Change).await?;
-    let request = request_of(&body, "tar.gz", &FORMATS)?;
-    let format = request["model_store_format"].as_str().unwrap_or("tar.gz");
-    let format = format.to_owned();
-    let name = format!("invocation-{}.{format}", invocation.uuid);
-    let request = with_target(&app, &body, request, &name)?;
-    let wanted = Wanted {
-        user_id: caller.user_id()?,
-        kind: "invocation",
-        item_id: invocation.id,
-        request: &request,
-        file_name: &name,
-        media_type: media_type(&format),
-    };
-    let (_, uuid) = workshop::order(&app, &wanted).await?;
+    let uuid = order_invocation(&app, &caller, &id, &body, Way::Put).await?;
     Ok(task(uuid, "write_invocation_to"))
 }
 
@@ -87,20 +67,7 @@ async fn write_history(
     Path(history_id): Path<String>,
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut q = app.store.reader();
-    let history = access::history(&app, &mut q, &caller, &history_id, Wish::Change).await?;
-    let request = request_of(&body, "tar.gz", &["tar.gz", "tgz"])?;
-    let name = format!("history-{history_id}.tar.gz");
-    let request = with_target(&app, &body, request, &name)?;
-    let wanted = Wanted {
-        user_id: caller.user_id()?,
-        kind: "history",
-        item_id: history.id,
-        request: &request,
-        file_name: &name,
-        media_type: "application/gzip",
-    };
-    let (_, uuid) = workshop::order(&app, &wanted).await?;
+    let uuid = order_history(&app, &caller, &history_id, &body, Way::Put).await?;
     Ok(task(uuid, "write_history_to"))
 }
 
