@@ -134,7 +134,19 @@ impl<'a> Evaluator<'a> {
         function_call: &str,
         declare: impl FnOnce(&mut Vec<(&'static str, Value)>),
     ) -> Result<Value, ExpressionError> {
-        let limits = self.limits;
+        let patience = PATIENCE.get();
+        let left = patience.map_or(self.limits.time, |patience| patience.left);
+        let limits = Limits {
+            time: self.limits.time.min(left),
+            ..self.limits
+        };
+        if limits.time.is_zero() {
+            return Err(ExpressionError::TooSlow {
+                expression: excerpt(shown),
+                limit: limits.time,
+            });
+        }
+        let begun = Instant::now();
         let engine = match &mut self.engine {
             Some(engine) => engine,
             none => none.insert(Engine::start(limits)?),
@@ -151,7 +163,15 @@ impl<'a> Evaluator<'a> {
         source.push_str("JSON.stringify(");
         source.push_str(function_call);
         source.push(')');
-        engine.evaluate(shown, source, &globals, limits)
+        let value = engine.evaluate(shown, source, &globals, limits);
+        if let Some(patience) = patience {
+            let spent = begun.elapsed();
+            PATIENCE.set(Some(Patience {
+                left: patience.left.saturating_sub(spent),
+                spent: patience.spent + spent,
+            }));
+        }
+        value
     }
 }
 
@@ -357,22 +377,7 @@ pub fn evaluate_when(expression: &str, inputs: &Value) -> Result<Value, Expressi
         runtime: &Value::Null,
         library: &[],
     };
-    let limits = Limits::default();
-    let left = PATIENCE.get().map_or(limits.time, |patience| patience.left);
-    let limits = Limits {
-        time: limits.time.min(left),
-        ..limits
-    };
-    let begun = Instant::now();
-    let value = Evaluator::new(scope, limits).value(&template);
-    if let Some(patience) = PATIENCE.get() {
-        let spent = begun.elapsed();
-        PATIENCE.set(Some(Patience {
-            left: patience.left.saturating_sub(spent),
-            spent: patience.spent + spent,
-        }));
-    }
-    value
+    Evaluator::new(scope, Limits::default()).value(&template)
 }
 
 #[derive(Clone, Copy)]
@@ -382,12 +387,11 @@ struct Patience {
 }
 
 thread_local! {
-    /// What the conditions of the pass that this thread plans may take, and have taken.
+    /// What the scripts of what this thread works on may take, and have taken.
     static PATIENCE: Cell<Option<Patience>> = const { Cell::new(None) };
 }
 
-/// Does `work`, in which all conditions together may take `time`; each has its own limit as well. Also returns what they
-/// took.
+/// Does `work`, in which all scripts together may take `time`; each has its own limit as well. Also returns what they took.
 pub fn with_patience<T>(time: Duration, work: impl FnOnce() -> T) -> (T, Duration) {
     let before = PATIENCE.replace(Some(Patience {
         left: time,
