@@ -206,6 +206,11 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// The process that the others are children of.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it listens; its superuser needs no password.
     pub fn url(&self) -> String {
         let folder = self.folder.path().display();

@@ -247,7 +247,11 @@ impl Membership {
         let mut told = String::new();
         loop {
             match self.beat(signals).await {
-                Ok(true) => told.clear(),
+                Ok(true) => {
+                    if !std::mem::take(&mut told).is_empty() {
+                        tracing::info!("the lease of {} is renewed again", self.name());
+                    }
+                }
                 Ok(false) => return,
                 Err(error) => {
                     let text = crate::errors::chain(&error);

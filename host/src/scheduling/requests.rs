@@ -123,7 +123,7 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
     let mut tx = services.store.begin().await?;
     equivalents::reuse(&mut tx, owner.user_id, ids.as_ref(), &mut writes).await?;
     let place = reserve(&mut tx, &owner, &writes, now).await?;
-    insert_objects(&mut tx, &owner, &writes, place, now).await?;
+    insert_objects(&mut tx, &owner, &writes, place.as_ref(), now).await?;
     tx.commit(Durability::Acknowledged, "tool.run").await?;
     services.signals.jobs_changed();
     Ok(Made {

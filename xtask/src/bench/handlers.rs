@@ -6,16 +6,18 @@ use serde_json::json;
 
 use super::bed::Ground;
 use super::report::Report;
-use super::workflows;
+use super::{process, workflows};
 use crate::failure::{Failure, Result};
 use crate::galaxy::Galaxy;
 use crate::postgres::{Postgres, Programs};
+use crate::server::Server;
 use crate::{interrupt, secret};
 
 const SERVERS: [u32; 3] = [1, 2, 4];
 /// Jobs of one invocation, all independent.
 const JOBS: u32 = 5;
-const POLL: Duration = Duration::from_millis(20);
+/// Between two looks at an invocation: looking costs as well.
+const POLL: Duration = Duration::from_millis(50);
 /// An invocation that does not end in time is a failure.
 const INVOCATION_SECONDS: u64 = 900;
 
@@ -26,22 +28,58 @@ pub fn run(ground: &Ground, report: &mut Report, invocations: u32, runs: u32) ->
     };
     for servers in SERVERS {
         eprintln!("handlers: {invocations} invocations of {JOBS} jobs on {servers} servers");
-        let rates = (0..runs)
+        let rounds = (0..runs)
             .map(|_| measure(ground, &programs, servers, invocations))
-            .collect::<Result<Vec<f64>>>()?;
+            .collect::<Result<Vec<Round>>>()?;
         let name = match servers {
             1 => "1 server on PostgreSQL".to_owned(),
             more => format!("{more} servers on PostgreSQL"),
         };
-        let jobs: Vec<f64> = rates.iter().map(|rate| rate * f64::from(JOBS)).collect();
-        report.add(&name, "invocations/s", &rates);
-        report.add(format!("{name}: jobs"), "jobs/s", &jobs);
+        let each =
+            |figure: &dyn Fn(&Round) -> f64| -> Vec<f64> { rounds.iter().map(figure).collect() };
+        let jobs = f64::from(invocations * JOBS);
+        let per_job = |time: Duration| time.as_secs_f64() * 1000.0 / jobs;
+        let seconds = |round: &Round| round.took.as_secs_f64();
+        report.add(
+            name.as_str(),
+            "invocations/s",
+            &each(&|round| f64::from(invocations) / seconds(round)),
+        );
+        report.add(
+            format!("{name}: jobs"),
+            "jobs/s",
+            &each(&|round| jobs / seconds(round)),
+        );
+        for (whose, figure) in PARTS {
+            let figures = each(&|round| per_job(figure(round)));
+            report.add(format!("{name}: CPU of {whose}"), "ms/job", &figures);
+        }
+        let busy = each(&|round| {
+            let all: Duration = PARTS.iter().map(|(_, figure)| figure(round)).sum();
+            all.as_secs_f64() / seconds(round) / process::processors() as f64
+        });
+        report.add(format!("{name}: processors at work"), "", &busy);
     }
     Ok(())
 }
 
-/// Invocations per second, from the first request to the last completion. Each server gets its share of the requests.
-fn measure(ground: &Ground, programs: &Programs, count: u32, invocations: u32) -> Result<f64> {
+/// What one measurement came to.
+struct Round {
+    took: Duration,
+    servers: Duration,
+    jobs: Duration,
+    postgres: Duration,
+}
+
+type Part = (&'static str, fn(&Round) -> Duration);
+const PARTS: [Part; 3] = [
+    ("the servers", |round| round.servers),
+    ("the jobs", |round| round.jobs),
+    ("PostgreSQL", |round| round.postgres),
+];
+
+/// From the first request to the last completion. Each server gets its share of the requests.
+fn measure(ground: &Ground, programs: &Programs, count: u32, invocations: u32) -> Result<Round> {
     let postgres = Postgres::start_careful(programs)?;
     let folder = ground.folder()?;
     let starts = folder.join("starts");
@@ -68,6 +106,7 @@ fn measure(ground: &Ground, programs: &Programs, count: u32, invocations: u32) -
         let history = galaxy.create_history("Benchmark")?;
         clients.push((galaxy, history));
     }
+    let before = used(&servers, &postgres)?;
     let begin = Instant::now();
     let ended: Vec<Result<()>> = std::thread::scope(|scope| {
         let shares = clients.iter().zip(0_u32..).map(|((galaxy, history), n)| {
@@ -89,10 +128,28 @@ fn measure(ground: &Ground, programs: &Programs, count: u32, invocations: u32) -
             Failure::told(format!("{failure}; the end of the server's log:\n{log}"))
         })?;
     }
+    let after = used(&servers, &postgres)?;
     for server in servers {
         server.kill()?;
     }
-    Ok(f64::from(invocations) / took.as_secs_f64())
+    let [servers, jobs, postgres] = [0, 1, 2].map(|n| after[n].saturating_sub(before[n]));
+    Ok(Round {
+        took,
+        servers,
+        jobs,
+        postgres,
+    })
+}
+
+/// Processor time so far: of the servers, of the jobs that they waited for, of PostgreSQL.
+fn used(servers: &[Server], postgres: &Postgres) -> Result<[Duration; 3]> {
+    let (mut own, mut jobs) = (Duration::ZERO, Duration::ZERO);
+    for server in servers {
+        let (itself, children) = process::own_and_children_cpu(server.pid())?;
+        own += itself;
+        jobs += children;
+    }
+    Ok([own, jobs, process::family_cpu(postgres.pid())?])
 }
 
 /// Has `count` invocations made by one server, and waits until all are completed, by whomever.

@@ -69,7 +69,7 @@ pub async fn remap(
         ..owner.clone()
     };
     let place = reserve(&mut tx, &owner, &writes, now).await?;
-    let mut ready = insert_objects(&mut tx, &owner, &writes, place, now).await?;
+    let mut ready = insert_objects(&mut tx, &owner, &writes, place.as_ref(), now).await?;
     let started = tx
         .maybe("SELECT state FROM job WHERE id = $1", args![id])
         .await?;
