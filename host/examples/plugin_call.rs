@@ -173,7 +173,7 @@ fn address_of(scheduler: &mut DefaultScheduler) -> *mut () {
 /// An object of the default scheduler's library, as the library makes it: nothing of the host is in between.
 #[expect(unsafe_code, reason = "a library is opened")]
 fn open() -> SchedulerBox {
-    let path = built().join("libbarycenter_plugin_default_scheduler.so");
+    let path = built().join("libdefault_scheduler.so");
     // SAFETY: it is our own library; its initialisers do nothing.
     let library = unsafe { libloading::Library::new(&path) }.expect("build the plugins first");
     // SAFETY: the symbol is a static of the library, which is never closed.

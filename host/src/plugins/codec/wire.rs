@@ -432,9 +432,12 @@ impl<T: Wire + Default> Wire for List<T> {
         let mut list = std::mem::take(self).into_vec();
         list.reserve_exact(count - list.len());
         while list.len() < count {
-            let mut one = T::default();
-            one.read(from, &mut before)?;
-            list.push(one);
+            // Some are made where they stay, and then read: moving each would take as long as reading it.
+            let begin = list.len();
+            list.resize_with(count.min(begin + 32), T::default);
+            for one in &mut list[begin..] {
+                one.read(from, &mut before)?;
+            }
         }
         *self = list.into();
         Ok(())
