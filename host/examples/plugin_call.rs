@@ -264,7 +264,7 @@ fn load() -> Plugins {
         .expect("the shipped plugins.toml is right");
     let built = built();
     config.search.push(built.clone());
-    process::use_program(built.join("barycenter"));
+    barycenter::program::use_program(built.join("barycenter"));
     let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
     let wiring = Wiring::new(reports, |_| {});
     Plugins::load(&config, &|id| wiring.host_for(id), None)

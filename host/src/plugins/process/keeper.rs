@@ -361,7 +361,7 @@ impl Shared {
 
     fn spawn(&self) -> std::io::Result<Running> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut child = Command::new(super::program())
+        let mut child = Command::new(crate::program::program())
             .arg0("barycenter")
             .args([super::COMMAND, self.spec.kind.name(), self.spec.id.as_str()])
             .env_clear()
