@@ -128,6 +128,22 @@ fn bioblend_works_group_by_group() {
     assert!(output.status.success(), "{}", told(&output));
 }
 
+#[test]
+fn every_method_of_bioblend_does_what_it_says_or_is_refused_as_documented() {
+    let Some(programs) = programs("BioBlend, method by method", "") else {
+        return;
+    };
+    let server = TestServer::start();
+    let script = build::repository().join("tests/clients/bioblend_methods.py");
+    let output = Command::new(programs.join("python"))
+        .arg(script)
+        .args([&server.url, server.client().key.as_deref().expect("a key")])
+        .arg(server.folder())
+        .output()
+        .expect("Python runs");
+    assert!(output.status.success(), "{}", told(&output));
+}
+
 /// The files of BioBlend's own suite that are about what this server does. Each gets a fresh server, for some of them
 /// look for ids that agree, or for lists that hold nothing else.
 const SUITE: [&str; 11] = [

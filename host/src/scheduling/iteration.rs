@@ -529,7 +529,7 @@ impl Tools for StepTools {
         let id = step.tool_id.as_deref().unwrap_or_default();
         match self.toolbox.get(id, step.tool_version.as_deref()) {
             Some(found) => Ok(found.tool),
-            None => Err(format!("The tool {id} is not installed.")),
+            None => Err(format!("Not installed: {}.", step.tool_name())),
         }
     }
 }
