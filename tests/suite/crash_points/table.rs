@@ -106,6 +106,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("handler.grab_jobs", "as handler.grab"),
     ("handler.grab_active", "as handler.grab"),
     (
+        "handler.give",
+        "what was not given is judged again by whoever has it",
+    ),
+    (
         "hook.renew",
         "moves an instant; without it another server does the same once more",
     ),
