@@ -100,7 +100,7 @@ async fn written(there: i64) -> u64 {
         let writes = jobs(&store, there);
         let mut tx = store.begin().await.expect("begins");
         let place = reserve(&mut tx, &owner, &writes, 2).await.expect("a place");
-        let ready = insert_objects(&mut tx, &owner, &writes, place, 2).await;
+        let ready = insert_objects(&mut tx, &owner, &writes, place.as_ref(), 2).await;
         assert_eq!(ready.expect("inserts").len(), JOBS as usize);
         tx.commit(Durability::Progress, "test")
             .await
