@@ -94,8 +94,8 @@ impl<'a> Writer<'a> {
     #[inline]
     pub fn numbers<const N: usize>(&mut self, now: [u64; N], before: &mut [u64; N], others: u64) {
         let mut differ = 0;
-        for at in 0..N {
-            differ |= u64::from(now[at] != before[at]) << at;
+        for (at, (now, before)) in now.iter().zip(before.iter()).enumerate() {
+            differ |= u64::from(now != before) << at;
         }
         // Put together here and appended at once: asking for room byte by byte takes longer than the rest.
         let mut bytes = [0; 4 * NUMBER];
