@@ -138,6 +138,7 @@ keys! {
     "role", "web,handler,runner", "What this server does: answer requests, advance invocations, run jobs.";
     "handler_tags", "_default_", "The tags whose invocations this server takes (in the environment separated by commas).";
     "handler_lease_seconds", "15", "A server that is silent for so long is taken for dead, and others take its work over.";
+    "lost_machine_seconds", "600", "How long a job is waited for that was started on a machine whose server is gone, before it counts as lost.";
     "brand", "Barycenter", "The server's name for people.";
     "public_url", "as requests say", "How clients reach this server, for the complete URLs in its answers.";
     "bootstrap_admin_api_key", "none", "A key that acts as an administrator without being a user.";
@@ -379,6 +380,9 @@ fn engine(options: &mut Options<'_>) -> EngineSettings {
             .map_or(usual.job_log_limit_bytes, |n| n as u64),
         shell: options.text("shell").unwrap_or(usual.shell),
         sendmail: options.text("sendmail").filter(|text| !text.is_empty()),
+        lost_machine: options
+            .number("lost_machine_seconds", 0, 365 * 24 * 3600)
+            .map_or(usual.lost_machine, |n| Duration::from_secs(n as u64)),
         ..EngineSettings::default()
     }
 }
@@ -425,11 +429,26 @@ fn workflows(options: &mut Options<'_>) -> WorkflowOptions {
     }
 }
 
+/// Whether every directive without a target is a level. (The parser takes any other word for a target of which all is logged.)
+fn names_levels(text: &str) -> bool {
+    let is_level = |word: &str| {
+        let word = word.trim().to_ascii_lowercase();
+        matches!(
+            word.as_str(),
+            "off" | "error" | "warn" | "info" | "debug" | "trace"
+        )
+    };
+    !text.trim().is_empty()
+        && text
+            .split(',')
+            .all(|directive| directive.contains(['=', '[']) || is_level(directive))
+}
+
 fn log(options: &mut Options<'_>) -> LogOptions {
     let level = options.checked("log_level", |text| {
         match tracing_subscriber::EnvFilter::try_new(text) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(_) => Err("Give error, warn, info, debug or trace, or directives such as `info,plugin=debug`."),
+            Ok(_) if names_levels(text) => Ok(text.to_owned()),
+            _ => Err("Give error, warn, info, debug or trace, or directives such as `info,plugin=debug`."),
         }
     });
     let format = options.checked("log_format", |text| match text {

@@ -12,7 +12,7 @@ use crate::config::{LogFormat, LogOptions};
 ///
 /// `bars`, if there are any on the terminal, are taken away while a line is written.
 pub fn start(options: &LogOptions, bars: Option<MultiProgress>) {
-    let filter = EnvFilter::try_new(&options.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::new(directives(&options.level));
     let writer = Lines { bars };
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -23,6 +23,16 @@ pub fn start(options: &LogOptions, bars: Option<MultiProgress>) {
         LogFormat::Text => base.with_target(true).try_init(),
         LogFormat::Json => base.json().flatten_event(true).try_init(),
     };
+}
+
+/// What is logged. The driver tells of each connection that a database closed or was slow to open, which would be many lines for
+/// one thing that we tell ourselves: only whoever names it hears that.
+fn directives(level: &str) -> String {
+    const TOLD_ANYWAY: &str = "sqlx::postgres::notice=off,sqlx::pool::acquire=off";
+    match level.contains("sqlx") {
+        true => level.to_owned(),
+        false => format!("{level},{TOLD_ANYWAY}"),
+    }
 }
 
 /// Makes a writer for each line.
@@ -59,5 +69,19 @@ impl Write for Line<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_is_heard_by_whoever_names_it() {
+        let driver = "warn,sqlx=debug";
+        assert_eq!(directives(driver), driver);
+        let usual = directives("info");
+        assert!(usual.starts_with("info,sqlx::"), "{usual}");
+        assert!(EnvFilter::try_new(&usual).is_ok(), "{usual}");
     }
 }

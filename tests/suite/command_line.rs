@@ -350,3 +350,64 @@ fn a_server_without_any_plugins_file_has_the_built_in_list() {
     let _ = child.wait();
     assert!(line.starts_with("listening on http://127.0.0.1:"), "{line}");
 }
+
+#[test]
+fn where_no_database_is_nothing_is_made_but_by_migrate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = folder.path().join("mistyped");
+    let shown = wrong.display().to_string();
+    let backup = folder.path().join("backup.gz").display().to_string();
+    let to = format!("sqlite://{}/copy.sqlite", folder.path().display());
+    let from = format!("sqlite://{shown}/barycenter.sqlite");
+    let commands: [&[&str]; 10] = [
+        &["admin", "list-users"],
+        &["admin", "create-user", "ada@example.org"],
+        &["admin", "create-key", "ada"],
+        &["admin", "handlers"],
+        &["admin", "reassign", "main", "_default_"],
+        &["admin", "seed-runs", "--user", "ada", "--tasks", "1"],
+        &["db", "status"],
+        &["db", "check"],
+        &["db", "check", "--no-files"],
+        &["db", "backup", &backup],
+    ];
+    let refused = |arguments: &[&str]| {
+        let output = barycenter(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(text.contains(&shown), "{arguments:?}: {text}");
+        assert!(text.contains("db migrate"), "{arguments:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
+    };
+    for command in commands {
+        refused(&[command, &["--data-dir", &shown]].concat());
+    }
+    refused(&["db", "copy", "--from", &from, "--to", &to]);
+    let left = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 0, "nothing was made");
+
+    // An empty directory, and one with an empty file.
+    fs::create_dir(&wrong).expect("a new folder");
+    refused(&["db", "check", "--data-dir", &shown]);
+    fs::write(wrong.join("barycenter.sqlite"), "").expect("a file");
+    refused(&["admin", "list-users", "--data-dir", &shown]);
+    fs::remove_file(wrong.join("barycenter.sqlite")).expect("it was there");
+
+    let made = barycenter(&["db", "migrate", "--data-dir", &shown]);
+    assert!(made.status.success(), "{}", told(&made));
+    for command in [
+        &["admin", "create-user", "ada@example.org"][..],
+        &["db", "check"],
+    ] {
+        let output = barycenter(&[command, &["--data-dir", &shown]].concat());
+        assert!(output.status.success(), "{command:?}: {}", told(&output));
+    }
+}
+
+#[test]
+fn an_unknown_log_level_is_refused() {
+    let output = barycenter(&["serve", "--log-level", "loud"]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("trace") && text.contains("log"), "{text}");
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use barycenter_tests::client::text;
+use barycenter_tests::database::is_postgres;
 use barycenter_tests::workflows::{self, REVIEWED};
 use barycenter_tests::{Client, Setup, TestServer, eventually, room, until};
 use serde_json::{Value, json};
@@ -350,6 +351,87 @@ fn an_end_that_was_not_stored_before_the_machine_went_down_is_no_success() {
         "{job:#}"
     );
     assert_eq!(fs::read_to_string(started).expect("marks"), "x\n");
+}
+
+/// A job runs, its server dies, and everything looks as if it were another machine on which the command goes on. Ends once
+/// a new server has begun; answers the job's folder as well.
+fn elsewhere(setup: Setup) -> (TestServer, String, PathBuf) {
+    let mut server = setup.start();
+    let ada = server.client();
+    let history = ada.create_history("elsewhere");
+    let data = ada.upload(&history, "data", "x\n");
+    let workflow = ada.import_yaml(&workflows::script("sleep 600; echo never > out.txt"));
+    let invocation = ada.invoke(&workflow, &history, &inputs(&data));
+    ada.wait_for_job(&invocation, "work", &["running"]);
+    let has_script = |folder: &PathBuf| folder.join("script.sh").is_file();
+    let folder = until("its folder", || {
+        job_folders(&server).into_iter().find(has_script)
+    });
+    server.kill9();
+    barycenter_tests::processes::kill_below(&server.data_dir());
+    let script = fs::read_to_string(folder.join("script.sh")).expect("a script");
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let (command, stamp) = script.rsplit_once("# barycenter: ").expect("a stamp");
+    let stamp = stamp.replacen(host.trim(), "no-such-machine.example", 1);
+    let script = format!("{command}# barycenter: {stamp}");
+    fs::write(folder.join("script.sh"), script).expect("written");
+    server.restart();
+    (server, invocation, folder)
+}
+
+/// What the command's wrapper does at its end.
+fn end_with_success(folder: &Path) {
+    fs::write(folder.join("working/out.txt"), "there\n").expect("written");
+    let record = fs::read_dir(folder).expect("a folder").flatten();
+    let record = record
+        .map(|entry| entry.path())
+        .find(|path| path.display().to_string().contains("started-"));
+    fs::write(record.expect("a record"), "0\n").expect("written");
+}
+
+#[test]
+fn a_job_of_another_machine_is_waited_for_and_ends_by_its_record() {
+    let (server, invocation, folder) = elsewhere(Setup::default());
+    let ada = server.client();
+    if !is_postgres() {
+        // One server has the data directory to itself: whoever was there before is gone.
+        let job = ada.wait_for_job(&invocation, "work", &["error"]);
+        assert!(text(&job, "info").contains("process is gone"), "{job:#}");
+        return;
+    }
+    eventually("it is waited for", || {
+        server.log().contains("no-such-machine.example")
+    });
+    let job = ada.wait_for_job(&invocation, "work", &["running", "error", "ok"]);
+    assert_eq!(job["state"], "running", "{job:#}");
+    end_with_success(&folder);
+    let done = ada.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(ada.output(&done, "work_out"), "there\n");
+    let told = server.log().matches("its end is waited for").count();
+    assert_eq!(told, 1, "{}", server.log());
+}
+
+#[test]
+fn a_job_of_another_machine_is_given_up_after_a_while_and_can_be_stopped_before() {
+    if !is_postgres() {
+        return;
+    }
+    let setup = Setup::default().env("BARYCENTER_LOST_MACHINE_SECONDS", "1");
+    let (server, invocation, _) = elsewhere(setup);
+    let job = server
+        .client()
+        .wait_for_job(&invocation, "work", &["error"]);
+    let info = text(&job, "info");
+    assert!(info.contains("no-such-machine.example"), "{info}");
+
+    let (server, invocation, _) = elsewhere(Setup::default());
+    eventually("it is waited for", || {
+        server.log().contains("its end is waited for")
+    });
+    let ada = server.client();
+    ada.delete(&format!("/api/invocations/{invocation}")).ok();
+    ada.wait_for_state(&invocation, &["cancelled"]);
+    ada.wait_for_job(&invocation, "work", &["deleted"]);
 }
 
 #[test]

@@ -88,11 +88,14 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(10);
 const PREFIX: &str = "barycenter-postgres-";
 const SUPERUSER: &str = "barycenter";
-/// Nothing has to survive: speed instead. Many servers with their pools are connected at the same time.
-const SETTINGS: [&str; 8] = [
+/// Nothing has to survive: speed instead.
+const CARELESS: [&str; 3] = [
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
+];
+/// Many servers with their pools are connected at the same time.
+const SETTINGS: [&str; 5] = [
     "shared_buffers=128MB",
     "max_connections=400",
     "autovacuum_naptime=10s",
@@ -101,7 +104,17 @@ const SETTINGS: [&str; 8] = [
 ];
 
 impl Postgres {
+    /// For tests: what it holds would not survive a power loss.
     pub fn start(programs: &Programs) -> Result<Postgres> {
+        Postgres::start_with(programs, &CARELESS)
+    }
+
+    /// For measurements: as careful as PostgreSQL is by itself.
+    pub fn start_careful(programs: &Programs) -> Result<Postgres> {
+        Postgres::start_with(programs, &[])
+    }
+
+    fn start_with(programs: &Programs, settings: &[&str]) -> Result<Postgres> {
         remove_what_dead_ones_left();
         let identity = Identity::of_server()?;
         let folder = tempfile::Builder::new()
@@ -169,7 +182,12 @@ impl Postgres {
                     .filter(|_| has_tls)
                     .flat_map(|setting| ["-c", setting]),
             )
-            .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+            .args(
+                SETTINGS
+                    .iter()
+                    .chain(settings)
+                    .flat_map(|setting| ["-c", setting]),
+            )
             .stdout(Stdio::null())
             .stderr(log)
             // Ctrl-C is for us; we stop it when the tests have ended.
@@ -186,6 +204,11 @@ impl Postgres {
         };
         postgres.wait_until_ready(&data, &log_path)?;
         Ok(postgres)
+    }
+
+    /// The process that the others are children of.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens; its superuser needs no password.

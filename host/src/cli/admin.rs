@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 use super::options::{self, DataFlags};
 use super::out;
 use crate::clock::Clock;
-use crate::config::Flags;
+use crate::config::{Config, Flags};
 use crate::errors::chain;
 use crate::http::auth::make_key;
 use crate::http::codec::IdCodec;
 use crate::http::users::{hash_password, valid_email, valid_username};
-use crate::server::machine::make_private;
 use crate::store::users::{self, KeyKind, User, UserFilter};
 use crate::store::{Durability, Store, StoreError};
 
@@ -102,17 +101,20 @@ pub fn main(command: &Command) -> ExitCode {
     }
 }
 
-/// The database, made if there is none yet.
+/// The database, which must be there.
 async fn open(common: &Common) -> Result<Store, String> {
-    let mut flags = Flags::default();
-    common.data.add_to(&mut flags);
-    let config = options::configuration(common.data.config.as_deref(), &flags)
-        .map_err(|faults| faults.to_string())?;
-    make_private(&config.data_dir).map_err(|error| {
-        let path = config.data_dir.display();
-        format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
-    })?;
+    let config = common.config()?;
+    options::require_database(&config.database).await?;
     Store::open(&config.database).await.map_err(told)
+}
+
+impl Common {
+    fn config(&self) -> Result<Config, String> {
+        let mut flags = Flags::default();
+        self.data.add_to(&mut flags);
+        options::configuration(self.data.config.as_deref(), &flags)
+            .map_err(|faults| faults.to_string())
+    }
 }
 
 fn told(error: StoreError) -> String {

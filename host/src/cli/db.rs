@@ -76,6 +76,13 @@ impl Common {
             .map_err(|faults| faults.to_string())
     }
 
+    /// Where a database must be.
+    async fn existing(&self) -> Result<Config, String> {
+        let config = self.config()?;
+        options::require_database(&config.database).await?;
+        Ok(config)
+    }
+
     /// Where a database may have to be made.
     fn place(&self) -> Result<Config, String> {
         let config = self.config()?;
@@ -98,7 +105,7 @@ pub fn main(command: &Command) -> ExitCode {
             Command::Status(common) => status(common).await,
             Command::Check { no_files, common } => return check(*no_files, common).await,
             Command::Backup { file, common } => {
-                let config = common.config()?;
+                let config = common.existing().await?;
                 let now = Clock::system().now_ms();
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);
@@ -116,6 +123,7 @@ pub fn main(command: &Command) -> ExitCode {
             }
             Command::Copy { from, to, json } => {
                 let (from, to) = (url("--from", from)?, url("--to", to)?);
+                options::require_database(&from).await?;
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);
                 let rows = upkeep::copy(&from, &to, &mut tell).await;
@@ -190,7 +198,7 @@ async fn migrate(common: &Common) -> Result<(), String> {
 }
 
 async fn status(common: &Common) -> Result<(), String> {
-    let config = common.config()?;
+    let config = common.existing().await?;
     let status = upkeep::status(&config.database).await.map_err(told)?;
     match common.json {
         true => out::line(format_args!("{:#}", status_json(&status))),
@@ -245,8 +253,14 @@ fn rows_json(rows: &[Counted]) -> Value {
 }
 
 async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
-    let config = common.config()?;
+    let config = common.existing().await?;
     let data_dir = (!no_files).then_some(config.data_dir.as_path());
+    if let Some(path) = data_dir.filter(|path| !path.is_dir()) {
+        return Err(format!(
+            "there is no data directory {}; name another with --data-dir, or leave the datasets' files out with --no-files",
+            path.display()
+        ));
+    }
     let findings = upkeep::check(&config.database, data_dir)
         .await
         .map_err(told)?;

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::config::{Config, ConfigFaults, Environment, Flags, KEYS};
+use crate::errors::chain;
+use crate::store::DatabaseUrl;
+use crate::store::db::schema_status;
 
 /// Where the data are.
 #[derive(Debug, Clone, Default, Args)]
@@ -63,6 +66,26 @@ pub fn set_path(flags: &mut Flags, key: &'static str, path: Option<&Path>) {
 /// The configuration from all sources.
 pub fn configuration(named: Option<&Path>, flags: &Flags) -> Result<Config, ConfigFaults> {
     Config::read(named, &Environment::of_process(), flags)
+}
+
+/// Refuses where no database is: whoever mistyped a name is not to get an empty one there. Only a server, `db migrate` and what
+/// fills a database make one.
+pub async fn require_database(url: &DatabaseUrl) -> Result<(), String> {
+    let is_there = match url {
+        DatabaseUrl::Sqlite(path) => path.is_file(),
+        DatabaseUrl::Postgres(_) => true,
+    };
+    let has_tables = is_there && {
+        let status = schema_status(url).await;
+        status.map_err(|error| chain(&error))?.found > 0
+    };
+    match has_tables {
+        true => Ok(()),
+        false => Err(format!(
+            "there is no database of Barycenter's at {url}; name another with --data-dir or --database-url, or make this one with \
+             `barycenter db migrate`"
+        )),
+    }
 }
 
 /// The options of barycenter.toml, for `--help`.

@@ -270,3 +270,25 @@ fn a_file_that_is_named_must_be_there() {
     let text = faults.expect_err("no file").to_string();
     assert!(text.contains("/nonexistent/barycenter.toml"), "{text}");
 }
+
+#[test]
+fn a_log_level_that_is_none_is_refused_naming_the_levels() {
+    for wrong in ["loud", "info,loud", "plugin=loud", ""] {
+        let faults = faults_of(&format!("log_level = {wrong:?}"));
+        assert_eq!(faults.len(), 1, "{wrong}: {faults:?}");
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            assert!(faults[0].contains(level), "{wrong}: {faults:?}");
+        }
+    }
+    for right in [
+        "warn",
+        "OFF",
+        "info,plugin=debug",
+        "barycenter::store=trace",
+    ] {
+        assert!(
+            faults_of(&format!("log_level = {right:?}")).is_empty(),
+            "{right}"
+        );
+    }
+}

@@ -54,6 +54,8 @@ pub struct EngineSettings {
     pub sendmail: Option<String>,
     /// Seconds between looks at the database that no signal asked for.
     pub poll_seconds: u64,
+    /// How long a job is waited for that was started on a machine whose server is gone.
+    pub lost_machine: Duration,
 }
 
 impl Default for EngineSettings {
@@ -66,6 +68,7 @@ impl Default for EngineSettings {
             shell: "/bin/sh".into(),
             sendmail: None,
             poll_seconds: 10,
+            lost_machine: Duration::from_secs(600),
         }
     }
 }

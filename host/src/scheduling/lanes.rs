@@ -1,5 +1,5 @@
 //! Who plans in which lane. Conditions are JavaScript that users wrote: one that does not end must not hold up the
-//! invocations of others. A pass in the fast lane has little time for them; whoever needs more goes on in the slow lane, which
+//! invocations of others (jobs have a lane of their own: dispatch/slow.rs). A pass in the fast lane has little time for them; whoever needs more goes on in the slow lane, which
 //! plans one invocation after the other, for this and everything else of that user, until that has been quick for a while.
 
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ const FAST: Duration = Duration::from_millis(500);
 /// And in the slow lane; a pass that needs more fails its invocation.
 const SLOW: Duration = Duration::from_secs(20);
 /// Somebody whose passes have been quick for so long is back in the fast lane.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 impl Lane {
     /// The time that all conditions of a pass have together.

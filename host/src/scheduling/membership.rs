@@ -23,6 +23,16 @@ pub struct View {
     pub dead_elsewhere: Vec<String>,
     /// Other live processes that run jobs.
     pub other_runners: Vec<String>,
+    /// The machines of those, in the same order.
+    pub runner_hosts: Vec<String>,
+}
+
+impl View {
+    /// Another live process on that machine, which can see what runs there.
+    pub fn runner_on(&self, host: &str) -> Option<String> {
+        let index = self.runner_hosts.iter().position(|name| name == host)?;
+        self.other_runners.get(index).cloned()
+    }
 }
 
 /// Why a process cannot take part.
@@ -213,6 +223,7 @@ impl Membership {
             if worker.is_live() || name == me {
                 if name != me && worker.peer.roles.runner {
                     view.other_runners.push(name);
+                    view.runner_hosts.push(worker.hostname.clone());
                 }
                 view.live.push(worker.peer.clone());
                 continue;
@@ -236,7 +247,11 @@ impl Membership {
         let mut told = String::new();
         loop {
             match self.beat(signals).await {
-                Ok(true) => told.clear(),
+                Ok(true) => {
+                    if !std::mem::take(&mut told).is_empty() {
+                        tracing::info!("the lease of {} is renewed again", self.name());
+                    }
+                }
                 Ok(false) => return,
                 Err(error) => {
                     let text = crate::errors::chain(&error);

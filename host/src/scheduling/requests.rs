@@ -194,7 +194,7 @@ async fn store(
     let ids = services.store.ids.as_ref();
     equivalents::reuse(tx, owner.user_id, ids, &mut writes).await?;
     let place = reserve(tx, owner, &writes, now).await?;
-    insert_objects(tx, owner, &writes, place, now).await?;
+    insert_objects(tx, owner, &writes, place.as_ref(), now).await?;
     Ok(Made {
         jobs: writes.jobs.iter().map(|job| job.id).collect(),
         outputs: run.outputs,

@@ -53,6 +53,12 @@ fn is_another(pid: u32) -> bool {
 /// The file in the data directory that is locked. It stays there; what counts is the lock, not the file.
 const NAME: &str = "lock";
 
+/// Whether some server has the directory now.
+pub fn is_held(directory: &Path) -> bool {
+    let file = File::open(directory.join(NAME));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl DirLock {
     /// Takes the lock or says who has it: at once if that process lives.
     ///

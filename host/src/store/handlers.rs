@@ -449,3 +449,27 @@ pub async fn grab_active_jobs(
         .await?;
     Ok(taken)
 }
+
+/// Gives jobs of `me` that a runner has, or had, to another process, which can see them run; answers how many.
+pub async fn give_active_jobs(
+    store: &Store,
+    me: &str,
+    to: &str,
+    jobs: &[i64],
+) -> Result<u64, StoreError> {
+    let mut given = 0;
+    let mut tx = store.begin().await?;
+    for block in blocks(jobs) {
+        let sql = format!(
+            "UPDATE job SET handler = $1 WHERE handler = $2 AND state IN ('queued', 'running', 'deleting', 'stop') AND id IN ({})",
+            placeholders(3, block.len())
+        );
+        let mut arguments = args![to, me];
+        arguments.extend(ids(block));
+        given += tx.run(sql, arguments).await?;
+    }
+    tx.commit(Durability::Progress, "handler.give").await?;
+    // It looks at what it holds.
+    store.db.tell(&format!("process {to}")).await?;
+    Ok(given)
+}

@@ -96,6 +96,20 @@ impl<'a> Evaluator<'a> {
         function_call: &str,
         globals: &[(&str, &Value)],
     ) -> Result<Value, ExpressionError> {
+        let patience = PATIENCE.get();
+        let left = patience.map_or(self.limits.time, |patience| patience.left);
+        let limits = Limits {
+            time: self.limits.time.min(left),
+            ..self.limits
+        };
+        let too_slow = || ExpressionError::TooSlow {
+            expression: excerpt(shown),
+            limit: limits.time,
+        };
+        if limits.time.is_zero() {
+            return Err(too_slow());
+        }
+        let begun = Instant::now();
         let length: usize = self.scope.library.iter().map(String::len).sum();
         let mut source = String::with_capacity(length + function_call.len() + 64);
         source.push_str("\"use strict\";\n");
@@ -109,17 +123,21 @@ impl<'a> Evaluator<'a> {
         let globals = globals
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.to_string()));
-        let limits = self.limits;
         let script = javascript::Script {
             source,
             globals: globals.collect(),
             limits,
         };
-        javascript::evaluate(&script).map_err(|failure| match failure {
-            Failure::TooSlow => ExpressionError::TooSlow {
-                expression: excerpt(shown),
-                limit: limits.time,
-            },
+        let value = javascript::evaluate(&script);
+        if let Some(patience) = patience {
+            let spent = begun.elapsed();
+            PATIENCE.set(Some(Patience {
+                left: patience.left.saturating_sub(spent),
+                spent: patience.spent + spent,
+            }));
+        }
+        value.map_err(|failure| match failure {
+            Failure::TooSlow => too_slow(),
             Failure::TooLarge => ExpressionError::TooLarge {
                 expression: excerpt(shown),
                 limit_mb: limits.memory_bytes >> 20,
@@ -240,22 +258,7 @@ pub fn evaluate_when(expression: &str, inputs: &Value) -> Result<Value, Expressi
         runtime: &Value::Null,
         library: &[],
     };
-    let limits = Limits::default();
-    let left = PATIENCE.get().map_or(limits.time, |patience| patience.left);
-    let limits = Limits {
-        time: limits.time.min(left),
-        ..limits
-    };
-    let begun = Instant::now();
-    let value = Evaluator::new(scope, limits).value(&template);
-    if let Some(patience) = PATIENCE.get() {
-        let spent = begun.elapsed();
-        PATIENCE.set(Some(Patience {
-            left: patience.left.saturating_sub(spent),
-            spent: patience.spent + spent,
-        }));
-    }
-    value
+    Evaluator::new(scope, Limits::default()).value(&template)
 }
 
 #[derive(Clone, Copy)]
@@ -265,12 +268,11 @@ struct Patience {
 }
 
 thread_local! {
-    /// What the conditions of the pass that this thread plans may take, and have taken.
+    /// What the scripts of what this thread works on may take, and have taken.
     static PATIENCE: Cell<Option<Patience>> = const { Cell::new(None) };
 }
 
-/// Does `work`, in which all conditions together may take `time`; each has its own limit as well. Also returns what they
-/// took.
+/// Does `work`, in which all scripts together may take `time`; each has its own limit as well. Also returns what they took.
 pub fn with_patience<T>(time: Duration, work: impl FnOnce() -> T) -> (T, Duration) {
     let before = PATIENCE.replace(Some(Patience {
         left: time,

@@ -68,6 +68,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("fetch.put_off", "moves an instant and counts an attempt"),
     (
+        "tool.request.failed",
+        "one row, which tells why nothing was made",
+    ),
+    (
         "invocation.undo",
         "takes back a request whose data could not be had; what stays is an empty history",
     ),
@@ -101,6 +105,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("handler.grab_jobs", "as handler.grab"),
     ("handler.grab_active", "as handler.grab"),
+    (
+        "handler.give",
+        "what was not given is judged again by whoever has it",
+    ),
     (
         "hook.renew",
         "moves an instant; without it another server does the same once more",

@@ -128,10 +128,31 @@ impl Ground {
         bootstrap_key: &str,
         plugins: &Path,
     ) -> Result<(Server, Duration)> {
-        let root = workspace();
+        let command = self.serve(folder, bootstrap_key, plugins);
+        let begin = Instant::now();
+        let server = Server::start(command, &folder.join("server.log"))?;
+        Ok((server, begin.elapsed()))
+    }
+
+    /// One of several servers that share a database and the folder's data.
+    pub fn start_one(
+        &self,
+        folder: &Path,
+        bootstrap_key: &str,
+        database_url: &str,
+        name: &str,
+    ) -> Result<Server> {
+        let mut command = self.serve(folder, bootstrap_key, &workspace().join("plugins.toml"));
+        command
+            .env("BARYCENTER_DATABASE_URL", database_url)
+            .args(["--name", name]);
+        Server::start(command, &folder.join(format!("{name}.log")))
+    }
+
+    fn serve(&self, folder: &Path, bootstrap_key: &str, plugins: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command
-            .current_dir(&root)
+            .current_dir(workspace())
             .env("BARYCENTER_BOOTSTRAP_ADMIN_API_KEY", bootstrap_key)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.join("data"))
@@ -139,9 +160,7 @@ impl Ground {
             .arg(plugins)
             .arg("--tool-dir")
             .arg(folder.join("tools"));
-        let begin = Instant::now();
-        let server = Server::start(command, &folder.join("server.log"))?;
-        Ok((server, begin.elapsed()))
+        command
     }
 }
 

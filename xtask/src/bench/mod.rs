@@ -7,6 +7,7 @@ mod bed;
 mod chain;
 mod fair_share;
 mod floors;
+mod handlers;
 mod idle;
 mod latency;
 mod plugin_call;
@@ -41,6 +42,12 @@ pub struct Options {
     /// Waiting invocations of the benchmark `active`
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     active: u32,
+    /// Invocations of the benchmark `handlers`, of five jobs each
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(4..=100_000))]
+    invocations: u32,
+    /// Measure a build without optimisation: to try the benchmarks themselves
+    #[arg(long)]
+    debug: bool,
     /// Print the figures as JSON on stdout; the table goes to stderr
     #[arg(long)]
     json: bool,
@@ -64,6 +71,8 @@ enum Name {
     PluginCall,
     /// Shares of runner time by user: weights 1:1:2, with 1, 10 and 100 invocations at once
     FairShare,
+    /// One, two and four servers on one PostgreSQL: invocations and jobs per second
+    Handlers,
     /// Lists of 1,000 and 10,000 elements through three tools in a chain: until all jobs are there, memory, others' requests
     MapChain,
     /// 1,000 steps beside each other: from request to all scheduled
@@ -73,7 +82,7 @@ enum Name {
 }
 
 pub fn run(options: &Options) -> Result<()> {
-    let ground = Ground::new(build::server(true)?)?;
+    let ground = Ground::new(build::server(!options.debug)?)?;
     let mut report = Report::begin();
     for name in Name::value_variants() {
         if !options.names.is_empty() && !options.names.contains(name) {
@@ -91,6 +100,9 @@ pub fn run(options: &Options) -> Result<()> {
             Name::Active => active::run(&ground, &mut report, options.active)?,
             Name::PluginCall => plugin_call::run(&mut report, options.runs)?,
             Name::FairShare => fair_share::run(&ground, &mut report, options.runs)?,
+            Name::Handlers => {
+                handlers::run(&ground, &mut report, options.invocations, options.runs)?;
+            }
             Name::MapChain => scale::map_chain(&ground, &mut report, options.runs)?,
             Name::WideWorkflow => scale::wide(&ground, &mut report, options.runs)?,
             Name::DeepWorkflow => scale::deep(&ground, &mut report, options.runs)?,

@@ -18,6 +18,26 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(TICK * (user + system + children_user + children_system))
 }
 
+/// Processor time of a process itself, and of its descendants that ended and were waited for.
+pub fn own_and_children_cpu(pid: u32) -> Result<(Duration, Duration)> {
+    let path = format!("/proc/{pid}/stat");
+    let [user, system, children_user, children_system] = cpu_fields(&read(&path)?)
+        .ok_or_else(|| Failure::told(format!("{path} does not look as expected")))?;
+    let of = |user, system| TICK * (user + system);
+    Ok((of(user, system), of(children_user, children_system)))
+}
+
+/// Processor time of a process, of its children that live, and of those that ended.
+pub fn family_cpu(pid: u32) -> Result<Duration> {
+    let children = read(&format!("/proc/{pid}/task/{pid}/children"))?;
+    let children = children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok());
+    // One that ends just now is counted with its parent's dead, or not at all.
+    let living: Duration = children.filter_map(|child| cpu(child).ok()).sum();
+    Ok(cpu(pid)? + living)
+}
+
 /// Processor time of this process's descendants that ended and were waited for.
 pub fn children_cpu() -> Result<Duration> {
     let path = "/proc/self/stat";
@@ -138,7 +158,8 @@ mod tests {
     #[test]
     fn the_system_tells_about_this_process() {
         let pid = std::process::id();
-        cpu(pid).unwrap();
+        assert!(family_cpu(pid).unwrap() >= cpu(pid).unwrap());
+        own_and_children_cpu(pid).unwrap();
         activity(pid).unwrap();
         assert!(memory_mb(pid).unwrap().0 > 0.5);
         assert!(cpu(u32::MAX).is_err());

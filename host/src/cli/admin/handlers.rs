@@ -7,6 +7,7 @@ use super::{Common, open, told};
 use crate::cli::out;
 use crate::http::time::iso;
 use crate::model::handler::check_name;
+use crate::server::lock;
 use crate::store::handlers::{self, Holding, Worker};
 
 #[derive(Debug, Args)]
@@ -26,6 +27,10 @@ pub struct Reassign {
 pub async fn list(common: &Common) -> Result<(), String> {
     let store = open(common).await?;
     let now = store.shared_now_ms().await.map_err(told)?;
+    let is_at_work = match store.is_shared() {
+        true => None,
+        false => Some(lock::is_held(&common.config()?.data_dir)),
+    };
     let mut reader = store.reader();
     let workers = handlers::list(&mut reader).await.map_err(told)?;
     let mut holdings = handlers::holdings(&mut reader).await.map_err(told)?;
@@ -33,7 +38,7 @@ pub async fn list(common: &Common) -> Result<(), String> {
         .iter()
         .map(|worker| {
             let held = holdings.remove(&worker.peer.name).unwrap_or_default();
-            server(worker, held, now)
+            server(worker, held, now, is_at_work)
         })
         .collect();
     let mut others: Vec<_> = holdings.into_iter().collect();
@@ -67,12 +72,15 @@ fn row(one: &Value) -> Vec<String> {
         .collect()
 }
 
-fn server(worker: &Worker, held: Holding, now: i64) -> Value {
-    // One that died is declared lost by another; where there is none, its lease tells.
-    let state = match worker.is_live() && worker.lease_until <= now {
-        true => "silent",
-        false => worker.state.as_str(),
+/// `is_at_work`: of the one server of a database that is a file, which keeps no lease, whether it has its directory.
+fn server(worker: &Worker, held: Holding, now: i64, is_at_work: Option<bool>) -> Value {
+    let state = match (worker.is_live(), is_at_work) {
+        (true, Some(false)) => "stopped",
+        // One that died is declared lost by another; where there is none, its lease tells.
+        (true, None) if worker.lease_until <= now => "silent",
+        _ => worker.state.as_str(),
     };
+    let lease = is_at_work.is_none().then(|| iso(worker.lease_until));
     json!({
         "name": worker.peer.name,
         "state": state,
@@ -82,7 +90,7 @@ fn server(worker: &Worker, held: Holding, now: i64) -> Value {
         "pid": worker.pid,
         "version": worker.version,
         "started": iso(worker.create_time),
-        "lease_until": iso(worker.lease_until),
+        "lease_until": lease,
         "invocations": held.invocations,
         "jobs": held.jobs,
     })

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::{Common, told};
 use crate::cli::{options, out};
-use crate::config::Flags;
 use crate::http::codec::IdCodec;
 use crate::server::lock::{DirLock, DirSharing};
 use crate::store::Store;
@@ -27,10 +26,8 @@ pub struct SeedCopies {
 
 /// Writes the copies. The server must be stopped: it hands out ids in memory.
 pub async fn seed_copies(wanted: &SeedCopies) -> Result<(), String> {
-    let mut flags = Flags::default();
-    wanted.common.data.add_to(&mut flags);
-    let config = options::configuration(wanted.common.data.config.as_deref(), &flags)
-        .map_err(|faults| faults.to_string())?;
+    let config = wanted.common.config()?;
+    options::require_database(&config.database).await?;
     let _lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
         let shown = config.data_dir.display();
         format!("the data directory {shown} is {error}; stop the server that uses it first")

@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 use super::{Common, told};
 use crate::cli::{options, out};
 use crate::clock::Clock;
-use crate::config::Flags;
 use crate::http::codec::IdCodec;
 use crate::server::lock::{DirLock, DirSharing};
-use crate::server::machine::make_private;
 use crate::store::wes::seed::{self, Seeded};
 use crate::store::{Store, users};
 
@@ -45,16 +43,9 @@ enum Shape {
 
 /// Writes the runs. The server must be stopped: it hands out ids in memory.
 pub async fn seed_runs(wanted: &SeedRuns) -> Result<(), String> {
-    let mut flags = Flags::default();
-    wanted.common.data.add_to(&mut flags);
-    let config = options::configuration(wanted.common.data.config.as_deref(), &flags)
-        .map_err(|faults| faults.to_string())?;
+    let config = wanted.common.config()?;
+    options::require_database(&config.database).await?;
     let shown = config.data_dir.display();
-    make_private(&config.data_dir).map_err(|error| {
-        format!(
-            "the data directory {shown} cannot be used; choose another with --data-dir: {error}"
-        )
-    })?;
     let _lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
         format!("the data directory {shown} is {error}; stop the server that uses it first")
     })?;

@@ -12,6 +12,17 @@ use crate::store::Durability;
 use crate::store::db::Query as _;
 use crate::store::short_term_storage::{self, Wanted};
 
+/// Looks until something holds.
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came to that");
+}
+
 /// Asks until a history's archive is ready; gives its path.
 async fn exported(server: &Server, history: &str, query: &str) -> String {
     let path = format!("/api/histories/{history}/exports{query}");
@@ -334,12 +345,7 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
         .call("", "GET", &ready, None)
         .await
         .refused(403, 403_001);
-    for _ in 0..600 {
-        if server.get(&ready).await.ok() == json!(true) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually(async || server.get(&ready).await.ok() == json!(true)).await;
     let file = server.get(&format!("/api/short_term_storage/{id}")).await;
     assert_eq!(file.status, 200);
     assert_eq!(&file.body[..2], [0x1f, 0x8b]);
@@ -397,12 +403,7 @@ async fn an_archive_is_put_where_the_operator_allows_it_and_nowhere_else() {
             .call(&server.bob, "GET", &format!("{task}/state"), None)
             .await
             .refused(404, 404_001);
-        for _ in 0..600 {
-            if server.get(&format!("{task}/state")).await.ok() != "PENDING" {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        eventually(async || server.get(&format!("{task}/state")).await.ok() != "PENDING").await;
         server.get(&format!("{task}/result")).await.ok()
     };
     assert_eq!(ended(wish()).await["state"], "SUCCESS");
@@ -456,13 +457,7 @@ async fn what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_n
         .await
         .expect("resumed");
     let put = out.path().join("late.tar.gz");
-    for _ in 0..600 {
-        if put.exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it was never put there");
+    eventually(async || put.exists()).await;
 }
 
 crate::store::testing::on_postgres_too!(

@@ -3,6 +3,7 @@
 
 mod collect;
 mod directory;
+mod elsewhere;
 mod expression;
 mod job_holds;
 mod leftovers;
@@ -13,6 +14,7 @@ mod queue;
 mod recover;
 mod runners;
 mod sharing;
+mod slow;
 mod stamp;
 mod users;
 
@@ -27,6 +29,7 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 pub use queue::{Capacity, CurrentQueue, Queue};
 
 use self::directory::Before;
+use self::elsewhere::Elsewhere;
 use self::job_holds::JobHolds;
 use self::leftovers::Leftovers;
 use self::outcome::failed;
@@ -34,9 +37,10 @@ use self::prepare::{Made, Prepared, Unwritten};
 use self::queue::ReadyQueue;
 use self::runners::{Held, Runners, Told};
 use self::sharing::Sharing;
+use self::slow::SlowLane;
 use self::users::Users;
+use super::asking::{NoPlan, ask};
 use super::engine::Services;
-use super::iteration::{NoPlan, ask};
 use super::trouble::Trouble;
 use crate::meter;
 use crate::model::state::JobState;
@@ -107,6 +111,9 @@ pub struct Dispatcher {
     wake_at_ms: Option<i64>,
     /// Nothing is handed over: an administrator set the job lock.
     is_locked: bool,
+    /// Jobs of servers that are gone, on other machines.
+    elsewhere: Elsewhere,
+    slow: SlowLane,
     /// Why jobs' directories cannot be written just now, as it was told in the log.
     no_room: Option<String>,
 }
@@ -120,6 +127,7 @@ impl Dispatcher {
     ) -> Dispatcher {
         let started_ms = services.clock.now_ms();
         let runners = Runners::new(&services.plugins, started_ms);
+        let elsewhere = Elsewhere::new(services.settings.lost_machine);
         Dispatcher {
             services,
             inbox,
@@ -135,6 +143,8 @@ impl Dispatcher {
             sharing: Sharing::default(),
             wake_at_ms: None,
             is_locked: false,
+            elsewhere,
+            slow: SlowLane::new(),
             no_room: None,
         }
     }
@@ -173,6 +183,10 @@ impl Dispatcher {
         let mut reports = Vec::new();
         let mut arrived = Vec::new();
         while !*stop.borrow() {
+            if self.elsewhere.pause(Instant::now()) == Some(Duration::ZERO) {
+                look = true;
+                self.sharing.expect_unclaimed();
+            }
             if let Err(error) = self.round(look, &mut reports, &mut arrived).await {
                 tokio::time::sleep(trouble.note(&error)).await;
                 look = true;
@@ -185,6 +199,9 @@ impl Dispatcher {
                 Some(at) => poll.min(Duration::from_millis((at - now).max(1) as u64)),
                 None => poll,
             };
+            if let Some(next) = self.elsewhere.pause(Instant::now()) {
+                pause = pause.min(next);
+            }
             if let Some(doubt) = self.runners.doubt_ends_in() {
                 pause = pause.min(doubt.max(Duration::from_millis(20)));
             }
@@ -193,6 +210,7 @@ impl Dispatcher {
                 _ = stop.changed() => {}
                 () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
+                done = self.slow.next() => arrived.push(vec![self.slow.came(done)]),
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => {
                     look = true;
@@ -217,7 +235,8 @@ impl Dispatcher {
         }
         self.take_reports(news).await?;
         self.ask_the_uncertain().await?;
-        for jobs in arrived.drain(..) {
+        let again = self.slow.begin_round();
+        for jobs in arrived.drain(..).chain([again]) {
             self.take_in(jobs);
         }
         self.put_back().await?;
@@ -275,7 +294,8 @@ impl Dispatcher {
         let default = self.services.plugins.default_scheduler_id();
         let handler = self.services.membership.name();
         let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
-        self.ready.refill(found, |id| self.runners.has(id));
+        self.ready
+            .refill(found, |id| self.runners.has(id) || self.slow.has(id));
         Ok(())
     }
 
@@ -446,11 +466,12 @@ impl Dispatcher {
         let mut ends = Vec::new();
         for job in jobs::load(&mut reader, &gone).await? {
             self.runners.remove(job.id);
-            ends.push(failed(
-                &job,
-                "The job was stopped before it started.",
-                self.services.clock.now_ms(),
-            ));
+            let why = match self.elsewhere.host_of(job.id) {
+                Some(host) => elsewhere::stopped(host),
+                None => "The job was stopped before it started.".to_owned(),
+            };
+            self.elsewhere.forget(job.id);
+            ends.push(failed(&job, &why, self.services.clock.now_ms()));
         }
         self.store_ends(ends).await
     }
@@ -599,7 +620,13 @@ impl Dispatcher {
             prepared,
             broken,
             mut no_room,
-        } = prepare::make_all(&services, chosen, loaded);
+            slow,
+        } = prepare::make_all(&services, chosen, loaded, |ready, job| {
+            self.slow.work_out(&services, ready, job, now)
+        });
+        for (ready, job) in slow {
+            self.slow.take(&services, ready, job);
+        }
         let hand_overs: Vec<HandOver> = prepared
             .iter()
             .map(|(_, runner, job)| HandOver {
@@ -648,6 +675,9 @@ impl Dispatcher {
             back.append(&mut later);
         }
         crash::point("job.submit", Side::After);
+        if self.slow.has_next() {
+            self.wake(now + 20);
+        }
         let has_back = !back.is_empty();
         self.unplaced.append(&mut back);
         if !ends.is_empty() {

@@ -162,6 +162,38 @@ pub(super) struct Made {
     pub broken: Vec<JobEnd>,
     /// Why some could not be done just now, and stay ready.
     pub no_room: Option<String>,
+    /// Those whose scripts take long.
+    pub slow: Vec<(ReadyJob, Prepared)>,
+}
+
+/// What the tool's templates and scripts make of a job.
+pub(super) enum Worked {
+    /// What its directory is to hold, or why there is no command.
+    Command(Result<Rendered, String>),
+    /// The end of an expression tool's job.
+    End(Result<Box<JobEnd>, Unwritten>),
+}
+
+impl Worked {
+    /// Whether the job fails by that.
+    pub fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Worked::Command(Err(_)) | Worked::End(Err(Unwritten::Fault(_)))
+        )
+    }
+}
+
+/// Evaluates what is to be evaluated for a job. Blocks, as long as its scripts take.
+pub(super) fn work_out(services: &Services, job: &Prepared, now: i64) -> Worked {
+    if !job.tool.is_expression() {
+        return Worked::Command(make(job));
+    }
+    let end = unbroken("evaluating an expression tool", || {
+        expression::evaluate(services, job, now)
+    });
+    let end = end.unwrap_or_else(|| Err(BROKEN.to_owned().into()));
+    Worked::End(end.map(Box::new))
 }
 
 /// Why a job's directory was not written.
@@ -207,11 +239,12 @@ pub(super) fn find_room(services: &Services) -> io::Result<()> {
 
 /// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
 /// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started or stopped since it
-/// was chosen is left out.
+/// was chosen is left out. `worked_out`: see [`work_out`]; None where that takes longer than there is time.
 pub(super) fn make_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
     mut loaded: Loaded,
+    mut worked_out: impl FnMut(&ReadyJob, &Prepared) -> Option<Worked>,
 ) -> Made {
     let now = services.clock.now_ms();
     let mut made = Made::default();
@@ -246,24 +279,24 @@ pub(super) fn make_all(
             }
             _ => {}
         }
-        match prepare(services, &loaded, dispatch, &ready) {
-            Ok(job) if job.tool.is_expression() => {
-                let end = unbroken("evaluating an expression tool", || {
-                    expression::evaluate(services, &job, now)
-                });
-                match end.unwrap_or_else(|| Err(BROKEN.to_owned().into())) {
-                    Ok(end) => made.broken.push(end),
-                    Err(Unwritten::Fault(text)) => {
-                        made.broken.push(failed(&job.dispatch, &text, now));
-                    }
-                    Err(Unwritten::NoRoom(why)) => made.no_room = Some(why),
-                }
+        let mut job = match prepare(services, &loaded, dispatch, &ready) {
+            Ok(job) => job,
+            Err((dispatch, text)) => {
+                made.broken.push(failed(&dispatch, &text, now));
+                continue;
             }
-            Ok(mut job) => match make(&mut job) {
-                Ok(()) => made.prepared.push((ready, runner, job)),
-                Err(text) => made.broken.push(failed(&job.dispatch, &text, now)),
-            },
-            Err((dispatch, text)) => made.broken.push(failed(&dispatch, &text, now)),
+        };
+        match worked_out(&ready, &job) {
+            None => made.slow.push((ready, job)),
+            Some(Worked::Command(Ok(rendered))) => {
+                job.rendered = Some(rendered);
+                made.prepared.push((ready, runner, job));
+            }
+            Some(Worked::End(Ok(end))) => made.broken.push(*end),
+            Some(Worked::Command(Err(text)) | Worked::End(Err(Unwritten::Fault(text)))) => {
+                made.broken.push(failed(&job.dispatch, &text, now));
+            }
+            Some(Worked::End(Err(Unwritten::NoRoom(why)))) => made.no_room = Some(why),
         }
     }
     made
@@ -301,8 +334,8 @@ pub(super) fn prepare(
     })
 }
 
-/// Makes a job's command.
-fn make(job: &mut Prepared) -> Result<(), String> {
+/// A job's command, and what is beside it in its directory.
+fn make(job: &Prepared) -> Result<Rendered, String> {
     let rendered = unbroken("making a job's command", || {
         let working = job.working_directory();
         let outdir = working.to_string_lossy();
@@ -315,8 +348,7 @@ fn make(job: &mut Prepared) -> Result<(), String> {
         };
         render(&job.tool, &inputs).map_err(|e| e.to_string())
     });
-    job.rendered = Some(rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))?);
-    Ok(())
+    rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))
 }
 
 /// Writes the directory of a job whose hand-over is stored. One that was written for this very token and may be in use
@@ -327,11 +359,9 @@ pub(super) fn write(
     token: Uuid,
     before: Before,
 ) -> Result<(), Unwritten> {
-    if job.rendered.is_none() {
-        make(job)?;
-    }
-    let Some(rendered) = &job.rendered else {
-        return Err(BROKEN.to_owned().into());
+    let rendered = match &job.rendered {
+        Some(rendered) => rendered,
+        None => job.rendered.insert(make(job)?),
     };
     let written = unbroken("writing a job's directory", || {
         directory::write(&services.data, job.dispatch.id, rendered, token, before)

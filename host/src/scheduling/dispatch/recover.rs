@@ -3,11 +3,14 @@
 //! more, or found lost and failed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::time::Instant;
 
 use barycenter_plugin_api::{JobReport, RecoverRequest, RecoverStatus};
 
 use super::Dispatcher;
 use super::directory::Before;
+use super::elsewhere::{self, Verdict};
 use super::outcome::failed;
 use super::prepare::{self, Prepared, Unwritten};
 use super::runners::Held;
@@ -33,14 +36,21 @@ impl Dispatcher {
         .await?;
         // What passive schedulers have they keep, under their leases.
         active.retain(|job| !self.runners.has(job.id) && !is_passive_runner(job.runner.as_deref()));
+        self.elsewhere
+            .keep_only(&active.iter().map(|job| job.id).collect());
+        let at = Instant::now();
+        active.retain(|job| !self.elsewhere.rests(job.id, at));
         if active.is_empty() {
             return Ok(());
         }
-        tracing::info!(
-            job.count = active.len(),
-            "asking the runners about {} jobs of the last server",
-            active.len()
-        );
+        let is_known = |job: &Active| self.elsewhere.host_of(job.id).is_some();
+        let new = active.iter().filter(|job| !is_known(job)).count();
+        if new > 0 {
+            tracing::info!(
+                job.count = new,
+                "asking the runners about {new} jobs of the last server"
+            );
+        }
         let ids: Vec<i64> = active.iter().map(|job| job.id).collect();
         let mut loaded = prepare::load(&mut reader, &services, &ids).await?;
         let mut by_runner: BTreeMap<String, Vec<(Active, Prepared)>> = BTreeMap::new();
@@ -63,10 +73,19 @@ impl Dispatcher {
         for (runner, jobs) in by_runner {
             ends.extend(self.recover_from(&runner, jobs, &mut reports));
         }
+        self.give_away().await?;
         if !ends.is_empty() {
             self.store_ends(ends).await?;
         }
         self.take_reports(reports).await
+    }
+
+    /// The other machine that wrote this directory, where there can be several.
+    fn elsewhere_of(&self, directory: &Path) -> Option<String> {
+        match self.services.store.is_shared() {
+            true => stamp::elsewhere(directory),
+            false => None,
+        }
     }
 
     fn recover_from(
@@ -120,12 +139,34 @@ impl Dispatcher {
             let ready = as_ready(&job, &prepared.dispatch.tool_id);
             let result = found.remove(&(job.id as u64));
             let status = result.as_ref().map_or(RecoverStatus::LOST, |r| r.status);
+            let directory = &prepared.directory;
+            if status == RecoverStatus::LOST
+                && let Some(host) = self.elsewhere_of(directory)
+            {
+                let there = self.services.membership.view().runner_on(&host);
+                let now_here = Instant::now();
+                let verdict = self
+                    .elsewhere
+                    .judge(job.id, &host, there.as_deref(), now_here);
+                match verdict {
+                    Verdict::Wait(true) => tracing::warn!(
+                        job.id = job.id,
+                        "a job was started on {host}, whose server is gone; its end is waited for"
+                    ),
+                    Verdict::Wait(false) | Verdict::Given => {}
+                    Verdict::GiveUp => {
+                        let why = elsewhere::given_up(&host);
+                        ends.push(failed(&prepared.dispatch, &why, now));
+                    }
+                }
+                continue;
+            }
+            self.elsewhere.forget(job.id);
             tracing::info!(
                 job.id = job.id,
                 "a job of the last server: {}",
                 status_word(status)
             );
-            let directory = &prepared.directory;
             let has_folder = directory.join("script.sh").is_file();
             let went_down = stamp::went_down_since(directory);
             match next(status, job.state, has_folder, went_down) {

@@ -42,6 +42,14 @@ pub(super) fn went_down_since(directory: &Path) -> bool {
     std::fs::read(directory.join("script.sh")).is_ok_and(|script| went_down(&script, here))
 }
 
+/// The machine that wrote this job's directory, if it is another one: what runs there cannot be seen here.
+pub(super) fn elsewhere(directory: &Path) -> Option<String> {
+    let script = std::fs::read(directory.join("script.sh")).ok()?;
+    let here = HERE.as_ref()?;
+    let stamp = stamp_of(&script)?;
+    (stamp.host != here.host).then_some(stamp.host)
+}
+
 /// Whether somebody may be about to run what is in this directory, for this very job: it was written to its end, and the
 /// machine did not go down since.
 pub(super) fn is_written_for(directory: &Path, token: Uuid) -> bool {
@@ -92,6 +100,20 @@ mod tests {
         assert!(!asked("echo x\n# barycenter: two a token\n"));
         assert!(!asked("echo x\n"));
         assert!(asked(""));
+    }
+
+    #[test]
+    fn another_machine_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |script: &str| {
+            std::fs::write(folder.path().join("script.sh"), script).expect("written");
+        };
+        assert_eq!(elsewhere(folder.path()), None);
+        write(&stamped("true", Uuid::from_u128(7)));
+        assert_eq!(elsewhere(folder.path()), None);
+        write("true\n# barycenter: no-such-machine.example boot token\n");
+        let host = elsewhere(folder.path());
+        assert_eq!(host.as_deref(), Some("no-such-machine.example"));
     }
 
     #[test]

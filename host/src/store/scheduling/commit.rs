@@ -129,7 +129,7 @@ async fn commit_once(
         args![head.id],
     )
     .await?;
-    let ready = insert_objects(&mut tx, &owner, writes, place, now).await?;
+    let ready = insert_objects(&mut tx, &owner, writes, place.as_ref(), now).await?;
     insert_steps(&mut tx, &writes.steps, now).await?;
     for state in &writes.runtime_states {
         tx.run(
@@ -161,7 +161,7 @@ async fn commit_once(
         state: next,
         ready,
         again,
-        first_hid: place.map_or(0, Place::first_hid),
+        first_hid: place.as_ref().map_or(0, Place::first_hid),
         signal_count: head.signal_count + i64::from(again),
     })
 }

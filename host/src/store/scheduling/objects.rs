@@ -23,20 +23,26 @@ pub struct Owner {
     pub handler: String,
 }
 
-/// The place of new objects in their history. Whoever has it has locked the history and what the new jobs read.
-#[derive(Debug, Clone, Copy)]
+/// New objects as far as they are stored, and their place in their history. Whoever has it has locked the history and what
+/// the new jobs read.
+#[derive(Debug)]
 pub struct Place {
     first_hid: i64,
+    /// Where each job starts.
+    starts: Vec<Start>,
+    /// The states of the datasets.
+    states: HashMap<i64, InputState>,
 }
 
 impl Place {
-    pub fn first_hid(self) -> i64 {
+    pub fn first_hid(&self) -> i64 {
         self.first_hid
     }
 }
 
-/// Locks the datasets that new jobs read, as far as they are not finished, and takes numbers in the history. None where
-/// nothing is to be made.
+/// Locks the datasets that new jobs read, as far as they are not finished, inserts what needs no number in the history, and takes
+/// numbers there. In this order, because from then on everybody else who makes something in the history waits. None where nothing is
+/// to be made.
 pub async fn reserve(
     tx: &mut Tx,
     owner: &Owner,
@@ -63,8 +69,17 @@ pub async fn reserve(
         let older: Vec<i64> = older.into_iter().collect();
         lock_unfinished(tx, &older).await?;
     }
+    let (starts, states) = starts(tx, writes).await?;
+    insert_groups(tx, writes).await?;
+    insert_datasets(tx, writes, &states, now).await?;
+    insert_collections(tx, writes, now).await?;
+    insert_jobs(tx, owner, writes, &starts, now).await?;
     let first_hid = next_hids(tx, owner.history_id, writes.hids as i64, now).await?;
-    Ok(Some(Place { first_hid }))
+    Ok(Some(Place {
+        first_hid,
+        starts,
+        states,
+    }))
 }
 
 /// Locks the datasets of HDAs that may still become usable, so that whoever finishes them comes before this transaction
@@ -84,25 +99,27 @@ pub(super) async fn lock_unfinished(tx: &mut Tx, hdas: &[i64]) -> Result<(), Sto
     tx.lock_shared("dataset", &datasets).await
 }
 
-/// Inserts datasets, collections and jobs. Returns the jobs that can start at once.
+/// Inserts the rest of the new objects: whatever has a number in the history, or belongs to such a thing. Returns the jobs that
+/// can start at once.
 pub async fn insert_objects(
     tx: &mut Tx,
     owner: &Owner,
     writes: &Writes,
-    place: Option<Place>,
+    place: Option<&Place>,
     now: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
-    let Some(Place { first_hid }) = place else {
+    let Some(Place {
+        first_hid,
+        starts,
+        states,
+    }) = place
+    else {
         return Ok(Vec::new());
     };
-    let (starts, states) = starts(tx, writes).await?;
-    insert_groups(tx, writes).await?;
-    insert_datasets(tx, owner.history_id, writes, &states, first_hid, now).await?;
-    insert_collections(tx, writes, now).await?;
-    insert_jobs(tx, owner, writes, &starts, now).await?;
-    insert_elements(tx, owner.history_id, writes, first_hid, now).await?;
-    insert_job_links(tx, writes, &starts).await?;
-    let over = writes.jobs.iter().zip(&starts);
+    insert_hdas(tx, owner.history_id, writes, states, *first_hid, now).await?;
+    insert_elements(tx, owner.history_id, writes, *first_hid, now).await?;
+    insert_job_links(tx, writes, starts).await?;
+    let over = writes.jobs.iter().zip(starts);
     let over: Vec<i64> = over
         .filter(|(job, start)| **start == Start::Done && !job.post_job_action_ids.is_empty())
         .map(|(job, _)| job.id)
@@ -111,7 +128,7 @@ pub async fn insert_objects(
     let ready = writes
         .jobs
         .iter()
-        .zip(&starts)
+        .zip(starts)
         .filter(|(_, start)| **start == Start::Ready);
     Ok(ready
         .map(|(job, _)| ReadyJob::of_new(job, owner, now))
@@ -229,34 +246,54 @@ async fn insert_groups(tx: &mut Tx, writes: &Writes) -> Result<(), StoreError> {
 
 async fn insert_datasets(
     tx: &mut Tx,
+    writes: &Writes,
+    states: &HashMap<i64, InputState>,
+    now: i64,
+) -> Result<(), StoreError> {
+    let made = writes.hdas.iter().filter(|hda| hda.copied_from.is_none());
+    let datasets = made.map(|hda| {
+        let state = states.get(&hda.dataset_id).map_or(hda.state, |s| s.state);
+        let size = hda.content.as_ref().map(|c| c.len() as i64);
+        args![
+            hda.dataset_id,
+            uuid::Uuid::new_v4(),
+            state.code(),
+            size,
+            size,
+            now,
+            now
+        ]
+    });
+    tx.insert_many(
+        "INSERT INTO dataset (id, uuid, state, file_size, total_size, create_time, update_time) VALUES",
+        7,
+        "",
+        datasets.collect(),
+    )
+    .await
+}
+
+async fn insert_hdas(
+    tx: &mut Tx,
     history_id: i64,
     writes: &Writes,
     states: &HashMap<i64, InputState>,
     first_hid: i64,
     now: i64,
 ) -> Result<(), StoreError> {
-    let mut datasets = Vec::with_capacity(writes.hdas.len());
     let mut hdas = Vec::with_capacity(writes.hdas.len());
     let (mut copies, mut own_extensions) = (Vec::new(), Vec::new());
     for hda in &writes.hdas {
         let state = states.get(&hda.dataset_id).map_or(hda.state, |s| s.state);
-        let size = hda.content.as_ref().map(|c| c.len() as i64);
         let info = match state {
             DatasetState::Paused => Some(readiness::paused_info()),
             _ => hda.info.as_deref(),
         };
-        match hda.copied_from {
-            None => datasets.push(args![
-                hda.dataset_id,
-                uuid::Uuid::new_v4(),
-                state.code(),
-                size,
-                size,
-                now,
-                now
-            ]),
-            Some(_) if hda.own_extension => own_extensions.push(hda.id),
-            Some(_) => copies.push(hda.id),
+        if hda.copied_from.is_some() {
+            match hda.own_extension {
+                true => own_extensions.push(hda.id),
+                false => copies.push(hda.id),
+            }
         }
         hdas.push(args![
             hda.id,
@@ -275,13 +312,6 @@ async fn insert_datasets(
             now
         ]);
     }
-    tx.insert_many(
-        "INSERT INTO dataset (id, uuid, state, file_size, total_size, create_time, update_time) VALUES",
-        7,
-        "",
-        datasets,
-    )
-    .await?;
     tx.insert_many(
         "INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, metadata, visible, tags,
             blurb, info, copied_from_history_dataset_association_id, create_time, update_time) VALUES",
@@ -587,3 +617,7 @@ async fn insert_job_links(
     )
     .await
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

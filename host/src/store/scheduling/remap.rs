@@ -67,7 +67,7 @@ pub async fn remap(
         ..owner.clone()
     };
     let place = reserve(tx, &owner, &writes, now).await?;
-    let mut ready = insert_objects(tx, &owner, &writes, place, now).await?;
+    let mut ready = insert_objects(tx, &owner, &writes, place.as_ref(), now).await?;
     let started = tx
         .maybe("SELECT state FROM job WHERE id = $1", args![id])
         .await?;

@@ -316,7 +316,7 @@ fn a_new_job_never_waits_for_what_ended_meanwhile() {
             let insert = async {
                 let mut tx = b.begin().await?;
                 let place = reserve(&mut tx, &owner, &writes, 2).await?;
-                insert_objects(&mut tx, &owner, &writes, place, 2).await?;
+                insert_objects(&mut tx, &owner, &writes, place.as_ref(), 2).await?;
                 // As long as a larger iteration would take.
                 tokio::time::sleep(std::time::Duration::from_millis(id as u64 % 4)).await;
                 tx.commit(Durability::Progress, "test").await

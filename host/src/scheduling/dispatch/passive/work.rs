@@ -36,8 +36,12 @@ impl Passive<'_> {
         let made = {
             let (services, runner) = (services.clone(), runner.clone());
             let chosen = ready.into_iter().map(move |job| (job, Ok(runner.clone())));
+            let now = self.now();
             tokio::task::spawn_blocking(move || {
-                prepare::make_all(&services, chosen.collect(), loaded)
+                // Whoever asks waits for it, and nobody else.
+                prepare::make_all(&services, chosen.collect(), loaded, |_, job| {
+                    Some(prepare::work_out(&services, job, now))
+                })
             })
             .await
         };
@@ -45,6 +49,7 @@ impl Passive<'_> {
             prepared,
             mut broken,
             mut no_room,
+            slow: _,
         } = match made {
             Ok(made) => made,
             Err(error) => {

@@ -1,0 +1,276 @@
+//! The slow lane of jobs. What a job's command is, and what an expression tool comes to, can be JavaScript that a user wrote. In
+//! the loop all of a user's together have little time in a round; whoever needs more goes on in a thread beside the loop, one
+//! job of each user after the other, and the loop goes on with everybody else's. What was worked out there is kept until the
+//! job is chosen again.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::prepare::{Prepared, Worked, work_out};
+use crate::scheduling::engine::Services;
+use crate::scheduling::lanes::{FORGOTTEN_AFTER, Lane};
+use crate::store::scheduling::jobs::ReadyJob;
+use crate::tools::expression::with_patience;
+
+/// What comes out of the lane, and how long it took.
+type Done = (ReadyJob, Worked, Duration);
+
+/// See the module.
+pub(super) struct SlowLane {
+    turns: Turns,
+    /// By user: the job that was worked out last, and what it came to.
+    worked: HashMap<i64, (i64, Worked)>,
+    thread: Option<Sender<(ReadyJob, Prepared)>>,
+    done: mpsc::UnboundedReceiver<Done>,
+    out: mpsc::UnboundedSender<Done>,
+}
+
+impl SlowLane {
+    pub fn new() -> SlowLane {
+        let (out, done) = mpsc::unbounded_channel();
+        SlowLane {
+            turns: Turns::default(),
+            worked: HashMap::new(),
+            thread: None,
+            done,
+            out,
+        }
+    }
+
+    /// A round begins, in which everybody has their time anew. Returns jobs that are to be offered again.
+    pub fn begin_round(&mut self) -> Vec<ReadyJob> {
+        self.turns.begin_round(Instant::now())
+    }
+
+    /// Whether a job is in the lane, or waits for it: it is not offered to schedulers meanwhile.
+    pub fn has(&self, job_id: i64) -> bool {
+        self.turns.ids.contains(&job_id)
+    }
+
+    /// Whether the next round has jobs to offer again.
+    pub fn has_next(&self) -> bool {
+        self.turns.has_next()
+    }
+
+    /// What was worked out for a job, or what it comes to within the time that its user has left. None: that takes longer.
+    pub fn work_out(
+        &mut self,
+        services: &Services,
+        ready: &ReadyJob,
+        job: &Prepared,
+        now: i64,
+    ) -> Option<Worked> {
+        let user = ready.user_id;
+        let is_known = self
+            .worked
+            .get(&user)
+            .is_some_and(|(id, _)| *id == ready.id);
+        if is_known {
+            return self.worked.remove(&user).map(|(_, worked)| worked);
+        }
+        let left = self.turns.left(user);
+        let (worked, took) = with_patience(left, || work_out(services, job, now));
+        let is_over = self.turns.spend(user, left, took, Instant::now());
+        // It may have come to its end all the same.
+        (!is_over || !worked.is_fault()).then_some(worked)
+    }
+
+    /// Takes a job that takes longer.
+    pub fn take(&mut self, services: &Arc<Services>, ready: ReadyJob, job: Prepared) {
+        let Some(ready) = self.turns.take(ready) else {
+            return;
+        };
+        let out = self.out.clone();
+        let thread = self
+            .thread
+            .get_or_insert_with(|| begin(services.clone(), out));
+        if let Err(unsent) = thread.send((ready, job)) {
+            // Without a thread it waits for the next look at the database.
+            self.thread = None;
+            self.turns.came(&unsent.0.0);
+        }
+    }
+
+    /// Waits for the next job to be worked out.
+    pub async fn next(&mut self) -> Done {
+        match self.done.recv().await {
+            Some(done) => done,
+            // Not while we hold the other end.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A job was worked out: it is to be offered again.
+    pub fn came(&mut self, (ready, worked, took): Done) -> ReadyJob {
+        let user = ready.user_id;
+        self.turns.came(&ready);
+        if took >= Lane::Fast.patience() {
+            self.turns.since.insert(user, Instant::now());
+        }
+        self.worked.insert(user, (ready.id, worked));
+        ready
+    }
+}
+
+/// The thread of the lane; it ends when nobody sends any more.
+fn begin(
+    services: Arc<Services>,
+    out: mpsc::UnboundedSender<Done>,
+) -> Sender<(ReadyJob, Prepared)> {
+    let (sender, jobs): (_, Receiver<(ReadyJob, Prepared)>) = channel();
+    let work = move || {
+        for (ready, job) in jobs {
+            let now = services.clock.now_ms();
+            let patience = Lane::Slow.patience();
+            let (worked, took) = with_patience(patience, || work_out(&services, &job, now));
+            if out.send((ready, worked, took)).is_err() {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("slow jobs".into());
+    if let Err(error) = thread.spawn(work) {
+        tracing::error!("jobs whose scripts take long wait, as they have no thread: {error}");
+    }
+    sender
+}
+
+/// Who has how much time, and whose turn it is.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Users whose jobs took long, and when that was.
+    since: HashMap<i64, Instant>,
+    /// What users' jobs took in this round.
+    spent: HashMap<i64, Duration>,
+    /// Users of whom a job is being worked out.
+    busy: HashSet<i64>,
+    /// By user: the jobs behind that one.
+    waiting: HashMap<i64, VecDeque<ReadyJob>>,
+    /// All of them.
+    ids: HashSet<i64>,
+}
+
+impl Turns {
+    /// Returns the next job of everybody of whom none is being worked out.
+    fn begin_round(&mut self, now: Instant) -> Vec<ReadyJob> {
+        self.spent.clear();
+        self.since
+            .retain(|_, since| now.duration_since(*since) < FORGOTTEN_AFTER);
+        let mut next = Vec::new();
+        for (user, jobs) in &mut self.waiting {
+            if !self.busy.contains(user) {
+                next.extend(jobs.pop_front());
+            }
+        }
+        self.waiting.retain(|_, jobs| !jobs.is_empty());
+        for job in &next {
+            self.ids.remove(&job.id);
+        }
+        next
+    }
+
+    fn has_next(&self) -> bool {
+        self.waiting.keys().any(|user| !self.busy.contains(user))
+    }
+
+    /// What the scripts of a user may take. Without any time left none is begun, and what needs none is made all the same.
+    fn left(&self, user: i64) -> Duration {
+        match self.since.contains_key(&user) {
+            true => Duration::ZERO,
+            false => {
+                let spent = self.spent.get(&user).copied().unwrap_or_default();
+                Lane::Fast.patience().saturating_sub(spent)
+            }
+        }
+    }
+
+    /// Notes what one of a user's jobs took of what was `left`; true where it was all of that.
+    fn spend(&mut self, user: i64, left: Duration, took: Duration, now: Instant) -> bool {
+        *self.spent.entry(user).or_default() += took;
+        let is_over = took >= left;
+        if is_over && !left.is_zero() {
+            tracing::warn!(
+                user.id = user,
+                "scripts in tools take long; this user's jobs with scripts are made one by one"
+            );
+            self.since.insert(user, now);
+        }
+        is_over
+    }
+
+    /// The job is to be worked out, or (None) it waits until another one of the same user was.
+    fn take(&mut self, ready: ReadyJob) -> Option<ReadyJob> {
+        self.ids.insert(ready.id);
+        if self.busy.insert(ready.user_id) {
+            return Some(ready);
+        }
+        let waiting = self.waiting.entry(ready.user_id).or_default();
+        waiting.push_back(ready);
+        None
+    }
+
+    fn came(&mut self, ready: &ReadyJob) {
+        self.busy.remove(&ready.user_id);
+        self.ids.remove(&ready.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: i64, user_id: i64) -> ReadyJob {
+        ReadyJob {
+            id,
+            token: uuid::Uuid::nil(),
+            user_id,
+            history_id: 1,
+            invocation_id: None,
+            scheduler: None,
+            tool_id: "t".into(),
+            cores: 1,
+            memory_mb: 0,
+            ready_time: 0,
+            create_time: 0,
+            attempt: 0,
+        }
+    }
+
+    #[test]
+    fn the_jobs_of_a_round_share_their_users_time() {
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        let all = Lane::Fast.patience();
+        let part = Duration::from_millis(200);
+        assert!(!turns.spend(1, turns.left(1), part, now));
+        assert_eq!((turns.left(1), turns.left(2)), (all - part, all));
+        turns.begin_round(now);
+        assert_eq!(turns.left(1), all);
+        assert!(turns.spend(1, all, all, now));
+        turns.begin_round(now);
+        assert_eq!((turns.left(1), turns.left(2)), (Duration::ZERO, all));
+        turns.begin_round(now + FORGOTTEN_AFTER);
+        assert_eq!(turns.left(1), all);
+    }
+
+    #[test]
+    fn of_each_user_one_job_is_worked_out() {
+        let (mut turns, now) = (Turns::default(), Instant::now());
+        let taken = [job(1, 1), job(2, 1), job(3, 1), job(9, 2)].map(|job| {
+            let id = job.id;
+            turns.take(job).map_or(-id, |job| job.id)
+        });
+        assert_eq!(taken, [1, -2, -3, 9]);
+        assert!(turns.begin_round(now).is_empty() && !turns.has_next());
+        turns.came(&job(1, 1));
+        assert!(turns.has_next() && !turns.ids.contains(&1) && turns.ids.contains(&2));
+        let ids = |jobs: Vec<ReadyJob>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+        assert_eq!(ids(turns.begin_round(now)), [2]);
+        // Should it be gone meanwhile, the next one is offered all the same.
+        assert_eq!(ids(turns.begin_round(now)), [3]);
+        assert!(!turns.has_next() && turns.ids == HashSet::from([9]));
+    }
+}
