@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::report::Report;
+use super::report::{Goal, Report};
 use crate::build::cargo;
 use crate::failure::{Failure, Result};
 
@@ -35,35 +35,47 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
                 ("raw_ns", "a call through the library, with no guard"),
                 ("guarded_ns", "a call through the library, guarded"),
                 ("empty_static_ns", "an empty call, linked statically"),
-                ("empty_ns", "an empty call through the library, counted"),
                 ("empty_process_ns", "an empty call into a process"),
                 ("killed_known_ns", "a killed process: known"),
                 ("killed_serving_ns", "a killed process: serving again"),
             ] {
-                report.add(name.to_owned(), "ns", &values(key));
+                report.add(name, "ns", &values(key));
             }
+            let beside = ratios(&values("raw_ns"), &[values("function_ns")]);
+            let name = "a call through the library, with no guard, beside a function";
+            report.add_wanted(name, "times", &beside, Goal::AtMost(3.0));
+            let name = "an empty call through the library, guarded and counted";
+            report.add_wanted(name, "ns", &values("empty_ns"), Goal::AtMost(150.0));
             continue;
         }
         let jobs = &measured["jobs"];
-        for (name, over, under) in [
+        let of = |name: &str| format!("plan, {jobs} ready jobs: {name}");
+        for (name, over, under, most) in [
+            (
+                "the library beside copying",
+                "loaded_ns",
+                vec!["clone_ns"],
+                1.5,
+            ),
             (
                 "a process beside the library",
                 "process_ns",
-                ["loaded_ns", ""],
+                vec!["loaded_ns"],
+                2.0,
             ),
             (
-                "a process beside library and bytes",
+                "a process beside the library and the bytes",
                 "process_ns",
-                ["loaded_ns", "floor_ns"],
+                vec!["loaded_ns", "floor_ns"],
+                2.0,
             ),
-            ("the library beside copying", "loaded_ns", ["clone_ns", ""]),
         ] {
-            let parts = under.map(values);
-            let part = |run: usize| parts.iter().filter_map(|of| of.get(run)).sum::<f64>();
-            let ratios: Vec<f64> = (values(over).iter().enumerate())
-                .map(|(run, value)| value / part(run))
-                .collect();
-            report.add(format!("plan, {jobs} ready jobs: {name}"), "times", &ratios);
+            let under: Vec<Vec<f64>> = under.into_iter().map(values).collect();
+            let beside = ratios(&values(over), &under);
+            match jobs.as_u64() {
+                Some(1000) => report.add_wanted(of(name), "times", &beside, Goal::AtMost(most)),
+                _ => report.add(of(name), "times", &beside),
+            }
         }
         for (key, name) in [
             ("clone_ns", "copying request and plan"),
@@ -77,12 +89,15 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
             ("process_pause_ns", "after a pause, through a process"),
             ("floor_pause_ns", "after a pause, the same bytes"),
         ] {
-            report.add(
-                format!("plan, {jobs} ready jobs: {name}"),
-                "ns",
-                &values(key),
-            );
+            report.add(of(name), "ns", &values(key));
         }
     }
     Ok(())
+}
+
+/// Run for run, one figure beside the sum of others.
+fn ratios(over: &[f64], under: &[Vec<f64>]) -> Vec<f64> {
+    let sum = |run: usize| under.iter().filter_map(|of| of.get(run)).sum::<f64>();
+    let beside = over.iter().enumerate().map(|(run, value)| value / sum(run));
+    beside.collect()
 }
