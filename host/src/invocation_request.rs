@@ -11,6 +11,7 @@
 mod batch;
 mod build;
 mod error;
+mod ignored;
 mod inputs;
 mod overrides;
 mod payload;

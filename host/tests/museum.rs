@@ -412,9 +412,13 @@ fn what_does_not_fit_is_refused_in_five_lines_that_name_file_found_needed_and_re
             std::fs::read(changed).unwrap(),
             &["types differ", "PlanRequest", "build it"],
         ),
-        ("empty", Vec::new(), &["no ELF"]),
+        ("empty", Vec::new(), &["no ELF", "cdylib"]),
         ("text", b"#!/bin/sh\nexit 1\n".to_vec(), &["no ELF"]),
-        ("foreign", libc, &["not a Barycenter plugin"]),
+        (
+            "foreign",
+            libc,
+            &["not a Barycenter plugin", "export_scheduler!"],
+        ),
         (
             "wrong machine",
             patched(18, &other_machine.to_le_bytes()),

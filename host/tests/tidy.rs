@@ -95,6 +95,20 @@ fn only_the_plugin_host_opens_libraries() {
 }
 
 #[test]
+fn scripts_are_evaluated_in_one_place_that_knows_nobody() {
+    assert_only_in("rquickjs", &["javascript/"]);
+    assert_free_of(
+        "javascript",
+        &[
+            "crate::tools",
+            "crate::invoker",
+            "crate::store",
+            "crate::plugins",
+        ],
+    );
+}
+
+#[test]
 fn the_kit_of_authors_is_no_part_of_a_server() {
     for folder in [
         "http",

@@ -259,4 +259,4 @@ def main(url, key):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:3])

@@ -330,6 +330,24 @@ fn exit_codes_tell_hung_from_failed_from_refused_from_misused() {
 }
 
 #[test]
+fn what_is_shipped_keeps_the_contract() {
+    std::thread::scope(|scope| {
+        for name in [
+            "default_scheduler",
+            "fair_share",
+            "pause_module",
+            "wait_until",
+            "local_runner",
+        ] {
+            scope.spawn(move || {
+                let (code, report) = outcomes(&build::library(name), &[]);
+                assert_eq!(code, Some(0), "{name}: {report:#}");
+            });
+        }
+    });
+}
+
+#[test]
 fn junit_and_list_and_inspect_tell_the_same_plugin() {
     let folder = tempfile::tempdir().expect("a folder");
     let junit = folder.path().join("check.xml");

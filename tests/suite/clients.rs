@@ -113,19 +113,30 @@ fn bioblend_works_unmodified() {
     assert!(output.status.success(), "{}", told(&output));
 }
 
-#[test]
-fn bioblend_works_group_by_group() {
-    let Some(programs) = programs("BioBlend, group by group", "") else {
+/// A script of ours runs to its end against a fresh server; it is told URL, key and a folder.
+fn bioblend_script(name: &str, script: &str) {
+    let Some(programs) = programs(name, "") else {
         return;
     };
     let server = TestServer::start();
-    let script = build::repository().join("tests/clients/bioblend_groups.py");
+    let folder = build::repository().join("tests/clients");
     let output = Command::new(programs.join("python"))
-        .arg(script)
+        .arg(folder.join(script))
         .args([&server.url, server.client().key.as_deref().expect("a key")])
+        .arg(server.folder())
         .output()
         .expect("Python runs");
     assert!(output.status.success(), "{}", told(&output));
+}
+
+#[test]
+fn bioblend_works_group_by_group() {
+    bioblend_script("BioBlend, group by group", "bioblend_groups.py");
+}
+
+#[test]
+fn every_method_of_bioblend_does_what_it_says_or_is_refused_as_documented() {
+    bioblend_script("BioBlend, method by method", "bioblend_methods.py");
 }
 
 /// The files of BioBlend's own suite that are about what this server does. Each gets a fresh server, for some of them

@@ -271,3 +271,77 @@ fn one_that_is_killed_again_and_again_loses_nothing_and_ends_no_job_twice() {
     );
     assert_eq!(ends, vec![vec!["1".to_owned()]; 12]);
 }
+
+/// Reloads the scheduler several times while it holds leases and works.
+fn a_reload_loses_nothing_and_does_nothing_twice(isolation: &str) {
+    let (server, journal) = server_with(
+        &format!("isolation = \"{isolation}\""),
+        "work_ms = 120\nlease_ms = 600000",
+    );
+    let (client, admin) = (server.client(), server.admin());
+    let invocations: Vec<String> = (0..6).map(|_| invoke(&client, "farm")).collect();
+    for round in 1..=3 {
+        until("it works", || {
+            (count(&journal, "begins") == round && count(&journal, "worked on") >= 2 * round)
+                .then_some(())
+        });
+        admin.post("/api/plugins/farm/reload", &json!({})).ok();
+    }
+    let mut jobs_done = Vec::new();
+    for invocation in &invocations {
+        let done = client.wait_for_state(invocation, &["completed"]);
+        assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+        jobs_done.extend(jobs(&client, invocation));
+    }
+    assert_eq!(jobs_done.len(), 12);
+    assert!(jobs_done.iter().all(|job| job["state"] == "ok"));
+    let lines = lines(&journal);
+    assert_eq!(count(&journal, "begins"), 4, "{lines:#?}");
+    // Each piece of work was done by one of them, once, and what was reported was taken.
+    let mut worked: Vec<&String> = { lines.iter() }
+        .filter(|line| line.starts_with("worked on"))
+        .collect();
+    worked.sort();
+    let all = worked.len();
+    worked.dedup();
+    assert_eq!((all, worked.len()), (12, 12), "{lines:#?}");
+    for trouble in ["report:", "renew:", "release:", "refused:"] {
+        assert!(!said(&journal, trouble), "{trouble} {lines:#?}");
+    }
+}
+
+#[test]
+fn a_reload_loses_nothing_and_does_nothing_twice_in_a_process() {
+    a_reload_loses_nothing_and_does_nothing_twice("process");
+}
+
+#[test]
+fn a_reload_loses_nothing_and_does_nothing_twice_inside_the_server() {
+    a_reload_loses_nothing_and_does_nothing_twice("inproc");
+}
+
+#[test]
+fn one_that_does_not_stop_for_a_reload_is_ended_and_its_work_is_done_by_the_next() {
+    // Shutting down waits for the work, which takes longer than a call may.
+    let (server, journal) = server_with(
+        "isolation = \"process\"\nlimits = { call_timeout = \"300ms\" }",
+        "work_ms = 3000\nlease_ms = 600000",
+    );
+    let client = server.client();
+    let invocation = invoke(&client, "farm");
+    until("it works", || said(&journal, "claimed").then_some(()));
+    server
+        .admin()
+        .post("/api/plugins/farm/reload", &json!({}))
+        .ok();
+    let done = client.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    let lines = lines(&journal);
+    // The first was killed in its work; the next did all of it.
+    assert_eq!(count(&journal, "begins"), 2, "{lines:#?}");
+    assert_eq!(count(&journal, "worked on"), 2, "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.ends_with("again")),
+        "{lines:#?}"
+    );
+}

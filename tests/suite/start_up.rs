@@ -275,3 +275,18 @@ fn the_flag_beats_the_environment_which_beats_the_file() {
     let output = command.arg("--data-dir").arg(path("flag")).output();
     assert!(output.expect("the program runs").status.success() && exists("flag"));
 }
+
+#[test]
+fn a_directory_of_tools_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = folder.path().join("tolls");
+    let told = refused(
+        serve(&folder.path().join("data"))
+            .arg("--tool-dir")
+            .arg(&tools),
+        1,
+    );
+    assert!(told.contains(&tools.display().to_string()), "{told}");
+    assert!(told.contains("--tool-dir"), "{told}");
+    assert!(!folder.path().join("data").exists(), "nothing was made");
+}

@@ -15,6 +15,7 @@ use barycenter_plugin_api::API_VERSION;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::javascript;
 use crate::plugins::process;
 
 /// Barycenter schedules Galaxy workflows; its schedulers, step types and job runners are plugins.
@@ -54,12 +55,11 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// What the binary does.
 pub fn main() -> ExitCode {
-    // Started by the server for a plugin, and not for people: nothing else of the command line concerns it.
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == process::COMMAND)
-    {
-        return process::main();
+    // Started by the server for itself, and not for people: nothing else of the command line concerns these.
+    match std::env::args_os().nth(1) {
+        Some(first) if first == process::COMMAND => return process::main(),
+        Some(first) if first == javascript::COMMAND => return javascript::main(),
+        _ => {}
     }
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::main(&arguments),

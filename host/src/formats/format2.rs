@@ -74,6 +74,14 @@ fn workflow(
         let message = format!("class {} is not a Galaxy workflow.", shown(&class));
         return Err(ImportError::parameter(message));
     }
+    if given(file, "steps").is_none() && given(file, "inputs").is_none() {
+        return Err(ImportError::missing(match given(file, "path") {
+            None => "The workflow has neither steps nor inputs.",
+            Some(_) => {
+                "The workflow has no steps, only the path of a file, which is not read here; send the workflow itself."
+            }
+        }));
+    }
     let name = match text_if_any(file, "label")? {
         None => text_if_any(file, "name")?,
         label => label,

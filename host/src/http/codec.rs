@@ -77,16 +77,34 @@ impl IdCodec {
 
     /// The id as clients see it.
     pub fn encode(&self, id: i64) -> String {
-        let digits = id.to_string();
-        let width = digits.len() + (BLOCK - digits.len() % BLOCK);
-        let mut bytes = format!("{digits:!>width$}").into_bytes();
-        for block in bytes.chunks_exact_mut(BLOCK) {
+        // An answer may name tens of thousands.
+        let mut bytes = [b'!'; 3 * BLOCK];
+        let mut begin = bytes.len();
+        let mut rest = id.unsigned_abs();
+        while rest > 0 || begin == bytes.len() {
+            begin -= 1;
+            bytes[begin] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        if id < 0 {
+            begin -= 1;
+            bytes[begin] = b'-';
+        }
+        // At least one `!` stands before it.
+        let blocks = &mut bytes[(begin - 1) / BLOCK * BLOCK..];
+        for block in blocks.chunks_exact_mut(BLOCK) {
             let mut cipher_block = Array::default();
             cipher_block.copy_from_slice(block);
             self.cipher.encrypt_block(&mut cipher_block);
             block.copy_from_slice(&cipher_block);
         }
-        hex::encode(bytes)
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let digits = blocks
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15].map(|half| char::from(HEX[usize::from(half)])));
+        let mut text = String::with_capacity(2 * blocks.len());
+        text.extend(digits);
+        text
     }
 
     /// The encoded id, or null.

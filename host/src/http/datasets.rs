@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::error::{ApiError, from_serde};
 use super::extract::{self, Params};
 use super::shapes::{self, only};
+use crate::invocation_request::tool_request::encoded;
 use crate::store::datasets::{self, Hda, HdaChange};
 use crate::store::{Durability, Query, provenance};
 
@@ -251,7 +252,7 @@ async fn tell(
     };
     let mut parameters = Map::new();
     for (name, value) in origin.parameters {
-        parameters.insert(name, value);
+        parameters.insert(name, encoded(&value, &|id| app.encode(id)));
     }
     let input_ids: Vec<i64> = origin.inputs.iter().map(|(_, id)| *id).collect();
     let inputs = datasets::by_ids(query, &input_ids).await?;

@@ -19,6 +19,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::extract::{self, Params};
 use super::time::iso;
+use crate::invocation_request::tool_request::encoded;
 use crate::store::db::Query;
 use crate::store::jobs::{self, Item, Job};
 use crate::store::users;
@@ -112,7 +113,7 @@ async fn show(
     let mut shape = summary(&app, &job, caller.is_admin);
     let parameters = parameters
         .into_iter()
-        .map(|(name, value)| (name, value.into()));
+        .map(|(name, text)| (name, shown_parameter(&app, text).into()));
     shape["params"] = Value::Object(parameters.collect());
     shape["inputs"] = by_name(&app, &inputs, |_| true);
     shape["outputs"] = by_name(&app, &outputs, |item| item.src == "hda");
@@ -142,6 +143,16 @@ async fn show(
         }
     }
     Ok(Json(shape))
+}
+
+/// A parameter's JSON text, with what it refers to under the ids that clients know.
+fn shown_parameter(app: &App, text: String) -> String {
+    match serde_json::from_str::<Value>(&text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => {
+            encoded(&value, &|id| app.encode(id)).to_string()
+        }
+        _ => text,
+    }
 }
 
 /// Several items of one input are told apart by a number.

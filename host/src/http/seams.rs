@@ -140,7 +140,7 @@ pub trait Load: Send + Sync {
 
 /// Jobs outside any workflow.
 pub trait ToolRuns: Send + Sync {
-    /// Makes the jobs and what they will write, commits, and signals.
+    /// Makes the jobs and what they will write, all or nothing, commits, and signals.
     fn run(&self, request: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>>;
 }
 
@@ -156,6 +156,8 @@ pub struct ToolRunRequest {
     pub use_cached_job: bool,
     /// The failed job whose outputs, and whose paused dependants, the new one takes over.
     pub rerun_remap_job_id: Option<i64>,
+    /// What was asked for in the strict form, to be kept with the jobs.
+    pub note: Option<Value>,
 }
 
 /// What was made, by database id; names are those of the tool's outputs.
@@ -166,6 +168,8 @@ pub struct ToolRunAnswer {
     pub output_collections: Vec<(String, i64)>,
     pub implicit_collections: Vec<(String, i64)>,
     pub errors: Vec<String>,
+    /// Where the note is kept.
+    pub noted: Option<i64>,
 }
 
 struct Nothing;

@@ -22,6 +22,8 @@ pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(whoami))
         .routes(routes!(list, create))
+        .routes(routes!(list_deleted))
+        .routes(routes!(show_deleted))
         .routes(routes!(show, update, delete))
         .routes(routes!(show_information, update_information))
         .routes(routes!(credentials_of))
@@ -50,6 +52,49 @@ async fn list(
     caller: Caller,
     params: Params,
 ) -> Result<Json<Value>, ApiError> {
+    let deleted = caller.is_admin && params.is("deleted")?;
+    listed(&app, &caller, &params, deleted).await
+}
+
+/// The deleted users. For administrators.
+#[utoipa::path(get, path = "/api/users/deleted", tag = "users", params(
+    ("f_email" = Option<String>, Query, description = "Part of the e-mail address"),
+    ("f_name" = Option<String>, Query, description = "Part of the name"),
+    ("f_any" = Option<String>, Query, description = "Part of either"),
+    ("limit" = Option<i64>, Query), ("offset" = Option<i64>, Query)),
+    responses((status = 200, description = "Users", body = Vec<Value>)))]
+async fn list_deleted(
+    State(app): State<App>,
+    caller: Caller,
+    params: Params,
+) -> Result<Json<Value>, ApiError> {
+    caller.require_admin()?;
+    listed(&app, &caller, &params, true).await
+}
+
+/// A user who was deleted. For administrators.
+#[utoipa::path(get, path = "/api/users/deleted/{user_id}", tag = "users",
+    params(("user_id" = String, Path, description = "An encoded id")),
+    responses((status = 200, description = "The user", body = Value)))]
+async fn show_deleted(
+    State(app): State<App>,
+    caller: Caller,
+    Path(user_id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    caller.require_admin()?;
+    let user = addressed(&app, &caller, &user_id).await?;
+    match user.deleted {
+        true => shape(&app, &user).await.map(Json),
+        false => Err(ApiError::not_found("There is no such deleted user.")),
+    }
+}
+
+async fn listed(
+    app: &App,
+    caller: &Caller,
+    params: &Params,
+    deleted: bool,
+) -> Result<Json<Value>, ApiError> {
     let page = params.page(app.settings.page_default, app.settings.page_max)?;
     let mut filter = UserFilter {
         limit: page.limit,
@@ -58,7 +103,7 @@ async fn list(
     };
     if caller.is_admin {
         let text = |name: &str| params.text(name).map(str::to_owned);
-        filter.deleted = params.is("deleted")?;
+        filter.deleted = deleted;
         (filter.email, filter.name, filter.any) = (text("f_email"), text("f_name"), text("f_any"));
     } else {
         filter.id = Some(caller.user_id()?);

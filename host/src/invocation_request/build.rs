@@ -64,6 +64,14 @@ pub fn build(
         );
         return Err(RequestError::message(message).with_data(Value::Object(builder.faults)));
     }
+    if !asked.prepared.warnings.is_empty() {
+        invocation.parameters.push(RequestParameter {
+            kind: RequestParameterKind::Meta,
+            name: meta::WARNINGS.to_owned(),
+            value: json!(asked.prepared.warnings).to_string(),
+            step_id: None,
+        });
+    }
     invocation.scheduler = Some(asked.prepared.scheduler.clone());
     invocation.handler = person.handler.clone();
     invocation.on_complete = asked.payload.on_complete.clone();

@@ -8,15 +8,24 @@ use super::{Reference, RequestError, Src};
 use crate::model::revision::Revision;
 use crate::model::workflow::WorkflowDescription;
 
-/// The values by order_index. If several keys mean one step the last wins; keys that mean none are ignored.
-pub fn match_keys(
+/// What the keys of `inputs` mean.
+#[derive(Debug, Default)]
+pub struct Matched<'a> {
+    /// The values by order_index. If several keys mean one step the last wins.
+    pub values: BTreeMap<usize, Value>,
+    /// Keys that mean no input step.
+    pub unknown: Vec<&'a str>,
+}
+
+/// Finds the input step that each key means.
+pub fn match_keys<'a>(
     revision: &Revision,
-    inputs: &Map<String, Value>,
+    inputs: &'a Map<String, Value>,
     inputs_by: &[By],
     decode: &(dyn Fn(&str) -> Option<i64> + Sync),
-) -> BTreeMap<usize, Value> {
+) -> Matched<'a> {
     let keys = Keys::of(&revision.description);
-    let mut matched = BTreeMap::new();
+    let mut matched = Matched::default();
     for (key, value) in inputs {
         let found = inputs_by.iter().find_map(|by| match by {
             By::StepIndex => keys.index(key),
@@ -24,8 +33,9 @@ pub fn match_keys(
             By::Name => keys.names.get(key.as_str()).copied(),
             By::StepId => decode(key).and_then(|id| revision.order_index_of(id)),
         });
-        if let Some(index) = found {
-            matched.insert(index, value.clone());
+        match found {
+            Some(index) => drop(matched.values.insert(index, value.clone())),
+            None => matched.unknown.push(key),
         }
     }
     matched
@@ -40,12 +50,19 @@ pub enum By {
     Name,
 }
 
+/// What `inputs_by` is if nobody says.
+pub fn by_default(is_ds_map: bool) -> &'static str {
+    match is_ds_map {
+        true => "step_id|step_index|step_uuid",
+        false => "step_index|step_uuid",
+    }
+}
+
 /// Reads `inputs_by`: words joined by `|`.
 pub fn parse_by(text: Option<&str>, is_ds_map: bool) -> Result<Vec<By>, RequestError> {
-    let text = match (text, is_ds_map) {
-        (Some(text), _) if !text.trim().is_empty() => text,
-        (_, true) => "step_id|step_index|step_uuid",
-        (_, false) => "step_index|step_uuid",
+    let text = match text {
+        Some(text) if !text.trim().is_empty() => text,
+        _ => by_default(is_ds_map),
     };
     text.split('|')
         .map(|word| match word.trim() {

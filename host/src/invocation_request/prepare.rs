@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::batch::{self, Expanded};
-use super::inputs::{match_keys, parse_by, reference};
+use super::ignored;
+use super::inputs::{Matched, by_default, match_keys, parse_by, reference};
 use super::overrides::{self, Overrides};
 use super::{Environment, Payload, Reference, RequestError};
 use crate::model::parameter_input;
@@ -17,6 +18,8 @@ use crate::model::workflow::{StepDescription, WorkflowDescription};
 pub struct Prepared {
     pub scheduler: String,
     pub runs: Vec<Run>,
+    /// What of it means nothing in this workflow: sentences for whoever asked.
+    pub warnings: Vec<String>,
     pub(super) overrides: Overrides,
 }
 
@@ -117,7 +120,16 @@ pub fn prepare(
     let normalized = payload.parameters_normalized;
     let overrides = overrides::read(description, &payload.parameters, normalized)?;
     let by = parse_by(payload.inputs_by.as_deref(), payload.is_ds_map)?;
-    let mut values = match_keys(revision, &payload.inputs, &by, environment.decode);
+    let Matched {
+        mut values,
+        unknown,
+    } = match_keys(revision, &payload.inputs, &by, environment.decode);
+    let inputs_by = payload.inputs_by.as_deref();
+    let unknown = ignored::inputs(
+        description,
+        &unknown,
+        inputs_by.unwrap_or(by_default(payload.is_ds_map)),
+    );
     if normalized {
         for (index, step) in description.steps.iter().enumerate() {
             let given = overrides.steps.get(&index).and_then(|o| o.get("input"));
@@ -129,7 +141,14 @@ pub fn prepare(
     let unchecked = normalized && payload.inputs.is_empty();
     let mut runs = Vec::new();
     for expanded in batch::expand(values)? {
-        runs.push(run(description, expanded, unchecked)?);
+        let run = run(description, expanded, unchecked).map_err(|mut refusal| {
+            // A mistyped name is the likely reason why another is missing.
+            if let Some(unknown) = &unknown {
+                refusal.message = format!("{} {unknown}", refusal.message);
+            }
+            refusal
+        });
+        runs.push(run?);
     }
     if runs.len() != 1 && !payload.batch {
         return Err(RequestError::message(format!(
@@ -143,10 +162,12 @@ pub fn prepare(
         }
     }
     missing_tools(payload, revision, environment)?;
+    let parameters = ignored::parameters(description, &payload.parameters, normalized);
     Ok(Prepared {
         scheduler,
         runs,
         overrides,
+        warnings: unknown.into_iter().chain(parameters).collect(),
     })
 }
 
@@ -294,11 +315,7 @@ fn find_missing(
             let dynamic = revision.dynamic_tool_ids.get(index).copied().flatten();
             let found = environment.tools.find(step, dynamic);
             if found.is_none_or(|found| !found.exact && payload.require_exact_tool_versions) {
-                let id = step.tool_id.as_deref().unwrap_or("(no tool id)");
-                missing.insert(match &step.tool_version {
-                    Some(version) => format!("{id} (version {version})"),
-                    None => id.to_owned(),
-                });
+                missing.insert(step.tool_name());
             }
         }
         if let Some(inner) = revision.subrevisions.get(&index) {

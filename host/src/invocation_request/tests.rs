@@ -295,6 +295,17 @@ fn missing_and_inexact_tools_are_named() {
         error.message,
         "Workflow was not invoked; the following required tools are not installed: bowtie (version 2)"
     );
+    let uuid = uuid::Uuid::from_u128(7);
+    missing.description.steps[2].tool_id = None;
+    missing.description.steps[2].tool_uuid = Some(uuid);
+    let error = built(&missing, body.clone()).unwrap_err();
+    assert!(
+        error
+            .message
+            .ends_with(&format!("the tool with the uuid {uuid} (version 2)")),
+        "{}",
+        error.message
+    );
     let mut older = simple();
     older.description.steps[2].tool_version = Some("0.9".into());
     assert!(built(&older, body).is_err());

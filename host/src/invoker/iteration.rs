@@ -400,12 +400,12 @@ impl Iteration<'_> {
                 if let Some(job_id) = jobs.failed {
                     return Err(Stop::fail(InvocationMessage {
                         reason: reason::JOB_FAILED,
-                        workflow_step_id: progress
+                        workflow_step_id: Some(step_id),
+                        dependent_workflow_step_id: progress
                             .revision
                             .step_ids
                             .get(before.output_step)
                             .copied(),
-                        dependent_workflow_step_id: Some(step_id),
                         job_id: Some(job_id),
                         ..Default::default()
                     }));

@@ -59,8 +59,8 @@ pub fn connection(
     let about = |reason, hda_id, hdca_id| {
         Stop::fail(InvocationMessage {
             reason,
-            workflow_step_id: step_ids.get(from.output_step).copied(),
-            dependent_workflow_step_id: step_ids.get(consumer).copied(),
+            workflow_step_id: step_ids.get(consumer).copied(),
+            dependent_workflow_step_id: step_ids.get(from.output_step).copied(),
             hda_id,
             hdca_id,
             ..Default::default()
@@ -97,10 +97,20 @@ pub fn connection(
                 }
             }
             if what_for == Use::Parameter {
+                // One that failed is told of at once, whatever the others still do.
+                let mut awaited = None;
                 for leaf in hdca.collection.leaves() {
-                    dataset_ready(known, leaf, || {
-                        about(reason::COLLECTION_FAILED, None, Some(*id))
-                    })?;
+                    let ready = dataset_ready(known, leaf, || {
+                        about(reason::DATASET_FAILED, Some(leaf), None)
+                    });
+                    match ready {
+                        Err(stop @ Stop::Fail(_)) => return Err(stop),
+                        Err(stop) => awaited = awaited.or(Some(stop)),
+                        Ok(()) => {}
+                    }
+                }
+                if let Some(stop) = awaited {
+                    return Err(stop);
                 }
             }
         }
@@ -144,7 +154,7 @@ pub fn content(known: &Known, hda_id: i64, workflow_step_id: i64) -> Result<Valu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invoker::known::{Collection, Hda, Hdca, Hid};
+    use crate::invoker::known::{Collection, Element, ElementObject, Hda, Hdca, Hid};
     use crate::model::state::DatasetState;
 
     fn hda(id: i64, state: DatasetState) -> Hda {
@@ -196,8 +206,56 @@ mod tests {
         );
         known.hdas.insert(1, hda(1, DatasetState::Error));
         let failed = connection(&table, &known, &[7, 8], 1, &from(0), Use::Parameter);
+        let Err(Stop::Fail(message)) = failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(
+            (message.reason, message.hda_id),
+            (reason::DATASET_FAILED, Some(1))
+        );
+        assert_eq!(
+            (message.workflow_step_id, message.dependent_workflow_step_id),
+            (Some(8), Some(7))
+        );
+    }
+
+    #[test]
+    fn a_parameter_fails_with_any_element_of_its_collection_before_the_others_are_there() {
+        let mut known = Known::default();
+        known.hdas.insert(1, hda(1, DatasetState::Running));
+        known.hdas.insert(3, hda(3, DatasetState::Error));
+        let element = |id| Element {
+            id,
+            identifier: format!("e{id}"),
+            object: ElementObject::Hda(id),
+        };
+        let hdca = |elements| Hdca {
+            id: 2,
+            hid: Hid::Given(1),
+            name: "c".into(),
+            deleted: false,
+            collection: Collection {
+                id: 4,
+                collection_type: "list".into(),
+                populated: Populated::Ok,
+                elements,
+            },
+            unfinished_job: None,
+        };
+        known.hdcas.insert(2, hdca(vec![element(1), element(3)]));
+        let table = table(StepValue::Hdca(2));
+        let failed = connection(&table, &known, &[7, 8], 1, &from(0), Use::Parameter);
+        let Err(Stop::Fail(message)) = failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(
+            (message.reason, message.hda_id, message.hdca_id),
+            (reason::DATASET_FAILED, Some(3), None)
+        );
+        known.hdcas.insert(2, hdca(vec![element(1)]));
+        let waiting = connection(&table, &known, &[7, 8], 1, &from(0), Use::Parameter);
         assert!(
-            matches!(failed, Err(Stop::Fail(m)) if m.reason == reason::DATASET_FAILED && m.hda_id == Some(1))
+            matches!(waiting, Err(Stop::Delayed { waits, .. }) if waits == [Wait::Dataset(10)])
         );
     }
 
@@ -247,6 +305,16 @@ mod tests {
         assert!(matches!(waiting, Err(Stop::Delayed { waits, .. }) if waits == [Wait::Job(9)]));
         known.hdcas.insert(2, hdca(None, Populated::Failed));
         let failed = connection(&table, &known, &[7, 8], 1, &from(0), Use::Data);
-        assert!(matches!(failed, Err(Stop::Fail(m)) if m.reason == reason::COLLECTION_FAILED));
+        let Err(Stop::Fail(message)) = failed else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(
+            (message.reason, message.hdca_id),
+            (reason::COLLECTION_FAILED, Some(2))
+        );
+        assert_eq!(
+            (message.workflow_step_id, message.dependent_workflow_step_id),
+            (Some(8), Some(7))
+        );
     }
 }

@@ -78,7 +78,7 @@ fn prepare(
         let Some(from) = from else {
             let stored = child.inputs.contains_key(&inner.order_index);
             if !stored && !inner.input_optional() && inner.input_default().is_none() {
-                return Err(disconnected(step, step_id));
+                return Err(disconnected(parent, step, step_id));
             }
             continue;
         };
@@ -125,17 +125,16 @@ fn feeding<'a>(
     })
 }
 
-fn disconnected(step: &StepDescription, step_id: i64) -> Stop {
-    let any = step
-        .inputs
-        .iter()
-        .any(|input| !input.connections.is_empty());
-    match any {
-        false => Stop::unexpected(step_id, "Subworkflow has disconnected required input."),
-        true => Stop::fail(InvocationMessage {
+/// An input of the inner workflow that nothing feeds. As in Galaxy the message names a connection that the step has.
+fn disconnected(parent: &Progress, step: &StepDescription, step_id: i64) -> Stop {
+    let connections = step.inputs.iter().flat_map(|input| &input.connections);
+    match connections.last() {
+        None => Stop::unexpected(step_id, "Subworkflow has disconnected required input."),
+        Some(last) => Stop::fail(InvocationMessage {
             reason: reason::OUTPUT_NOT_FOUND,
             workflow_step_id: Some(step_id),
-            dependent_workflow_step_id: Some(step_id),
+            dependent_workflow_step_id: parent.revision.step_ids.get(last.output_step).copied(),
+            output_name: Some(last.output_name.clone()),
             ..Default::default()
         }),
     }

@@ -100,4 +100,6 @@ pub mod meta {
     pub const OBJECT_STORE: &str = "preferred_object_store_id";
     pub const OUTPUTS_OBJECT_STORE: &str = "preferred_outputs_object_store_id";
     pub const INTERMEDIATE_OBJECT_STORE: &str = "preferred_intermediate_object_store_id";
+    /// Sentences about what of the request was ignored, as a JSON list (Barycenter's own).
+    pub const WARNINGS: &str = "warnings";
 }

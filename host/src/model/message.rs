@@ -7,8 +7,9 @@ pub struct InvocationMessage {
     pub reason: &'static str,
     pub details: Option<String>,
     pub output_name: Option<String>,
-    /// Database id of the step it is about; order_index in what clients see.
+    /// Database id of the step that cannot go on; order_index in what clients see.
     pub workflow_step_id: Option<i64>,
+    /// The step before it that is the cause.
     pub dependent_workflow_step_id: Option<i64>,
     pub job_id: Option<i64>,
     pub hda_id: Option<i64>,

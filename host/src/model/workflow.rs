@@ -223,6 +223,20 @@ impl StepDescription {
         INPUT_STEP_TYPES.contains(&self.step_type.as_str())
     }
 
+    /// What people know its tool by: the id, or the uuid where it has none.
+    pub fn tool_name(&self) -> String {
+        let id = self.tool_id.as_deref().filter(|id| !id.is_empty());
+        let name = match (id, self.tool_uuid) {
+            (Some(id), _) => id.to_owned(),
+            (None, Some(uuid)) => format!("the tool with the uuid {uuid}"),
+            (None, None) => format!("the tool of step {}", self.order_index + 1),
+        };
+        match &self.tool_version {
+            Some(version) => format!("{name} (version {version})"),
+            None => name,
+        }
+    }
+
     /// The label, else for input steps the name old files kept in the state.
     pub fn effective_label(&self) -> Option<&str> {
         match &self.label {

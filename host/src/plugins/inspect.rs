@@ -33,7 +33,10 @@ pub enum InspectError {
     #[error("the file cannot be read ({0})")]
     Unreadable(String),
     /// It is not a library at all.
-    #[error("the file is not a shared library (no ELF file)")]
+    #[error(
+        "the file is not a shared library (no ELF file); name the .so that `cargo build` makes of a crate with \
+         crate-type = [\"cdylib\"]"
+    )]
     NotElf,
     /// It ends too early, or its tables point nowhere.
     #[error("the file is truncated or damaged ({0}); copy or build it again")]
@@ -47,7 +50,10 @@ pub enum InspectError {
         wanted: String,
     },
     /// A library, but none of ours.
-    #[error("the library is not a Barycenter plugin (it has no section {SECTION})")]
+    #[error(
+        "the library is not a Barycenter plugin (it has no section {SECTION}); a plugin is exported by a macro of \
+         barycenter-plugin-api, such as export_scheduler!"
+    )]
     NotAPlugin,
     /// Its preamble cannot be read.
     #[error(

@@ -250,7 +250,14 @@ impl Lifecycle {
         let shadow = self.rehearse(&source, old.as_ref())?;
         let new = self.make(source, old.as_ref())?;
         self.0.plugins.record_slot(&new);
-        let has_state = self.hand_over(old.as_ref(), &new)?;
+        let has_state = match (self.hand_over(old.as_ref(), &new), &old) {
+            (Ok(has_state), _) => has_state,
+            (Err(refusal), Some(Instance::Scheduler(one))) if !one.is_active() => {
+                self.bring_back(place);
+                return Err(refusal);
+            }
+            (Err(refusal), _) => return Err(refusal),
+        };
         let before = place.and_then(|slot| {
             slot.instance.as_ref()?;
             Some((slot.listed.version, slot.listed.sha256))
@@ -355,6 +362,11 @@ impl Lifecycle {
         };
         match &new.instance {
             Some(Instance::Scheduler(one)) => {
+                if let Some(Instance::Scheduler(old)) = old
+                    && !one.is_active()
+                {
+                    return succeed(old, one).map_err(failed);
+                }
                 one.startup().map_err(|error| failed(error.to_string()))?;
                 match old {
                     Some(Instance::Scheduler(old)) => {
@@ -372,6 +384,27 @@ impl Lifecycle {
         }
     }
 
+    /// A passive scheduler whose successor did not start had to stop before that: it is made again.
+    fn bring_back(&self, place: Option<Slot>) {
+        let Some((source, old)) = place.and_then(|slot| Some((slot.source?, slot.instance))) else {
+            return;
+        };
+        let id = source.entry.id.clone();
+        let again = self.make(source, old.as_ref()).and_then(|slot| {
+            if let Some(Instance::Scheduler(one)) = &slot.instance {
+                let started = one.startup();
+                started.map_err(|error| Refusal::Refused(error.to_string()))?;
+            }
+            Ok(slot)
+        });
+        match again {
+            Ok(slot) => self.put_in_place(slot),
+            Err(error) => {
+                tracing::error!(target: "plugin", plugin = id, "the one before could not be started again: {error}");
+            }
+        }
+    }
+
     pub(super) fn note(&self, kind: PluginKind, id: &str, change: impl FnOnce(&mut Notes)) {
         let mut notes = lock(&self.0.notes);
         let known = notes.entry((kind, id.to_owned())).or_default();
@@ -385,23 +418,44 @@ impl Lifecycle {
     }
 }
 
-/// Whether the new one got the old one's state. An old one that cannot tell it does not hold up what is to replace it.
+/// One that takes its invocations by itself gives them back before the next one takes any: else both would do the same work.
+fn succeed(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, String> {
+    let state = state_for(old, new);
+    if let Err(error) = old.give_back() {
+        tracing::warn!(target: "plugin", plugin = old.id(), "the old one did not stop, what it held is done again: {error}");
+    }
+    new.supervision().begin_life();
+    new.startup().map_err(|error| error.to_string())?;
+    new.follow(old);
+    take_over(new, state)
+}
+
+/// Whether the new one got the old one's state.
 fn give_state(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, String> {
+    take_over(new, state_for(old, new))
+}
+
+/// The state of the old one, if both keep any. One that cannot tell it does not hold up what is to replace it.
+fn state_for(old: &SchedulerInstance, new: &SchedulerInstance) -> Option<String> {
     let keeps = |one: &SchedulerInstance| one.capabilities().has(capability::STATE);
     if !keeps(old) || !keeps(new) {
-        return Ok(false);
+        return None;
     }
-    match old.snapshot_state() {
-        Ok(state) => {
-            let given = new.restore_state(&state);
-            given.map_err(|error| format!("it does not take the old one's state over: {error}"))?;
-            Ok(true)
-        }
-        Err(error) => {
+    let state = old.snapshot_state();
+    state
+        .inspect_err(|error| {
             tracing::warn!(target: "plugin", plugin = old.id(), "a new one begins without its state: {error}");
-            Ok(false)
-        }
-    }
+        })
+        .ok()
+}
+
+fn take_over(new: &SchedulerInstance, state: Option<String>) -> Result<bool, String> {
+    let Some(state) = state else {
+        return Ok(false);
+    };
+    let given = new.restore_state(&state);
+    given.map_err(|error| format!("it does not take the old one's state over: {error}"))?;
+    Ok(true)
 }
 
 fn told(failure: Failure) -> Refusal {

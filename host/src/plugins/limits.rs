@@ -174,6 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_a_limit_of_its_kind_unless_another_is_given() {
+        let limits = Limits::default();
+        let of = |kind| limits.call_timeout(kind).as_secs();
+        assert_eq!(of(PluginKind::Scheduler), 5);
+        assert_eq!(of(PluginKind::WorkflowModule), 5);
+        assert_eq!(of(PluginKind::JobRunner), 20);
+        let given = Limits {
+            call_timeout: Some(Duration::from_millis(250)),
+            ..limits
+        };
+        for kind in PluginKind::ALL {
+            assert_eq!(given.call_timeout(kind).as_millis(), 250);
+        }
+    }
+
+    #[test]
     fn what_is_none_is_refused() {
         for text in [
             "",

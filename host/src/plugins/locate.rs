@@ -25,7 +25,7 @@ const SHIPPED: [&str; 5] = ["default", "fair-share", "local", "pause", "wait_unt
 
 /// Whether this library came with the server: one of its types, beside its program.
 pub(super) fn is_shipped(type_id: &str, path: &Path) -> bool {
-    let program = super::process::program();
+    let program = crate::program::program();
     let own = std::fs::canonicalize(program).ok();
     let (Some(own), Ok(path)) = (own.as_deref().and_then(Path::parent), path.canonicalize()) else {
         return false;

@@ -4,6 +4,7 @@
 //! and from a recording.
 
 use super::calling;
+use super::codec::{Codec, Compact, Kept, Postcard};
 use barycenter_plugin_api::abi::{
     HostBox, JobRunnerBox, PluginRootRef, SchedulerBox, WorkflowModuleBox,
 };
@@ -15,7 +16,8 @@ use barycenter_plugin_api::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::borrow::Borrow;
+use std::any::Any;
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One method of a plugin.
@@ -26,6 +28,8 @@ pub(crate) trait Method: 'static {
     type Request: ?Sized + Serialize + ToOwned<Owned: DeserializeOwned + Send + Sync + 'static>;
     /// What comes out.
     type Answer: Serialize + DeserializeOwned + Send + 'static;
+    /// How both are written for a process.
+    type Codec: Codec<Self::Request, Self::Answer>;
     /// Calls it.
     fn call(object: &Object, request: &Self::Request) -> Result<Self::Answer, PluginError>;
 }
@@ -159,8 +163,8 @@ fn of_another_kind() -> PluginError {
 
 /// A call as bytes: what `serve` makes of a frame and answers with.
 pub(crate) enum Served {
-    /// The answer was appended to the buffer.
-    Answered,
+    /// The answer was appended to the buffer. This is the answer itself: nobody needs to wait until it is dropped.
+    Answered(Box<dyn Any>),
     /// The plugin said no.
     Failed(PluginError),
     /// There is no such method, or its request cannot be read.
@@ -168,20 +172,22 @@ pub(crate) enum Served {
 }
 
 /// Reads the request of a method, calls it, and appends the answer to `out`.
-fn serve_one<M: Method>(object: &Object, request: &[u8], out: &mut Vec<u8>) -> Served {
-    let request: Owned<M> = match postcard::from_bytes(request) {
+fn serve_one<M: Method>(
+    object: &Object,
+    request: &[u8],
+    kept: &mut Kept,
+    out: &mut Vec<u8>,
+) -> Served {
+    let request = match M::Codec::read_request(request, kept) {
         Ok(request) => request,
         Err(error) => return Served::Unreadable(format!("the request of {}: {error}", M::NAME)),
     };
-    let answer = match calling::during(M::NAME, || M::call(object, request.borrow())) {
+    let answer = match calling::during(M::NAME, || M::call(object, &request)) {
         Ok(answer) => answer,
         Err(error) => return Served::Failed(error),
     };
-    match postcard::to_extend(&answer, std::mem::take(out)) {
-        Ok(written) => {
-            *out = written;
-            Served::Answered
-        }
+    match M::Codec::write_answer(&answer, out) {
+        Ok(()) => Served::Answered(Box::new(answer)),
         Err(error) => Served::Failed(PluginError::failed(format!(
             "the answer cannot be written: {error}"
         ))),
@@ -189,7 +195,7 @@ fn serve_one<M: Method>(object: &Object, request: &[u8], out: &mut Vec<u8>) -> S
 }
 
 macro_rules! methods {
-    ($($(#[$doc:meta])* $kind:ident $name:ident $text:literal: $request:ty => $answer:ty, |$object:ident, $asked:ident| $body:expr;)+) => {
+    ($($(#[$doc:meta])* $kind:ident $name:ident $text:literal $codec:ident: $request:ty => $answer:ty, |$object:ident, $asked:ident| $body:expr;)+) => {
         $(
             $(#[$doc])*
             pub(crate) struct $name;
@@ -198,6 +204,7 @@ macro_rules! methods {
                 const NAME: &'static str = $text;
                 type Request = $request;
                 type Answer = $answer;
+                type Codec = $codec;
 
                 fn call(object: &Object, $asked: &Self::Request) -> Result<$answer, PluginError> {
                     #[allow(unused_mut, reason = "schedulers' methods take a unique reference")]
@@ -208,11 +215,17 @@ macro_rules! methods {
         )+
 
         /// Calls the method of that name with a request in bytes.
-        pub(crate) fn serve(object: &Object, name: &str, request: &[u8], out: &mut Vec<u8>) -> Served {
+        pub(crate) fn serve(
+            object: &Object,
+            name: &str,
+            request: &[u8],
+            kept: &mut Kept,
+            out: &mut Vec<u8>,
+        ) -> Served {
             let kind = object.kind().name();
             $(
                 if name == $text && kind == stringify!($kind) {
-                    return serve_one::<$name>(object, request, out);
+                    return serve_one::<$name>(object, request, kept, out);
                 }
             )+
             Served::Unreadable(format!("a {kind} has no method `{name}`"))
@@ -237,8 +250,11 @@ macro_rules! methods {
         ) -> Option<serde_json::Value> {
             $(
                 if name == $text && kind.name() == stringify!($kind) {
-                    let request: Owned<$name> = postcard::from_bytes(request).ok()?;
-                    return serde_json::to_value(&request).ok();
+                    type Form = <$name as Method>::Codec;
+                    let mut kept = Kept::default();
+                    let request: Result<Cow<'_, $request>, _> =
+                        <Form as Codec<$request, $answer>>::read_request(request, &mut kept);
+                    return serde_json::to_value(&*request.ok()?).ok();
                 }
             )+
             None
@@ -261,35 +277,35 @@ pub(crate) struct ActionRequest {
 }
 
 methods! {
-    scheduler SchedulerPlan "plan": PlanRequest => Plan, |object, asked| object.made.plan(asked).into_result();
-    scheduler SchedulerStartup "startup": () => (), |object, _asked| object.made.startup().into_result();
-    scheduler SchedulerShutdown "shutdown": () => (), |object, _asked| object.made.shutdown().into_result();
+    scheduler SchedulerPlan "plan" Compact: PlanRequest => Plan, |object, asked| object.made.plan(asked).into_result();
+    scheduler SchedulerStartup "startup" Postcard: () => (), |object, _asked| object.made.startup().into_result();
+    scheduler SchedulerShutdown "shutdown" Postcard: () => (), |object, _asked| object.made.shutdown().into_result();
 
-    scheduler SnapshotState "snapshot_state": () => Text, |object, _asked| object.snapshot();
-    scheduler RestoreState "restore_state": str => (), |object, asked| object.restore(asked);
-    scheduler Explain "explain": ExplainRequest => Explanation, |object, asked| object.explain(asked);
+    scheduler SnapshotState "snapshot_state" Postcard: () => Text, |object, _asked| object.snapshot();
+    scheduler RestoreState "restore_state" Postcard: str => (), |object, asked| object.restore(asked);
+    scheduler Explain "explain" Postcard: ExplainRequest => Explanation, |object, asked| object.explain(asked);
 
-    workflow_module Describe "describe": () => ModuleDescription, |object, _asked| object.describe().into_result();
-    workflow_module ValidateState "validate_state": str => List<Diagnostic>,
+    workflow_module Describe "describe" Postcard: () => ModuleDescription, |object, _asked| object.describe().into_result();
+    workflow_module ValidateState "validate_state" Postcard: str => List<Diagnostic>,
         |object, asked| object.validate_state(asked.into()).into_result();
-    workflow_module GetRuntimeState "get_runtime_state": RuntimeStateRequest => Text,
+    workflow_module GetRuntimeState "get_runtime_state" Postcard: RuntimeStateRequest => Text,
         |object, asked| object.get_runtime_state(
             asked.state_json.as_str().into(),
             asked.overrides_json.as_str().into(),
         ).into_result();
-    workflow_module RecoverRuntimeState "recover_runtime_state": str => Text,
+    workflow_module RecoverRuntimeState "recover_runtime_state" Postcard: str => Text,
         |object, asked| object.recover_runtime_state(asked.into()).into_result();
-    workflow_module Execute "execute": StepContext => StepOutcome, |object, asked| object.execute(asked).into_result();
-    workflow_module RecoverMapping "recover_mapping": StepContext => StepOutcome,
+    workflow_module Execute "execute" Postcard: StepContext => StepOutcome, |object, asked| object.execute(asked).into_result();
+    workflow_module RecoverMapping "recover_mapping" Postcard: StepContext => StepOutcome,
         |object, asked| object.recover_mapping(asked).into_result();
-    workflow_module DoInvocationStepAction "do_invocation_step_action": ActionRequest => Text,
+    workflow_module DoInvocationStepAction "do_invocation_step_action" Postcard: ActionRequest => Text,
         |object, asked| object.do_invocation_step_action(&asked.step, asked.action_json.as_str().into()).into_result();
 
-    job_runner Capacity "capacity": () => RunnerCapacity, |object, _asked| object.capacity().into_result();
-    job_runner Submit "submit": [JobSpec] => List<SubmitResult>, |object, asked| object.submit(asked.into()).into_result();
-    job_runner Cancel "cancel": [JobRef] => List<CancelResult>, |object, asked| object.cancel(asked.into()).into_result();
-    job_runner Recover "recover": [RecoverRequest] => List<RecoverResult>,
+    job_runner Capacity "capacity" Postcard: () => RunnerCapacity, |object, _asked| object.capacity().into_result();
+    job_runner Submit "submit" Postcard: [JobSpec] => List<SubmitResult>, |object, asked| object.submit(asked.into()).into_result();
+    job_runner Cancel "cancel" Postcard: [JobRef] => List<CancelResult>, |object, asked| object.cancel(asked.into()).into_result();
+    job_runner Recover "recover" Postcard: [RecoverRequest] => List<RecoverResult>,
         |object, asked| object.recover(asked.into()).into_result();
-    job_runner Poll "poll": [JobRef] => List<JobReport>, |object, asked| object.poll(asked.into()).into_result();
-    job_runner RunnerShutdown "shutdown": () => (), |object, _asked| object.shutdown().into_result();
+    job_runner Poll "poll" Postcard: [JobRef] => List<JobReport>, |object, asked| object.poll(asked.into()).into_result();
+    job_runner RunnerShutdown "shutdown" Postcard: () => (), |object, _asked| object.shutdown().into_result();
 }

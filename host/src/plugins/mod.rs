@@ -14,6 +14,7 @@
 mod bridge;
 mod calling;
 mod check;
+mod codec;
 mod config;
 mod declared;
 mod failure;

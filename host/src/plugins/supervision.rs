@@ -210,6 +210,11 @@ impl Supervision {
         self.lock().born_ms
     }
 
+    /// What it does from now on is its own: one that came before it has done what it will ever do.
+    pub(super) fn begin_life(&self) {
+        self.lock().born_ms = now_ms();
+    }
+
     /// A new process is about to be started.
     pub(super) fn starting(&self) {
         let mut inner = self.lock();

@@ -135,6 +135,19 @@ impl Caller {
             "shutdown" => self.limit.min(SHUTDOWN_LIMIT),
             _ => self.limit,
         };
+        self.ask_within(request, limit)
+    }
+
+    /// Shuts it down with as much time as any other call has: nobody stops the server.
+    pub fn shut_down_calmly<M: Method<Request = ()>>(&self) -> Result<M::Answer, PluginCallError> {
+        self.ask_within::<M>(&Ask::Borrowed(&()), self.limit)
+    }
+
+    fn ask_within<M: Method>(
+        &self,
+        request: &Ask<'_, M>,
+        limit: Duration,
+    ) -> Result<M::Answer, PluginCallError> {
         if BRINGS_WORK.contains(&M::NAME)
             && let Some(why) = self.switch.why()
         {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use barycenter_plugin_api::{
-    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, PluginKind,
-    StepOffer, Text,
+    Attr, InvocationDecision, InvocationOffer, InvocationVerdict, Plan, PlanRequest, StepOffer,
 };
 use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 
-use super::absence::Absence;
+use super::active::ActiveJobs;
+use super::asking::{NoPlan, ask};
 use super::contents::{DataFiles, read_contents, write_contents};
 use super::dispatch::{Capacity, Queue};
 use super::engine::Services;
@@ -25,9 +25,9 @@ use crate::invoker::stop::{Stop, Wait};
 use crate::invoker::writes::{Held, Hold, Writes};
 use crate::meter;
 use crate::model::message::{InvocationMessage, reason};
-use crate::model::state::{InvocationEvent, InvocationState};
+use crate::model::state::{InvocationEvent, InvocationState, JobState};
 use crate::model::workflow::StepDescription;
-use crate::plugins::{Plugins, WORD_MAX, tame};
+use crate::plugins::{WORD_MAX, tame};
 use crate::store::StoreError;
 use crate::store::scheduling::commit::{Stored, commit_iteration};
 use crate::store::scheduling::invocations::active_jobs;
@@ -39,6 +39,10 @@ use crate::tools::{Tool, Toolbox};
 pub struct Loaded {
     pub head: Head,
     pub progress: Progress,
+    /// None where its jobs have yet to be counted.
+    pub active: Option<ActiveJobs>,
+    /// It goes on from its last iteration: what its datasets hold is known.
+    pub goes_on: bool,
 }
 
 /// An invocation that has more to do at once, as it is after its last iteration.
@@ -46,6 +50,7 @@ pub struct GoingOn {
     /// It is as the invocation is stored while that has this count.
     pub signal_count: i64,
     pub progress: Progress,
+    pub active: Option<ActiveJobs>,
 }
 
 /// What became of some invocations.
@@ -72,17 +77,17 @@ pub async fn advance(
     services: &Arc<Services>,
     jobs: &Queue,
     lane: Lane,
-    loaded: Vec<Loaded>,
+    mut loaded: Vec<Loaded>,
 ) -> Advanced {
     let ids: Vec<i64> = loaded.iter().map(|one| one.head.id).collect();
     services.store.ids.before_jobs().await;
-    let circumstances = match circumstances(services, jobs, &ids).await {
-        Ok(circumstances) => circumstances,
-        Err(error) => return Advanced::none(ids, &crate::errors::chain(&error)),
-    };
+    if let Err(error) = count_active_jobs(services, &mut loaded).await {
+        return Advanced::none(ids, &crate::errors::chain(&error));
+    }
+    let capacity = jobs.capacity();
     let planned = {
         let services = services.clone();
-        tokio::task::spawn_blocking(move || plan(&services, lane, loaded, &circumstances)).await
+        tokio::task::spawn_blocking(move || plan(&services, lane, loaded, &capacity)).await
     };
     let (planned, spent) = match planned {
         Ok(planned) => planned,
@@ -117,21 +122,19 @@ pub async fn advance(
     advanced
 }
 
-/// What schedulers are told beside the invocations themselves.
-struct Circumstances {
-    active_jobs: HashMap<i64, u64>,
-    capacity: Capacity,
-}
-
-async fn circumstances(
-    services: &Services,
-    jobs: &Queue,
-    ids: &[i64],
-) -> Result<Circumstances, StoreError> {
-    Ok(Circumstances {
-        active_jobs: active_jobs(&mut services.store.reader(), ids).await?,
-        capacity: jobs.capacity(),
-    })
+/// Counts the jobs of the invocations whose count is not known.
+async fn count_active_jobs(services: &Services, loaded: &mut [Loaded]) -> Result<(), StoreError> {
+    let unknown = loaded.iter().filter(|one| one.active.is_none());
+    let unknown: Vec<i64> = unknown.map(|one| one.head.id).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let counted = active_jobs(&mut services.store.reader(), &unknown).await?;
+    for one in loaded.iter_mut().filter(|one| one.active.is_none()) {
+        let count = counted.get(&one.head.id).copied().unwrap_or(0);
+        one.active = Some(ActiveJobs::counted(count));
+    }
+    Ok(())
 }
 
 async fn store(
@@ -140,7 +143,12 @@ async fn store(
     one: Loaded,
     outcome: Outcome,
 ) -> Result<Option<GoingOn>, String> {
-    let Loaded { head, mut progress } = one;
+    let Loaded {
+        head,
+        mut progress,
+        active,
+        ..
+    } = one;
     let Services {
         store, membership, ..
     } = services;
@@ -169,9 +177,12 @@ async fn store(
             Ok(
                 (again && state == InvocationState::Ready && progress.can_go_on()).then(|| {
                     progress.go_on(&outcome.writes, first_hid);
+                    let new = outcome.writes.jobs.iter();
+                    let new = new.filter(|job| job.state == JobState::New).count();
                     GoingOn {
                         signal_count,
                         progress,
+                        active: active.and_then(|active| active.and(new as u64)),
                     }
                 }),
             )
@@ -213,7 +224,7 @@ fn plan(
     services: &Services,
     lane: Lane,
     loaded: Vec<Loaded>,
-    circumstances: &Circumstances,
+    capacity: &Capacity,
 ) -> (Planned, Vec<(i64, Duration)>) {
     let tools = StepTools {
         toolbox: services.toolbox.clone(),
@@ -233,7 +244,9 @@ fn plan(
     let mut spent = Vec::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
-        read_contents(services, &mut one.progress.known);
+        if !one.goes_on {
+            read_contents(services, &mut one.progress.known);
+        }
         let mut writes = Writes::default();
         if let Err(stop) = one.progress.recover(&modules, &mut writes.holds) {
             let outcome = stopped(one.head.id, writes, stop);
@@ -253,7 +266,7 @@ fn plan(
             .push(one);
     }
     for (scheduler, group) in by_scheduler {
-        let offers = group.iter().map(|one| offer(one, circumstances, now));
+        let offers = group.iter().map(|one| offer(one, now));
         // Who takes invocations by himself is not asked what to expand: everything becomes jobs, which he then takes.
         let passive = services
             .plugins
@@ -269,8 +282,8 @@ fn plan(
                     now_ms: now,
                     seed: now as u64,
                     invocations: offers.collect(),
-                    runners: circumstances.capacity.runners.clone(),
-                    load: circumstances.capacity.load.clone(),
+                    runners: capacity.runners.clone(),
+                    load: capacity.load.clone(),
                     ..Default::default()
                 };
                 ask(&services.plugins, &scheduler, request)
@@ -322,6 +335,9 @@ fn plan(
                     None => held(one.head.id, "", "", times.again(0), None),
                 }
             });
+            if decisions.get(&(one.head.id as u64)).is_some_and(is_tight) {
+                one.active = None;
+            }
             spent.push((user, took));
             if is_slow(&spent) {
                 planned.push((one, Decided::InTheSlowLane));
@@ -342,80 +358,7 @@ const ASK_AWAY_MS: i64 = 10_000;
 /// And those whose scheduler was asked and gave no plan.
 const ASK_FAILED_MS: i64 = 2_000;
 
-/// Why there is no plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoPlan {
-    /// What went wrong, for the operator; None when nobody was asked, as everybody knows that the scheduler is away.
-    pub fault: Option<String>,
-    /// For the owners of what waits.
-    pub told: Absence,
-}
-
-/// Asks a scheduler, and the one that stands in for it when it fails or is disabled.
-pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, NoPlan> {
-    const WHAT: &str = "scheduler";
-    let disabled = plugins.disabled(PluginKind::Scheduler, scheduler);
-    let disabled = disabled.map(|why| Absence::disabled(WHAT, scheduler, why));
-    let Some(instance) = plugins.scheduler(scheduler) else {
-        let told = disabled.unwrap_or_else(|| Absence::missing(WHAT, scheduler));
-        return Err(NoPlan { fault: None, told });
-    };
-    request.cycle = instance.next_cycle();
-    if let Some(limit) = instance.limit() {
-        let limit = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
-        request.deadline_ms = request.now_ms.saturating_add(limit);
-    }
-    let request = Arc::new(request);
-    let fault = match instance.plan(&request) {
-        Ok(plan) => return Ok(plan),
-        Err(fault) => fault,
-    };
-    // Nothing that somebody wants so, or that the log has said already, need be told with every plan.
-    let is_known = disabled.is_some() || fault.was_not_asked();
-    let state = instance.supervision().status().state;
-    let told = disabled.unwrap_or_else(|| Absence::of(WHAT, scheduler, state, &fault));
-    let no_plan = |fault: String, told: Absence| NoPlan {
-        fault: (!is_known).then_some(fault),
-        told,
-    };
-    let Some(stand_in) = instance.fallback().and_then(|id| plugins.scheduler(id)) else {
-        return Err(no_plan(fault.to_string(), told));
-    };
-    if !is_known {
-        tracing::warn!(
-            plugin = scheduler,
-            "{} plans instead: {fault}",
-            stand_in.id()
-        );
-    }
-    match stand_in.plan(&request) {
-        Ok(plan) => Ok(signed(plan, stand_in.id(), scheduler)),
-        Err(second) => Err(no_plan(
-            format!("{fault}; and its fallback: {second}"),
-            told.with_stand_in(stand_in.id()),
-        )),
-    }
-}
-
-/// Whoever reads why something is held reads who holds it.
-fn signed(mut plan: Plan, stand_in: &str, scheduler: &str) -> Plan {
-    let sign = |text: &mut Text| {
-        if !text.is_empty() {
-            *text = format!("{text} ({stand_in} stands in for {scheduler}.)").into();
-        }
-    };
-    for decision in plan.invocations.iter_mut() {
-        sign(&mut decision.text);
-        decision
-            .holds
-            .iter_mut()
-            .for_each(|hold| sign(&mut hold.text));
-    }
-    plan.jobs.iter_mut().for_each(|job| sign(&mut job.text));
-    plan
-}
-
-fn offer(one: &Loaded, circumstances: &Circumstances, now: i64) -> InvocationOffer {
+fn offer(one: &Loaded, now: i64) -> InvocationOffer {
     let (head, progress) = (&one.head, &one.progress);
     let steps = offers(progress).into_iter().map(|offer| {
         let step = &progress.revision.description.steps[offer.order_index];
@@ -442,11 +385,7 @@ fn offer(one: &Loaded, circumstances: &Circumstances, now: i64) -> InvocationOff
         state: head.state.code().into(),
         create_time_ms: head.create_time,
         age_ms: now - head.create_time,
-        active_jobs: circumstances
-            .active_jobs
-            .get(&head.id)
-            .copied()
-            .unwrap_or(0),
+        active_jobs: one.active.map_or(0, ActiveJobs::told),
         steps: steps.collect(),
         parameters: parameters.collect(),
         ..Default::default()
@@ -475,6 +414,11 @@ impl Times {
 
 /// So many jobs are stored with one commit where going on costs little, whatever the scheduler allows: others write, too.
 const JOBS_AT_ONCE: usize = 250;
+
+/// Whether a scheduler allows so few jobs that it matters to it how many there are.
+fn is_tight(decision: &InvocationDecision) -> bool {
+    usize::try_from(decision.job_budget).is_ok_and(|budget| budget < JOBS_AT_ONCE)
+}
 
 fn carry_out(
     iteration: &Iteration<'_>,
@@ -585,7 +529,7 @@ impl Tools for StepTools {
         let id = step.tool_id.as_deref().unwrap_or_default();
         match self.toolbox.get(id, step.tool_version.as_deref()) {
             Some(found) => Ok(found.tool),
-            None => Err(format!("The tool {id} is not installed.")),
+            None => Err(format!("Not installed: {}.", step.tool_name())),
         }
     }
 }

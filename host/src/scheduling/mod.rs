@@ -3,6 +3,8 @@
 //! how they end; beside them [`fetching`] gets what was given by URL. Nothing is held in memory that the database does not have as well.
 
 mod absence;
+mod active;
+mod asking;
 mod contents;
 pub mod dispatch;
 pub mod engine;

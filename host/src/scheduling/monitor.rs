@@ -359,18 +359,31 @@ async fn look(services: &Services, id: i64, going_on: Option<GoingOn>) -> Result
         crate::store::scheduling::commit::acknowledge(&services.store, &head).await?;
         return Ok(Look::Done);
     }
-    let progress = match going_on {
-        Some(known) if known.signal_count == head.signal_count => Some(Progress {
-            history_deleted: head.history_deleted,
-            ..known.progress
-        }),
-        _ => progress::load(&mut reader, &services.revisions, &head).await?,
+    let going_on = going_on.filter(|known| known.signal_count == head.signal_count);
+    let goes_on = going_on.is_some();
+    let (progress, active) = match going_on {
+        Some(known) => {
+            let progress = Progress {
+                history_deleted: head.history_deleted,
+                ..known.progress
+            };
+            (Some(progress), known.active)
+        }
+        None => {
+            let loaded = progress::load(&mut reader, &services.revisions, &head).await?;
+            (loaded, None)
+        }
     };
     match progress {
         Some(progress) => {
             let tools = progress.user_defined_tools();
             super::user_tools::ensure(services, &mut reader, &tools).await?;
-            Ok(Look::Advance(Box::new(Loaded { head, progress })))
+            Ok(Look::Advance(Box::new(Loaded {
+                head,
+                progress,
+                active,
+                goes_on,
+            })))
         }
         None => {
             // Nothing can be planned without its workflow; looking again at once would not help.

@@ -21,7 +21,7 @@ use crate::model::workflow::StepDescription;
 use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
 use crate::store::scheduling::remap::{Remapped, remap};
 use crate::store::scheduling::{equivalents, known, leases, orders, progress};
-use crate::store::{Durability, StoreError};
+use crate::store::{Durability, StoreError, Tx, tool_requests};
 use crate::tools::Tool;
 use crate::tools::inputs_json::{DataSource, data_refs};
 
@@ -59,8 +59,74 @@ pub struct Made {
     pub is_mapped: bool,
 }
 
+/// What was made, with the note of the request if one was wanted.
+#[derive(Debug)]
+pub struct MadeAll {
+    /// One for each of the requests.
+    pub made: Vec<Made>,
+    /// Database id of the note.
+    pub noted: Option<i64>,
+}
+
+/// A run with everything that it will store.
+struct Planned {
+    writes: Writes,
+    outputs: HashMap<String, StepValue>,
+    is_mapped: bool,
+}
+
 /// Makes the job, or those of a mapping, with what they will write.
 pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<Made, ToolRunError> {
+    let mut all = run_tools(services, std::slice::from_ref(&request), None).await?;
+    let nothing = || ToolRunError::Refused("The tool was not run.".to_owned());
+    all.made.pop().ok_or_else(nothing)
+}
+
+/// Makes the jobs of runs of one user in one history, and the note of what was asked (`note`), all or nothing.
+pub async fn run_tools(
+    services: &Services,
+    requests: &[ToolRequest<'_>],
+    note: Option<&Value>,
+) -> Result<MadeAll, ToolRunError> {
+    let Some(first) = requests.first() else {
+        return Err(ToolRunError::Refused("No run was asked for.".to_owned()));
+    };
+    let mut planned = Vec::with_capacity(requests.len());
+    for request in requests {
+        planned.push(plan(services, request).await?);
+    }
+    let owner = Owner {
+        user_id: first.user_id,
+        history_id: first.history_id,
+        scheduler: None,
+        handler: services.membership.job_handler().to_owned(),
+    };
+    let now = services.clock.now_ms();
+    let mut tx = services.store.begin().await?;
+    let mut made = Vec::with_capacity(planned.len());
+    for run in planned {
+        made.push(match first.in_place_of {
+            Some(failed) => in_place(&mut tx, &owner, failed, run.writes, now).await?,
+            None => store(services, &mut tx, &owner, run, now).await?,
+        });
+    }
+    let noted = match note {
+        Some(request) => Some(write_note(&mut tx, first, request, &made, now).await?),
+        None => None,
+    };
+    match (noted, first.in_place_of) {
+        (Some(_), _) => tx.commit(Durability::Acknowledged, "tool.request").await?,
+        (None, Some(_)) => tx.commit(Durability::Acknowledged, "job.remap").await?,
+        (None, None) => tx.commit(Durability::Acknowledged, "tool.run").await?,
+    }
+    services.signals.jobs_changed();
+    if first.in_place_of.is_some() {
+        services.signals.invocations_changed();
+    }
+    Ok(MadeAll { made, noted })
+}
+
+async fn plan(services: &Services, request: &ToolRequest<'_>) -> Result<Planned, ToolRunError> {
     let mut reader = services.store.reader();
     let mut known = Known::default();
     let (mut hdas, mut hdcas, mut dces) = (Vec::new(), Vec::new(), Vec::new());
@@ -103,39 +169,42 @@ pub async fn run_tool(services: &Services, request: ToolRequest<'_>) -> Result<M
     };
     let ids = services.store.ids.clone();
     ids.before_jobs().await;
-    let planned =
+    let ran =
         tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
     let Ran {
         outputs,
         implicit_collection_jobs_id,
         ..
-    } = planned.map_err(|stop| ToolRunError::Refused(sentence(stop)))?;
-    let owner = Owner {
-        user_id: request.user_id,
-        history_id: request.history_id,
-        scheduler: None,
-        handler: services.membership.job_handler().to_owned(),
-    };
-    let now = services.clock.now_ms();
-    if let Some(failed) = request.in_place_of {
-        return in_place(services, &owner, failed, writes, now).await;
-    }
-    let mut tx = services.store.begin().await?;
-    equivalents::reuse(&mut tx, owner.user_id, ids.as_ref(), &mut writes).await?;
-    let place = reserve(&mut tx, &owner, &writes, now).await?;
-    insert_objects(&mut tx, &owner, &writes, place.as_ref(), now).await?;
-    tx.commit(Durability::Acknowledged, "tool.run").await?;
-    services.signals.jobs_changed();
-    Ok(Made {
-        jobs: writes.jobs.iter().map(|job| job.id).collect(),
+    } = ran.map_err(|stop| ToolRunError::Refused(sentence(stop)))?;
+    Ok(Planned {
+        writes,
         outputs,
         is_mapped: implicit_collection_jobs_id.is_some(),
     })
 }
 
+async fn store(
+    services: &Services,
+    tx: &mut Tx,
+    owner: &Owner,
+    run: Planned,
+    now: i64,
+) -> Result<Made, StoreError> {
+    let mut writes = run.writes;
+    let ids = services.store.ids.as_ref();
+    equivalents::reuse(tx, owner.user_id, ids, &mut writes).await?;
+    let place = reserve(tx, owner, &writes, now).await?;
+    insert_objects(tx, owner, &writes, place.as_ref(), now).await?;
+    Ok(Made {
+        jobs: writes.jobs.iter().map(|job| job.id).collect(),
+        outputs: run.outputs,
+        is_mapped: run.is_mapped,
+    })
+}
+
 /// Stores a job in the place of a failed one.
 async fn in_place(
-    services: &Services,
+    tx: &mut Tx,
     owner: &Owner,
     failed: i64,
     writes: Writes,
@@ -146,7 +215,7 @@ async fn in_place(
         return Err(ToolRunError::Refused(text.to_owned()));
     }
     let job = writes.jobs[0].id;
-    match remap(&services.store, owner, failed, writes, now).await? {
+    match remap(tx, owner, failed, writes, now).await? {
         Remapped::NotFailed => Err(ToolRunError::Refused(
             "Only a job that failed can be run again in its own place.".to_owned(),
         )),
@@ -155,8 +224,6 @@ async fn in_place(
             collections,
             ..
         } => {
-            services.signals.jobs_changed();
-            services.signals.invocations_changed();
             let datasets = outputs.into_iter().map(|(n, id)| (n, StepValue::Hda(id)));
             let collections = collections
                 .into_iter()
@@ -168,6 +235,35 @@ async fn in_place(
             })
         }
     }
+}
+
+async fn write_note(
+    tx: &mut Tx,
+    asked: &ToolRequest<'_>,
+    request: &Value,
+    made: &[Made],
+    now: i64,
+) -> Result<i64, StoreError> {
+    let jobs: Vec<i64> = made.iter().flat_map(|made| made.jobs.clone()).collect();
+    let mapped = made.iter().filter(|made| made.is_mapped);
+    let mut collections: Vec<(String, i64)> = mapped
+        .flat_map(|made| &made.outputs)
+        .filter_map(|(name, value)| match value {
+            StepValue::Hdca(id) => Some((name.clone(), *id)),
+            _ => None,
+        })
+        .collect();
+    collections.sort_by_key(|(_, id)| *id);
+    let new = tool_requests::NewToolRequest {
+        user_id: asked.user_id,
+        history_id: asked.history_id,
+        request,
+        state: tool_requests::State::Submitted,
+        state_message: None,
+        jobs: &jobs,
+        implicit_collections: &collections,
+    };
+    tool_requests::create(tx, &new, now).await
 }
 
 fn sentence(stop: Stop) -> String {

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use crate::fetch::Failure;
-use crate::http::exports::on_complete;
+use crate::http::exports::{self, on_complete};
 use crate::http::{App, invocations::completion_document};
 use crate::model::hook::{self, Export, Hook};
 use crate::scheduling::Services;
@@ -37,6 +37,7 @@ impl Hooks {
     /// Begins with what an earlier server had not finished.
     pub async fn start(app: App, services: Arc<Services>) -> Result<Hooks, StoreError> {
         hooks::forget_claims(&services.store, services.membership.name()).await?;
+        exports::resume(&app).await?;
         let (stop, stopped) = watch::channel(false);
         let worker = Worker { app, services };
         let task = tokio::spawn(worker.run(stopped));

@@ -22,7 +22,7 @@ use crate::scheduling::fetching::Fetching;
 use crate::scheduling::{Engine, EnterError, Membership, Services, Sharing, Signals, questions};
 use crate::store::workflows::RevisionCache;
 use crate::store::{Store, StoreError};
-use crate::tools::Toolbox;
+use crate::tools::{Toolbox, unreadable};
 
 /// A store, tools, plugins and the loops that move invocations and jobs.
 pub struct Machine {
@@ -70,6 +70,14 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "the directory of tools {path} cannot be read; make it, or give another with --tool-dir"
+    )]
+    ToolDir {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(transparent)]
     Pairing(#[from] PairingError),
 }
@@ -84,6 +92,12 @@ const STORE_STOP: Duration = Duration::from_secs(2);
 impl Machine {
     /// Opens the data directory, loads the plugins, finds again what an earlier server left, and starts the loops.
     pub async fn start(config: &Config) -> Result<Machine, StartError> {
+        if let Some((path, source)) = unreadable(&config.tool_dirs) {
+            return Err(StartError::ToolDir {
+                path: path.to_owned(),
+                source,
+            });
+        }
         let plugins_config = config
             .plugins
             .read()

@@ -198,9 +198,10 @@ impl ToolRuns for Behind {
                     "A job can only be put in the place of a failed one if it is one job.",
                 ));
             }
-            let mut answer = ToolRunAnswer::default();
-            for inputs in &request.runs {
-                let asked = ToolRequest {
+            let asked: Vec<ToolRequest<'_>> = request
+                .runs
+                .iter()
+                .map(|inputs| ToolRequest {
                     user_id: request.user_id,
                     history_id: request.history_id,
                     tool: &request.tool,
@@ -209,8 +210,15 @@ impl ToolRuns for Behind {
                     mapped: &inputs.mapped,
                     use_cached_job: request.use_cached_job,
                     in_place_of: request.rerun_remap_job_id,
-                };
-                let made = requests::run_tool(&self.0, asked).await.map_err(refusal)?;
+                })
+                .collect();
+            let all = requests::run_tools(&self.0, &asked, request.note.as_ref());
+            let all = all.await.map_err(refusal)?;
+            let mut answer = ToolRunAnswer {
+                noted: all.noted,
+                ..Default::default()
+            };
+            for made in all.made {
                 add(&mut answer, made, &request);
             }
             Ok(answer)

@@ -1,13 +1,20 @@
 //! Histories and the lists of what is in them.
 
-use std::collections::{BTreeMap, HashMap};
+mod census;
+mod contents;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 
 use serde_json::Value;
+
+pub use self::census::{Census, census};
+pub use self::contents::{CONTENT_FIELDS, Content, contents, count_contents};
 
 use super::db::{Query, Row, StoreError, Tx, Val, blocks, placeholders};
 use super::filter::{Field, Filter, Kind};
 use crate::args;
-use crate::model::state::DatasetState;
 
 /// A history and its owner's name.
 #[derive(Debug, Clone)]
@@ -280,184 +287,6 @@ pub async fn hda_ids(query: &mut impl Query, id: i64) -> Result<Vec<i64>, StoreE
         )
         .await?;
     rows.iter().map(|r| r.get(0)).collect()
-}
-
-/// What the state of a history is made of.
-#[derive(Debug, Clone, Default)]
-pub struct Census {
-    /// By state, the HDAs that are not deleted.
-    pub states: BTreeMap<String, Vec<i64>>,
-    /// Bytes of the datasets, each counted once.
-    pub size: i64,
-}
-
-/// The census of each of some histories, in two statements for all of them.
-pub async fn census(
-    query: &mut impl Query,
-    histories: &[i64],
-) -> Result<HashMap<i64, Census>, StoreError> {
-    let mut found: HashMap<i64, Census> = HashMap::new();
-    for block in blocks(histories) {
-        let list = placeholders(1, block.len());
-        let args: Vec<Val> = block.iter().map(|id| (*id).into()).collect();
-        let rows = query
-            .all(
-                format!(
-                    "SELECT a.history_id, d.state, string_agg(CAST(a.id AS TEXT), ',') FROM history_dataset_association a \
-                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.deleted GROUP BY 1, 2"
-                ),
-                args.clone(),
-            )
-            .await?;
-        for row in rows {
-            let census = found.entry(row.get(0)?).or_default();
-            // One row for a state: the rows of a large history would cost more than finding them.
-            let ids = row.get::<String>(2)?;
-            let mut ids: Vec<i64> = ids.split(',').filter_map(|id| id.parse().ok()).collect();
-            ids.sort_unstable();
-            census.states.insert(row.get(1)?, ids);
-        }
-        let rows = query
-            .all(
-                format!(
-                    "SELECT s.history_id, CAST(SUM(s.bytes) AS BIGINT) FROM (SELECT DISTINCT a.history_id, a.dataset_id, \
-                     COALESCE(d.total_size, d.file_size, 0) AS bytes FROM history_dataset_association a \
-                     JOIN dataset d ON d.id = a.dataset_id WHERE a.history_id IN ({list}) AND NOT a.purged) s \
-                     GROUP BY s.history_id"
-                ),
-                args,
-            )
-            .await?;
-        for row in rows {
-            found.entry(row.get(0)?).or_default().size = row.get(1)?;
-        }
-    }
-    Ok(found)
-}
-
-/// A line of a list of contents: what it is and which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    Dataset(i64),
-    Collection(i64),
-}
-
-/// What contents can be filtered and ordered by.
-pub const CONTENT_FIELDS: &[Field] = &[
-    Field {
-        name: "hid",
-        column: "c.hid",
-        kind: Kind::Number,
-    },
-    Field {
-        name: "name",
-        column: "c.name",
-        kind: Kind::Text,
-    },
-    Field {
-        name: "state",
-        column: "c.state",
-        kind: Kind::Choice(is_dataset_state),
-    },
-    Field {
-        name: "extension",
-        column: "c.extension",
-        kind: Kind::Text,
-    },
-    Field {
-        name: "deleted",
-        column: "c.deleted",
-        kind: Kind::Flag,
-    },
-    Field {
-        name: "purged",
-        column: "c.purged",
-        kind: Kind::Flag,
-    },
-    Field {
-        name: "visible",
-        column: "c.visible",
-        kind: Kind::Flag,
-    },
-    Field {
-        name: "annotation",
-        column: "c.annotation",
-        kind: Kind::Text,
-    },
-    Field {
-        name: "tag",
-        column: "c.tags",
-        kind: Kind::Tags,
-    },
-    Field {
-        name: "history_content_type",
-        column: "c.kind",
-        kind: Kind::Choice(|v| matches!(v, "dataset" | "dataset_collection")),
-    },
-    Field {
-        name: "create_time",
-        column: "c.create_time",
-        kind: Kind::Time,
-    },
-    Field {
-        name: "update_time",
-        column: "c.update_time",
-        kind: Kind::Time,
-    },
-    Field {
-        name: "tool_id",
-        column: "(SELECT j.tool_id FROM job_to_output_dataset o JOIN job j ON j.id = o.job_id \
-        WHERE o.hda_id = c.id AND c.kind = 'dataset' ORDER BY o.id LIMIT 1)",
-        kind: Kind::Text,
-    },
-];
-
-fn is_dataset_state(text: &str) -> bool {
-    text.parse::<DatasetState>().is_ok()
-}
-
-// Both kinds with the same columns. A collection is in the state that its elements' knowledge is in.
-const CONTENTS: &str = "(SELECT 'dataset' AS kind, a.id, a.history_id, h.user_id, a.hid, a.name, d.state, a.extension, \
-     a.deleted, a.purged, a.visible, a.annotation, a.tags, a.create_time, a.update_time \
-     FROM history_dataset_association a JOIN dataset d ON d.id = a.dataset_id JOIN history h ON h.id = a.history_id \
-     UNION ALL SELECT 'dataset_collection', a.id, a.history_id, h.user_id, a.hid, a.name, k.populated_state, NULL, \
-     a.deleted, FALSE, a.visible, a.annotation, a.tags, a.create_time, a.update_time \
-     FROM history_dataset_collection_association a JOIN dataset_collection k ON k.id = a.collection_id \
-     JOIN history h ON h.id = a.history_id) c";
-
-/// A page of contents: which they are, in order. The filter names `c.history_id` or `c.user_id`.
-pub async fn contents(
-    query: &mut impl Query,
-    filter: &Filter,
-    order: &str,
-    limit: i64,
-    offset: i64,
-) -> Result<Vec<Content>, StoreError> {
-    let (l, o) = (filter.next(1), filter.next(2));
-    let sql = format!(
-        "SELECT c.kind, c.id FROM {CONTENTS} WHERE TRUE{}{order} LIMIT ${l} OFFSET ${o}",
-        filter.sql()
-    );
-    let rows = query
-        .all(sql, filter.args_and(args![limit, offset]))
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let kind: String = row.get(0)?;
-            let id = row.get(1)?;
-            Ok(match kind.as_str() {
-                "dataset" => Content::Dataset(id),
-                _ => Content::Collection(id),
-            })
-        })
-        .collect()
-}
-
-/// How many contents match.
-pub async fn count_contents(query: &mut impl Query, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM {CONTENTS} WHERE TRUE{}", filter.sql());
-    let row = query.maybe(sql, filter.args()).await?;
-    Ok(row.map(|r| r.get(0)).transpose()?.unwrap_or(0))
 }
 
 /// What stands at some numbers of a history, by number.

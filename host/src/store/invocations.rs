@@ -12,7 +12,7 @@ mod summary;
 pub use change::{ActionOutcome, put_action, request_cancel, signal_root};
 pub use create::create;
 pub use details::{
-    Details, InputParameterRow, InputRow, MessageRow, OutputRow, OutputValueRow, details,
+    Details, InputParameterRow, InputRow, MessageRow, OutputRow, OutputValueRow, details, warnings,
 };
 pub use list::{Invocation, ListQuery, Scope, SortBy, active_count, by_id, list};
 pub use request::{StoredRequest, load_request};

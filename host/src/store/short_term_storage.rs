@@ -72,6 +72,13 @@ pub async fn of_item(
     rows.iter().map(stored).collect()
 }
 
+/// What nobody has ended yet, the oldest first; a bounded number.
+pub async fn waiting(q: &mut impl Query) -> Result<Vec<Stored>, StoreError> {
+    let sql = format!("{SELECT} WHERE state = 'new' ORDER BY id LIMIT 1000");
+    let rows = q.all(sql, args![]).await?;
+    rows.iter().map(stored).collect()
+}
+
 /// What is wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {

@@ -1,23 +1,15 @@
-//! Evaluating templates: plain references in Rust, everything else as JavaScript in QuickJS.
-//!
-//! Each script runs in a context of its own, so none sees what another left behind; the contexts
-//! of one job share one engine, and with it one memory limit. A script has no access to files,
-//! processes or the network.
-//!
-//! The time limit is kept by the engine between instructions. A single built-in call over a
-//! made-up length (`Array.prototype.indexOf.call({length: 1e15}, 0)`) is one instruction, so
-//! tools of people who are not trusted belong in a process that can be killed.
+//! Evaluating templates: plain references in Rust, everything else as JavaScript ([`crate::javascript`]).
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Runtime};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::template::{PathPart, Script, Segment, Template, UnfinishedExpression};
+use crate::javascript::{self, Failure};
+
+pub use crate::javascript::Limits;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExpressionError {
@@ -33,27 +25,6 @@ pub enum ExpressionError {
     Unfinished(#[from] UnfinishedExpression),
 }
 
-/// What one script may use up.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Wall time of one script.
-    pub time: Duration,
-    /// For all scripts of one job together.
-    pub memory_bytes: usize,
-    pub stack_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            time: Duration::from_secs(5),
-            memory_bytes: 64 << 20,
-            // Half of what the smallest of our threads has, because QuickJS recurses in C.
-            stack_bytes: 512 << 10,
-        }
-    }
-}
-
 /// The names that expressions know: `inputs`, `runtime`, `self` (always null), and the functions
 /// of the tool's own library.
 #[derive(Debug, Clone, Copy)]
@@ -63,24 +34,15 @@ pub struct Scope<'a> {
     pub library: &'a [String],
 }
 
-/// Evaluates the templates of one job. Starts the engine only when a script needs it.
+/// Evaluates the templates of one job.
 pub struct Evaluator<'a> {
     scope: Scope<'a>,
     limits: Limits,
-    engine: Option<Engine>,
-}
-
-struct Engine {
-    runtime: Runtime,
 }
 
 impl<'a> Evaluator<'a> {
     pub fn new(scope: Scope<'a>, limits: Limits) -> Self {
-        Evaluator {
-            scope,
-            limits,
-            engine: None,
-        }
+        Evaluator { scope, limits }
     }
 
     /// The value of a template that is one expression as it is, else the text.
@@ -119,20 +81,20 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn script(&mut self, script: &Script) -> Result<Value, ExpressionError> {
-        let scope = self.scope;
-        self.run(script.code(), &script.as_function(), |globals| {
-            globals.push(("inputs", scope.inputs.clone()));
-            globals.push(("runtime", scope.runtime.clone()));
-            globals.push(("self", Value::Null));
-        })
+    fn script(&self, script: &Script) -> Result<Value, ExpressionError> {
+        let globals = [
+            ("inputs", self.scope.inputs),
+            ("runtime", self.scope.runtime),
+            ("self", &Value::Null),
+        ];
+        self.run(script.code(), &script.as_function(), &globals)
     }
 
     fn run(
-        &mut self,
+        &self,
         shown: &str,
         function_call: &str,
-        declare: impl FnOnce(&mut Vec<(&'static str, Value)>),
+        globals: &[(&str, &Value)],
     ) -> Result<Value, ExpressionError> {
         let patience = PATIENCE.get();
         let left = patience.map_or(self.limits.time, |patience| patience.left);
@@ -140,19 +102,14 @@ impl<'a> Evaluator<'a> {
             time: self.limits.time.min(left),
             ..self.limits
         };
+        let too_slow = || ExpressionError::TooSlow {
+            expression: excerpt(shown),
+            limit: limits.time,
+        };
         if limits.time.is_zero() {
-            return Err(ExpressionError::TooSlow {
-                expression: excerpt(shown),
-                limit: limits.time,
-            });
+            return Err(too_slow());
         }
         let begun = Instant::now();
-        let engine = match &mut self.engine {
-            Some(engine) => engine,
-            none => none.insert(Engine::start(limits)?),
-        };
-        let mut globals = Vec::with_capacity(3);
-        declare(&mut globals);
         let length: usize = self.scope.library.iter().map(String::len).sum();
         let mut source = String::with_capacity(length + function_call.len() + 64);
         source.push_str("\"use strict\";\n");
@@ -163,7 +120,15 @@ impl<'a> Evaluator<'a> {
         source.push_str("JSON.stringify(");
         source.push_str(function_call);
         source.push(')');
-        let value = engine.evaluate(shown, source, &globals, limits);
+        let globals = globals
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        let script = javascript::Script {
+            source,
+            globals: globals.collect(),
+            limits,
+        };
+        let value = javascript::evaluate(&script);
         if let Some(patience) = patience {
             let spent = begun.elapsed();
             PATIENCE.set(Some(Patience {
@@ -171,103 +136,19 @@ impl<'a> Evaluator<'a> {
                 spent: patience.spent + spent,
             }));
         }
-        value
-    }
-}
-
-impl Engine {
-    fn start(limits: Limits) -> Result<Engine, ExpressionError> {
-        let runtime = Runtime::new().map_err(|error| ExpressionError::Engine(error.to_string()))?;
-        runtime.set_memory_limit(limits.memory_bytes);
-        runtime.set_max_stack_size(limits.stack_bytes);
-        Ok(Engine { runtime })
-    }
-
-    fn evaluate(
-        &self,
-        shown: &str,
-        source: String,
-        globals: &[(&'static str, Value)],
-        limits: Limits,
-    ) -> Result<Value, ExpressionError> {
-        let overdue = Arc::new(AtomicBool::new(false));
-        let deadline = Instant::now() + limits.time;
-        let flag = Arc::clone(&overdue);
-        self.runtime.set_interrupt_handler(Some(Box::new(move || {
-            let late = Instant::now() >= deadline;
-            if late {
-                flag.store(true, Ordering::Relaxed);
-            }
-            late
-        })));
-        let outcome = match Context::full(&self.runtime) {
-            Ok(context) => context.with(|ctx| in_context(&ctx, source, globals)),
-            Err(error) => Err(error.to_string()),
-        };
-        self.runtime.set_interrupt_handler(None);
-        let expression = || excerpt(shown);
-        outcome.map_err(|message| {
-            if overdue.load(Ordering::Relaxed) {
-                ExpressionError::TooSlow {
-                    expression: expression(),
-                    limit: limits.time,
-                }
-            } else if message.contains("out of memory") || message.contains("Allocation failed") {
-                ExpressionError::TooLarge {
-                    expression: expression(),
-                    limit_mb: limits.memory_bytes >> 20,
-                }
-            } else {
-                ExpressionError::Failed {
-                    expression: expression(),
-                    message,
-                }
-            }
+        value.map_err(|failure| match failure {
+            Failure::TooSlow => too_slow(),
+            Failure::TooLarge => ExpressionError::TooLarge {
+                expression: excerpt(shown),
+                limit_mb: limits.memory_bytes >> 20,
+            },
+            Failure::Failed(message) => ExpressionError::Failed {
+                expression: excerpt(shown),
+                message: excerpt_of(&message, 200),
+            },
+            Failure::Unavailable(why) => ExpressionError::Engine(why),
         })
     }
-}
-
-fn in_context(
-    ctx: &Ctx<'_>,
-    source: String,
-    globals: &[(&'static str, Value)],
-) -> Result<Value, String> {
-    for (name, value) in globals {
-        let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
-        let declared = ctx
-            .json_parse(text)
-            .and_then(|value| ctx.globals().set(*name, value));
-        declared.catch(ctx).map_err(|error| sentence(&error))?;
-    }
-    let result: rquickjs::Value = ctx
-        .eval(source)
-        .catch(ctx)
-        .map_err(|error| sentence(&error))?;
-    let Some(text) = result.as_string() else {
-        // JSON.stringify(undefined) is undefined.
-        return Ok(Value::Null);
-    };
-    let text = text.to_string().map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| format!("its value is not usable: {error}"))
-}
-
-fn sentence(error: &CaughtError<'_>) -> String {
-    let text = match error {
-        CaughtError::Exception(exception) => {
-            let message = exception.message().unwrap_or_default();
-            match exception.as_object().get::<_, String>("name") {
-                Ok(name) if !message.is_empty() => format!("{name}: {message}"),
-                Ok(name) => name,
-                Err(_) => message,
-            }
-        }
-        CaughtError::Value(value) => match value.as_string().map(|text| text.to_string()) {
-            Some(Ok(text)) => text,
-            _ => "it threw a value that is not an error".to_owned(),
-        },
-        CaughtError::Error(error) => error.to_string(),
-    };
-    excerpt_of(&text, 200)
 }
 
 /// One line of at most 80 characters for a message.
@@ -419,10 +300,8 @@ pub fn evaluate_expression_tool(
         library,
     };
     let call = Script::Body(script.to_owned()).as_function();
-    let value = Evaluator::new(scope, Limits::default()).run(script, &call, |globals| {
-        globals.push(("inputs", inputs.clone()));
-        globals.push(("$job", inputs.clone()));
-    })?;
+    let globals = [("inputs", inputs), ("$job", inputs)];
+    let value = Evaluator::new(scope, Limits::default()).run(script, &call, &globals)?;
     let failed = |message: String| ExpressionError::Failed {
         expression: excerpt(script),
         message,

@@ -21,4 +21,4 @@ pub mod toolbox;
 pub mod yaml;
 
 pub use model::Tool;
-pub use toolbox::Toolbox;
+pub use toolbox::{Toolbox, unreadable};

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -210,6 +211,14 @@ fn changed(directories: &[PathBuf], old: &Shelf) -> bool {
             let known = old.files.get(path);
             known.is_none_or(|entry| entry.stamp != *stamp)
         })
+}
+
+/// The first of the directories that cannot be read, and why.
+pub fn unreadable(directories: &[PathBuf]) -> Option<(&Path, io::Error)> {
+    directories.iter().find_map(|directory| {
+        let error = fs::read_dir(directory).err()?;
+        Some((directory.as_path(), error))
+    })
 }
 
 fn read(directories: &[PathBuf], old: &Shelf) -> Shelf {

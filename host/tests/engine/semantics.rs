@@ -422,6 +422,24 @@ fn with_actions(mut step: Value, actions: Value) -> Value {
     step
 }
 
+/// Invokes a workflow whose first step is `input`, fed with `item`, and whose others are `rest`.
+async fn on_input(world: &World, input: Value, item: i64, rest: Vec<Value>) -> i64 {
+    let src = match input["type"] == "data_input" {
+        true => "hda",
+        false => "hdca",
+    };
+    let mut all = vec![input];
+    all.extend(rest);
+    world.invoke(steps(all), &[(0, src, item)]).await
+}
+
+/// A step that reads the dataset of another one as a value of a type.
+fn value_of(id: usize, param_type: &str, from: usize) -> Value {
+    let state = json!({"param_type": param_type, "remove_newlines": true});
+    let input = [("input1", from, "output")];
+    tool(id, "param_value_from_file", "0.1.0", state, &input)
+}
+
 fn data(id: usize) -> Value {
     step(id, "data_input", None, &[])
 }

@@ -1,9 +1,7 @@
 //! Plugins loaded in a test's process, the faulty ones among them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use barycenter::plugins::{
-    Plugins, PluginsConfig, SchedulerInstance, SupervisionState, Wiring, process,
-};
+use barycenter::plugins::{Plugins, PluginsConfig, SchedulerInstance, SupervisionState, Wiring};
 use barycenter_plugin_api::{
     InvocationOffer, JobReport, PlanRequest, ReadyJob, RunnerOffer, StepOffer,
 };
@@ -39,7 +37,7 @@ pub static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
         cargo.status().expect("cargo runs").success(),
         "the plugins do not build"
     );
-    process::use_program(program);
+    barycenter::program::use_program(program);
     folder
 });
 

@@ -36,7 +36,7 @@ impl Usage {
     /// Takes in what the host tells, and forgets by the time that has passed.
     pub fn update(&mut self, now_ms: i64, load: &[UserLoad], half_life_ms: f64) {
         // A clock that was set back must not make anybody's usage grow.
-        let passed = (now_ms - self.at_ms).max(0) as f64;
+        let passed = now_ms.saturating_sub(self.at_ms).max(0) as f64;
         let first = self.at_ms == 0;
         self.at_ms = now_ms;
         let keep = if first {
@@ -120,6 +120,17 @@ mod tests {
             running,
             attrs: attrs.into_iter().flatten().collect(),
             ..UserLoad::default()
+        }
+    }
+
+    #[test]
+    fn no_clock_and_no_counter_brings_it_down() {
+        let mut usage = Usage::default();
+        for now_ms in [i64::MAX, i64::MIN, 0, i64::MAX, -1] {
+            for counter in [None, Some(u64::MAX), Some(0)] {
+                usage.update(now_ms, &[load(7, u64::MAX, counter)], 1_000.0);
+                assert!(usage.of(7) >= 0.0);
+            }
         }
     }
 

@@ -190,6 +190,33 @@ fn comes_to_rest(server: &TestServer) {
 }
 
 #[test]
+fn a_strict_tool_request_is_never_without_its_jobs_nor_they_without_it() {
+    let mut server = TestServer::start();
+    let call = {
+        let history = server.client().create_history("strict");
+        let body = json!({"tool_id": "script", "history_id": history, "inputs": {"script": "echo x > out.txt"}});
+        move || Call::new(Who::Ada, "POST", "/api/jobs".into(), &body)
+    };
+    let count = |server: &TestServer| {
+        rows::read(
+            server.database(),
+            "SELECT CAST((SELECT COUNT(*) FROM tool_request) AS TEXT), CAST((SELECT COUNT(*) FROM job) AS TEXT),
+                 CAST((SELECT COUNT(*) FROM tool_request_job r JOIN job j ON j.id = r.job_id) AS TEXT)",
+        )
+    };
+    for (side, all) in [("before", "0"), ("after", "1")] {
+        let place = format!("{side}:tool.request:1");
+        server.restart_with(&[("BARYCENTER_CRASH_AT".to_owned(), place)]);
+        call().send(&server).expect_err("it dies of it");
+        server.wait_for_death();
+        server.restart_with(&[]);
+        assert_eq!(count(&server), [[all, all, all]], "{side}");
+    }
+    comes_to_rest(&server);
+    assert_eq!(count(&server), [["1", "1", "1"]]);
+}
+
+#[test]
 fn requests_about_people_and_workflows_are_done_or_not_done() {
     all_or_nothing(PEOPLE);
 }

@@ -68,6 +68,10 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ),
     ("fetch.put_off", "moves an instant and counts an attempt"),
     (
+        "tool.request.failed",
+        "one row, which tells why nothing was made",
+    ),
+    (
         "invocation.undo",
         "takes back a request whose data could not be had; what stays is an empty history",
     ),

@@ -31,6 +31,9 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
         };
         if measured["jobs"].is_null() {
             for (key, name) in [
+                ("function_ns", "a call of a function, linked statically"),
+                ("raw_ns", "a call through the library, with no guard"),
+                ("guarded_ns", "a call through the library, guarded"),
                 ("empty_static_ns", "an empty call, linked statically"),
                 ("empty_ns", "an empty call through the library, counted"),
                 ("empty_process_ns", "an empty call into a process"),
@@ -42,6 +45,26 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
             continue;
         }
         let jobs = &measured["jobs"];
+        for (name, over, under) in [
+            (
+                "a process beside the library",
+                "process_ns",
+                ["loaded_ns", ""],
+            ),
+            (
+                "a process beside library and bytes",
+                "process_ns",
+                ["loaded_ns", "floor_ns"],
+            ),
+            ("the library beside copying", "loaded_ns", ["clone_ns", ""]),
+        ] {
+            let parts = under.map(values);
+            let part = |run: usize| parts.iter().filter_map(|of| of.get(run)).sum::<f64>();
+            let ratios: Vec<f64> = (values(over).iter().enumerate())
+                .map(|(run, value)| value / part(run))
+                .collect();
+            report.add(format!("plan, {jobs} ready jobs: {name}"), "times", &ratios);
+        }
         for (key, name) in [
             ("clone_ns", "copying request and plan"),
             ("process_ns", "through a process of its own"),
@@ -49,6 +72,10 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
             ("loaded_ns", "through the library"),
             ("overhead_ns", "overhead of the library"),
             ("check_ns", "the host's check of the plan"),
+            ("floor_ns", "the same bytes to another process and back"),
+            ("loaded_pause_ns", "after a pause, through the library"),
+            ("process_pause_ns", "after a pause, through a process"),
+            ("floor_pause_ns", "after a pause, the same bytes"),
         ] {
             report.add(
                 format!("plan, {jobs} ready jobs: {name}"),

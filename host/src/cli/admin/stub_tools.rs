@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::out;
 use crate::formats::{self, stand_ins};
-use crate::tools::{Toolbox, datatypes};
+use crate::tools::{Toolbox, datatypes, unreadable};
 
 #[derive(Debug, Args)]
 pub struct StubTools {
@@ -26,6 +26,12 @@ pub struct StubTools {
 }
 
 pub fn stub_tools(wanted: &StubTools) -> Result<(), String> {
+    if let Some((path, error)) = unreadable(&wanted.tool_dirs) {
+        return Err(format!(
+            "The directory of tools {} cannot be read: {error}.",
+            path.display()
+        ));
+    }
     let toolbox = Toolbox::new(wanted.tool_dirs.clone());
     let is_there = |id: &str, version: &str| {
         let version = Some(version).filter(|version| !version.is_empty());

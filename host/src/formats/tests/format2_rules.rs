@@ -7,14 +7,21 @@ fn imported(text: &str) -> WorkflowDescription {
     import_text(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `body` as the rest of a file that says what it is.
+/// `body` as the rest of a file that says what it is, and has steps, if only none.
+fn with_steps(body: &str) -> String {
+    let is_part = |line: &str| line.starts_with("steps:") || line.starts_with("inputs:");
+    let has = body.lines().any(is_part);
+    let none = if has { "" } else { "steps: []\n" };
+    format!("class: GalaxyWorkflow\n{none}{body}")
+}
+
 fn format2(body: &str) -> WorkflowDescription {
-    imported(&format!("class: GalaxyWorkflow\n{body}"))
+    imported(&with_steps(body))
 }
 
 #[track_caller]
 fn refused(body: &str, err_code: u32, words: &[&str]) {
-    let error = import_text(&format!("class: GalaxyWorkflow\n{body}")).unwrap_err();
+    let error = import_text(&with_steps(body)).unwrap_err();
     assert_eq!(error.code.err_code(), err_code, "{error}");
     for word in words {
         assert!(error.message.contains(word), "{word:?} is not in {error}");
@@ -56,6 +63,39 @@ fn a_file_is_recognised_by_class_yaml_content_or_graph() {
     let error = import_text("class: CommandLineTool\n").unwrap_err();
     assert_eq!(error.code.err_code(), 400_008);
     assert!(import_text("$graph: [{id: other, class: GalaxyWorkflow}]").is_err());
+}
+
+#[test]
+fn a_workflow_without_steps_or_inputs_is_none() {
+    for (file, about) in [
+        (json!({"class": "GalaxyWorkflow"}), "neither"),
+        (
+            json!({"class": "GalaxyWorkflow", "path": "/w.gxwf.yml"}),
+            "path of a file",
+        ),
+        (
+            json!({"class": "GalaxyWorkflow", "src": "from_path", "path": "/w.gxwf.yml"}),
+            "path of a file",
+        ),
+        (
+            json!({"class": "GalaxyWorkflow", "inputs": {"a": "data"},
+                "steps": {"s": {"run": {"class": "GalaxyWorkflow", "path": "inner.gxwf.yml"}}}}),
+            "path of a file",
+        ),
+        (
+            json!({"a_galaxy_workflow": "true", "name": "w", "path": "/w.ga"}),
+            "no steps field",
+        ),
+    ] {
+        let error = import(&file).expect_err("refused");
+        assert_eq!(error.code.err_code(), 400_005, "{error}");
+        assert!(error.message.contains(about), "{error}");
+    }
+    assert!(
+        imported("class: GalaxyWorkflow\nsteps: []\n")
+            .steps
+            .is_empty()
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Archives of histories and invocations: asked for, made in the background, fetched.
 //!
 //! A wish is stored before it is answered. Whoever asks whether it is ready makes sure that somebody is making it, so one
-//! that a crash interrupted is made after the restart.
+//! that a crash interrupted is made after the restart. What is to be put somewhere is begun anew by the start itself.
 
 mod archive;
 mod biocompute;
@@ -12,6 +12,7 @@ pub mod on_complete;
 mod routes;
 mod target;
 mod workshop;
+mod write;
 
 pub use routes::routes;
-pub use workshop::Workshop;
+pub use workshop::{Workshop, resume};

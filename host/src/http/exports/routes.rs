@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{invocation, workshop};
+use super::{invocation, workshop, write};
 use crate::http::access::{self, Wish};
 use crate::http::app::App;
 use crate::http::auth::Caller;
@@ -30,6 +30,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(fetch))
         .routes(routes!(exports, export))
         .routes(routes!(fetch_export))
+        .merge(write::routes())
 }
 
 const FLAGS: [&str; 5] = [
@@ -93,6 +94,82 @@ pub(super) fn media_type(format: &str) -> &'static str {
     }
 }
 
+/// What becomes of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is kept until somebody fetches it.
+    Fetched,
+    /// It is put at the body's `target_uri`.
+    Put,
+}
+
+impl Way {
+    fn add_to(
+        self,
+        app: &App,
+        body: &Value,
+        request: &mut Value,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        if self == Way::Put {
+            request["target_uri"] = json!(write::allowed_target(app, body, name)?);
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn order_invocation(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    body: &Value,
+    way: Way,
+) -> Result<Uuid, ApiError> {
+    let mut q = app.store.reader();
+    let invocation = find_invocation(app, &mut q, caller, id, Wish::Change).await?;
+    let default = match way {
+        Way::Fetched => "rocrate.zip",
+        Way::Put => "tar.gz",
+    };
+    let mut request = request_of(body, default, &FORMATS)?;
+    let format = request["model_store_format"].as_str().unwrap_or(default);
+    let format = format.to_owned();
+    let file_name = format!("invocation-{}.{format}", invocation.uuid);
+    way.add_to(app, body, &mut request, &file_name)?;
+    let wanted = Wanted {
+        user_id: caller.user_id()?,
+        kind: "invocation",
+        item_id: invocation.id,
+        request: &request,
+        file_name: &file_name,
+        media_type: media_type(&format),
+    };
+    Ok(workshop::order(app, &wanted).await?.1)
+}
+
+pub(super) async fn order_history(
+    app: &App,
+    caller: &Caller,
+    history_id: &str,
+    body: &Value,
+    way: Way,
+) -> Result<Uuid, ApiError> {
+    let mut q = app.store.reader();
+    let history = access::history(app, &mut q, caller, history_id, Wish::Change).await?;
+    let mut request = request_of(body, "tar.gz", &["tar.gz", "tgz"])?;
+    let file_name = format!("history-{history_id}.tar.gz");
+    way.add_to(app, body, &mut request, &file_name)?;
+    let wanted = Wanted {
+        user_id: caller.user_id()?,
+        kind: "history",
+        item_id: history.id,
+        request: &request,
+        file_name: &file_name,
+        media_type: "application/gzip",
+    };
+    Ok(workshop::order(app, &wanted).await?.1)
+}
+
 /// Asks for an archive of an invocation: `rocrate.zip` (default), `bco.json`, `tgz`, `tar.gz`, `bag.zip`.
 #[utoipa::path(post, path = "/api/invocations/{id}/prepare_store_download", tag = "exports", request_body = Value,
     params(("id" = String, Path)),
@@ -104,21 +181,7 @@ async fn prepare_invocation(
     Path(id): Path<String>,
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut q = app.store.reader();
-    let invocation = find_invocation(&app, &mut q, &caller, &id, Wish::Change).await?;
-    let request = request_of(&body, "rocrate.zip", &FORMATS)?;
-    let format = request["model_store_format"]
-        .as_str()
-        .unwrap_or("rocrate.zip");
-    let wanted = Wanted {
-        user_id: caller.user_id()?,
-        kind: "invocation",
-        item_id: invocation.id,
-        request: &request,
-        file_name: &format!("invocation-{}.{format}", invocation.uuid),
-        media_type: media_type(format),
-    };
-    let (_, uuid) = workshop::order(&app, &wanted).await?;
+    let uuid = order_invocation(&app, &caller, &id, &body, Way::Fetched).await?;
     Ok(Json(json!({"storage_request_id": uuid.to_string()})))
 }
 
@@ -132,18 +195,7 @@ async fn prepare_history(
     Path(history_id): Path<String>,
     extract::Json(body): extract::Json<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut q = app.store.reader();
-    let history = access::history(&app, &mut q, &caller, &history_id, Wish::Change).await?;
-    let request = request_of(&body, "tar.gz", &["tar.gz", "tgz"])?;
-    let wanted = Wanted {
-        user_id: caller.user_id()?,
-        kind: "history",
-        item_id: history.id,
-        request: &request,
-        file_name: &format!("history-{history_id}.tar.gz"),
-        media_type: "application/gzip",
-    };
-    let (_, uuid) = workshop::order(&app, &wanted).await?;
+    let uuid = order_history(&app, &caller, &history_id, &body, Way::Fetched).await?;
     Ok(Json(json!({"storage_request_id": uuid.to_string()})))
 }
 
@@ -163,7 +215,7 @@ async fn biocompute(
 }
 
 /// Somebody else's files are answered as if they were not there.
-async fn stored(app: &App, caller: &Caller, id: &str) -> Result<Stored, ApiError> {
+pub(super) async fn stored(app: &App, caller: &Caller, id: &str) -> Result<Stored, ApiError> {
     let missing = || ApiError::not_found("There is no such file; it may have been removed.");
     let uuid = Uuid::parse_str(id).map_err(|_| missing())?;
     let found = short_term_storage::by_uuid(&mut app.store.reader(), uuid).await?;
@@ -265,7 +317,8 @@ async fn exports(
     let history = access::history(&app, &mut q, &caller, &history_id, Wish::Change).await?;
     let user = caller.user_id()?;
     let found = short_term_storage::of_item(&mut q, "history", history.id, user).await?;
-    let shapes = found.iter().map(|stored| {
+    let found = found.iter().filter(|stored| !workshop::is_put(stored));
+    let shapes = found.map(|stored| {
         let is_current = stored.create_time > history.update_time;
         export_shape(&app, &history_id, stored, is_current)
     });
@@ -309,7 +362,9 @@ async fn export(
         let same = ["include_hidden", "include_deleted"]
             .iter()
             .all(|name| stored.request.get(name) == request.get(name));
-        same && stored.create_time > history.update_time && stored.state != "error"
+        same && !workshop::is_put(stored)
+            && stored.create_time > history.update_time
+            && stored.state != "error"
     };
     let current = match known.iter().find(is_current) {
         Some(stored) => stored.clone(),

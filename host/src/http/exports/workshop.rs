@@ -9,11 +9,12 @@ use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
+use super::target::{self, PutError};
 use super::{history, invocation};
 use crate::http::app::{App, blocking};
 use crate::http::error::ApiError;
-use crate::store::Durability;
 use crate::store::short_term_storage::{self, Stored, Wanted};
+use crate::store::{Durability, StoreError};
 
 /// Files made at the same time.
 const AT_ONCE: usize = 2;
@@ -84,7 +85,10 @@ pub fn see_to(app: &App, stored: &Stored) {
     let (app, stored) = (app.clone(), stored.clone());
     tokio::spawn(async move {
         let _place = app.workshop.places.clone().acquire_owned().await;
-        let made = make(&app, &stored).await;
+        let mut made = make(&app, &stored).await;
+        if made.is_ok() && is_put(&stored) {
+            made = put(&app, &stored).await;
+        }
         let (state, message) = match &made {
             Ok(()) => ("ok", None),
             Err(error) => ("error", Some(error.message_text().to_owned())),
@@ -110,6 +114,48 @@ pub fn see_to(app: &App, stored: &Stored) {
         drop(making);
         app.workshop.ended.notify_waiters();
     });
+}
+
+/// Whether the file is to be put somewhere, not fetched.
+pub fn is_put(stored: &Stored) -> bool {
+    stored
+        .request
+        .get("target_uri")
+        .is_some_and(Value::is_string)
+}
+
+/// Goes on with what is to be put somewhere and was cut off; nobody else may ask for it.
+pub async fn resume(app: &App) -> Result<(), StoreError> {
+    let waiting = short_term_storage::waiting(&mut app.store.reader()).await?;
+    for stored in waiting.iter().filter(|stored| is_put(stored)) {
+        see_to(app, stored);
+    }
+    Ok(())
+}
+
+/// Puts a file where it was wanted, and keeps no copy.
+async fn put(app: &App, stored: &Stored) -> Result<(), ApiError> {
+    let uri = stored.request.get("target_uri").and_then(Value::as_str);
+    let directories = &app.settings.export_directories;
+    let target = target::resolve(directories, uri.unwrap_or_default(), &stored.file_name);
+    let target = target.map_err(ApiError::disabled)?;
+    let (from, own) = (file(app, stored.uuid), app.data.root().to_owned());
+    let token = stored.uuid.to_string();
+    let done = blocking(move || {
+        let done = target.put(&from, &own, &token);
+        if done.is_ok() {
+            // If it stays, it is removed with the note of it.
+            let _ = std::fs::remove_file(from);
+        }
+        Ok(done)
+    });
+    match done.await? {
+        Ok(()) => Ok(()),
+        Err(PutError::Refused(why)) => Err(ApiError::conflict(why)),
+        Err(PutError::Disk(error)) => Err(ApiError::internal(format!(
+            "The archive could not be written there: {error}."
+        ))),
+    }
 }
 
 async fn make(app: &App, stored: &Stored) -> Result<(), ApiError> {

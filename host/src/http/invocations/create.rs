@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::target::{self, Known};
@@ -24,7 +24,7 @@ use crate::model::hook::{self, Hook};
 use crate::model::revision::Revision;
 use crate::store::Durability;
 use crate::store::histories;
-use crate::store::invocations;
+use crate::store::invocations::{self, Invocation};
 use crate::store::wes;
 
 /// Invokes a workflow. The answer comes as soon as the request is stored; scheduling goes on in the background.
@@ -39,8 +39,16 @@ pub async fn create(
 ) -> Result<Json<Value>, ApiError> {
     let payload = Payload::parse(&body)?;
     let made = invoke(&app, &caller, &workflow_id, &payload).await?;
-    let shapes = shape::by_ids(&app, &mut app.store.reader(), &made).await?;
-    let mut views: Vec<Value> = shapes.iter().map(|i| collection_view(&app, i)).collect();
+    let mut q = app.store.reader();
+    let shapes = shape::by_ids(&app, &mut q, &made).await?;
+    let warned = invocations::warnings(&mut q, &made).await?;
+    let view = |invocation: &Invocation| {
+        let mut view = collection_view(&app, invocation);
+        // Barycenter's own: what of the request was ignored.
+        view["warnings"] = json!(warned.get(&invocation.id).unwrap_or(&Vec::new()));
+        view
+    };
+    let mut views: Vec<Value> = shapes.iter().map(view).collect();
     Ok(Json(match payload.batch {
         true => Value::Array(views),
         false => views.pop().unwrap_or_default(),

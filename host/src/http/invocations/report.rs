@@ -93,7 +93,7 @@ pub async fn report_error(
     )))
 }
 
-/// The report as PDF, which this server does not make.
+/// The report as PDF, which this server does not make: see `…/report`.
 #[utoipa::path(get, path = "/api/invocations/{id}/report.pdf", tag = "invocations", params(("id" = String, Path)),
     responses((status = 501, description = "Not made by this server")))]
 pub async fn pdf(
@@ -103,7 +103,7 @@ pub async fn pdf(
     _: Params,
 ) -> Result<Json<Value>, ApiError> {
     find(&app, &mut app.store.reader(), &caller, &id, Wish::Read).await?;
-    Err(ApiError::not_implemented(
-        "This server does not make PDF; the report is there as Markdown.",
-    ))
+    Err(ApiError::not_implemented(format!(
+        "This server makes no PDF; GET /api/invocations/{id}/report has the report as Markdown, in the field markdown."
+    )))
 }

@@ -99,6 +99,7 @@ pub fn element_view(
     shape["output_values"] = Value::Object(values);
     shape["messages"] = details.messages.iter().map(|m| message(app, m)).collect();
     shape["holds"] = details.holds.iter().map(hold).collect();
+    shape["warnings"] = json!(details.warnings);
     shape
 }
 

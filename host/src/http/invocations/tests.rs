@@ -426,6 +426,49 @@ async fn the_old_form_answers_with_outputs_and_history() {
 }
 
 #[tokio::test]
+async fn what_means_nothing_in_the_workflow_is_ignored_and_told_of() {
+    let (server, workflow, _tools) = server().await;
+    let history = server.history().await;
+    let hda = server.pastes(&history, 1).await.remove(0);
+    let given = json!({"src": "hda", "id": hda});
+    let path = format!("/api/workflows/{workflow}/invocations");
+    let ask = |inputs: Value, parameters: Value| {
+        let body = json!({"history_id": history, "inputs_by": "name", "inputs": inputs, "parameters": parameters});
+        let (server, path) = (&server, &path);
+        async move { server.post(path, body).await }
+    };
+    let fits = ask(json!({"reads": given}), json!({"2": {"count": 3}}))
+        .await
+        .ok();
+    assert_eq!(fits["warnings"], json!([]));
+    let made = ask(
+        json!({"reads": given, "number": 3}),
+        json!({"lines2": {"count": 3}}),
+    )
+    .await
+    .ok();
+    let warnings = made["warnings"].as_array().expect("a list");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let first = warnings[0].as_str().expect("a sentence");
+    assert!(
+        first.contains("\"number\"") && first.contains("\"reads\" (0)"),
+        "{first}"
+    );
+    assert!(warnings[1].as_str().is_some_and(|w| w.contains("lines2")));
+    let id = made["id"].as_str().expect("an id");
+    let shown = server.get(&format!("/api/invocations/{id}")).await.ok();
+    assert_eq!(shown["warnings"], made["warnings"]);
+    // Where that leaves a required input without a value the refusal names both.
+    let refused = ask(json!({"Reads": given}), json!({})).await;
+    refused.refused(400, 0);
+    let told = refused.json()["err_msg"].to_string();
+    assert!(
+        told.contains("no input provided") && told.contains("Reads"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn jobs_are_their_owners_and_bad_filters_are_refused() {
     let server = Server::start().await;
     let mut tx = server.app.store.begin().await.unwrap();
@@ -437,7 +480,8 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
     .await
     .unwrap();
     tx.run(
-        "INSERT INTO job_parameter (job_id, name, value) VALUES (7, 'lineNum', '10')",
+        "INSERT INTO job_parameter (job_id, name, value) VALUES (7, 'lineNum', '10'),
+            (7, 'input', '{\"values\": [{\"src\": \"hda\", \"id\": 41}]}')",
         args![],
     )
     .await
@@ -448,6 +492,11 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
     assert_eq!(
         (&shown["stdout"], &shown["params"]["lineNum"]),
         (&json!("hello"), &json!("10"))
+    );
+    let input: Value = serde_json::from_str(shown["params"]["input"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        input,
+        json!({"values": [{"src": "hda", "id": server.app.encode(41)}]})
     );
     let console = server
         .get(&format!(
@@ -542,6 +591,7 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
 }
 
 crate::store::testing::on_postgres_too!(
+    what_means_nothing_in_the_workflow_is_ignored_and_told_of,
     an_invocation_is_stored_copied_into_its_history_and_shown,
     bad_requests_leave_nothing_behind,
     a_batch_is_stored_together_each_run_in_a_history_of_its_own,

@@ -1,5 +1,5 @@
-//! Tools asked for in the strict form, and what became of such requests. The jobs are made before the answer, so a request
-//! is never seen in the state `new`.
+//! Tools asked for in the strict form, and what became of such requests. A request is stored in one transaction with its
+//! jobs, before the answer: it is never seen in the state `new`.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -63,30 +63,34 @@ pub async fn submit(
     let inputs = asked.inputs.unwrap_or_default();
     payload.inputs =
         strict::read(&tool, &inputs).map_err(crate::invocation_request::tool_request::refused)?;
-    let request = run::request(&app, &mut q, &caller, &payload).await?;
+    let mut request = run::request(&app, &mut q, &caller, &payload).await?;
+    let shown = json!({"tool_id": tool.id, "tool_version": tool.version, "inputs": inputs});
     let history_id = request.history_id;
-    let (answer, failure) = match app.seams().tool_runs.run(request).await {
-        Ok(answer) => (answer, None),
+    request.note = Some(shown.clone());
+    let id = match app.seams().tool_runs.run(request).await {
+        Ok(answer) => answer
+            .noted
+            .ok_or_else(|| ApiError::internal("The request was not kept."))?,
         // What the data make impossible is an outcome of the request; faults of the server are not.
-        Err(error) if error.is_for_caller() => (Default::default(), Some(error.body())),
+        Err(error) if error.is_for_caller() => {
+            let why = error.body();
+            let new = NewToolRequest {
+                user_id,
+                history_id,
+                request: &shown,
+                state: Became::Failed,
+                state_message: Some(&why),
+                jobs: &[],
+                implicit_collections: &[],
+            };
+            let mut tx = app.store.begin().await?;
+            let id = tool_requests::create(&mut tx, &new, app.now_ms()).await?;
+            tx.commit(Durability::Acknowledged, "tool.request.failed")
+                .await?;
+            id
+        }
         Err(error) => return Err(error),
     };
-    let shown = json!({"tool_id": tool.id, "tool_version": tool.version, "inputs": inputs});
-    let new = NewToolRequest {
-        user_id,
-        history_id,
-        request: &shown,
-        state: match failure {
-            None => Became::Submitted,
-            Some(_) => Became::Failed,
-        },
-        state_message: failure.as_ref(),
-        jobs: &answer.jobs,
-        implicit_collections: &answer.implicit_collections,
-    };
-    let mut tx = app.store.begin().await?;
-    let id = tool_requests::create(&mut tx, &new, app.now_ms()).await?;
-    tx.commit(Durability::Acknowledged, "tool.request").await?;
     let task = json!({"id": app.encode(id), "ignored": false, "name": "queue_jobs", "queue": null});
     Ok(Json(
         json!({"tool_request_id": app.encode(id), "task_result": task}),

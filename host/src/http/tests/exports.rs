@@ -6,7 +6,22 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{Answer, Server};
+use crate::args;
 use crate::http::Settings;
+use crate::store::Durability;
+use crate::store::db::Query as _;
+use crate::store::short_term_storage::{self, Wanted};
+
+/// Looks until something holds.
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    for _ in 0..600 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came to that");
+}
 
 /// Asks until a history's archive is ready; gives its path.
 async fn exported(server: &Server, history: &str, query: &str) -> String {
@@ -330,12 +345,7 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
         .call("", "GET", &ready, None)
         .await
         .refused(403, 403_001);
-    for _ in 0..600 {
-        if server.get(&ready).await.ok() == json!(true) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually(async || server.get(&ready).await.ok() == json!(true)).await;
     let file = server.get(&format!("/api/short_term_storage/{id}")).await;
     assert_eq!(file.status, 200);
     assert_eq!(&file.body[..2], [0x1f, 0x8b]);
@@ -353,7 +363,106 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
     }
 }
 
+#[tokio::test]
+async fn an_archive_is_put_where_the_operator_allows_it_and_nowhere_else() {
+    let out = tempfile::tempdir().expect("a folder");
+    let server = Server::with(Settings {
+        export_directories: vec![out.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let h = server.history().await;
+    server.pastes(&h, 1).await;
+    let path = format!("/api/histories/{h}/write_store");
+    server.post(&path, json!({})).await.refused(400, 400_007);
+    server
+        .post(&path, json!({"target_uri": 7}))
+        .await
+        .refused(400, 400_008);
+    for elsewhere in [
+        "http://127.0.0.1/x",
+        "gxfiles://x/y",
+        "file:///etc/cron.d/x",
+        "file:///",
+    ] {
+        server
+            .post(&path, json!({"target_uri": elsewhere}))
+            .await
+            .refused(403, 403_004);
+    }
+    let uri = format!("file://{}/mine.tar.gz", out.path().display());
+    let wish = || json!({"target_uri": uri, "model_store_format": "tgz"});
+    server
+        .call(&server.bob, "POST", &path, Some(wish()))
+        .await
+        .refused(403, 403_002);
+    let ended = async |body: Value| {
+        let task = server.post(&path, body).await.ok();
+        let task = format!("/api/tasks/{}", task["id"].as_str().expect("an id"));
+        server
+            .call(&server.bob, "GET", &format!("{task}/state"), None)
+            .await
+            .refused(404, 404_001);
+        eventually(async || server.get(&format!("{task}/state")).await.ok() != "PENDING").await;
+        server.get(&format!("{task}/result")).await.ok()
+    };
+    assert_eq!(ended(wish()).await["state"], "SUCCESS");
+    let put = std::fs::read(out.path().join("mine.tar.gz")).expect("it is there");
+    assert_eq!(&put[..2], [0x1f, 0x8b]);
+    import(&server, &put).await.ok();
+    let kept = std::fs::read_dir(server.app.data.exports()).expect("read");
+    assert_eq!(kept.count(), 0, "no copy is kept");
+    // Nothing is written over, and it is no archive to be fetched.
+    server.pastes(&h, 1).await;
+    let again = ended(wish()).await;
+    assert_eq!(again["state"], "FAILURE");
+    let why = again["result"].as_str().expect("a sentence");
+    assert!(why.contains("none is replaced"), "{why}");
+    let listed = server.get(&format!("/api/histories/{h}/exports")).await;
+    assert_eq!(listed.ok(), json!([]));
+    for path in ["/api/invocations/from_store", "/api/histories/from_store"] {
+        server.post(path, json!({})).await.refused(501, 501_001);
+    }
+}
+
+#[tokio::test]
+async fn what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start() {
+    let out = tempfile::tempdir().expect("a folder");
+    let server = Server::with(Settings {
+        export_directories: vec![out.path().to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let h = server.history().await;
+    let request = json!({"model_store_format": "tgz", "target_uri": format!("file://{}/", out.path().display())});
+    let mut tx = server.app.store.begin().await.expect("begins");
+    let history = server.app.decode(&h).expect("an id");
+    let sql = "SELECT user_id FROM history WHERE id = $1";
+    let row = tx.maybe(sql, args![history]).await.expect("read");
+    let wanted = Wanted {
+        user_id: row.expect("a row").get(0).expect("an id"),
+        kind: "history",
+        item_id: history,
+        request: &request,
+        file_name: "late.tar.gz",
+        media_type: "application/gzip",
+    };
+    short_term_storage::add(&mut tx, &wanted, 1)
+        .await
+        .expect("noted");
+    tx.commit(Durability::Progress, "test")
+        .await
+        .expect("stored");
+    crate::http::exports::resume(&server.app)
+        .await
+        .expect("resumed");
+    let put = out.path().join("late.tar.gz");
+    eventually(async || put.exists()).await;
+}
+
 crate::store::testing::on_postgres_too!(
+    an_archive_is_put_where_the_operator_allows_it_and_nowhere_else,
+    what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start,
     links_bombs_and_odd_shapes_in_an_archive_do_no_harm,
     a_history_goes_into_an_archive_and_comes_out_of_it_the_same,
     what_is_no_archive_is_refused_and_leaves_nothing,

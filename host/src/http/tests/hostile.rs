@@ -21,8 +21,12 @@ const ROUNDS: usize = 60;
 struct Nothing;
 
 impl ToolRuns for Nothing {
-    fn run(&self, _: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
-        Box::pin(async { Ok(ToolRunAnswer::default()) })
+    fn run(&self, asked: ToolRunRequest) -> BoxFuture<'_, Result<ToolRunAnswer, ApiError>> {
+        let answer = ToolRunAnswer {
+            noted: asked.note.map(|_| 1),
+            ..Default::default()
+        };
+        Box::pin(async { Ok(answer) })
     }
 }
 

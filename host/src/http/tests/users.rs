@@ -117,6 +117,23 @@ async fn an_administrator_makes_users_and_their_keys_and_deletes_them() {
         .call(&key, "GET", "/api/whoami", None)
         .await
         .refused(401, 401_001);
+    let get = |path: String| admin("GET", path, Value::Null);
+    let listed = get("/api/users/deleted".into()).await.ok();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    assert_eq!(listed[0]["id"], id);
+    let shown = get(format!("/api/users/deleted/{id}")).await.ok();
+    assert_eq!(shown["deleted"], true);
+    let ada = server.get("/api/users/current").await.ok();
+    let ada = ada["id"].as_str().expect("an id");
+    get(format!("/api/users/deleted/{ada}"))
+        .await
+        .refused(404, 404_001);
+    for path in [
+        "/api/users/deleted".to_owned(),
+        format!("/api/users/deleted/{id}"),
+    ] {
+        server.get(&path).await.refused(403, 403_006);
+    }
     let purged = admin("DELETE", format!("/api/users/{id}"), json!({"purge": true}))
         .await
         .ok();

@@ -101,6 +101,7 @@ pub async fn request(
         runs,
         use_cached_job: payload.use_cached_job,
         rerun_remap_job_id,
+        note: None,
     })
 }
 

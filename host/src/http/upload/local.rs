@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
+use super::place::Files;
 use super::plan::{Item, Node, Source, Target};
-use super::{Files, Tool, blocking, take_in};
+use super::{Tool, take_in};
 use crate::fetch::Hash;
 use crate::http::App;
+use crate::http::app::blocking;
 use crate::http::error::ApiError;
 use crate::http::payload::{TempPath, UploadedFile};
 use crate::ingest::How;
@@ -82,10 +84,7 @@ pub async fn add(app: &App, history: &History, things: Vec<Local>) -> Result<Vec
             },
         });
     }
-    let mut files = Files {
-        arrived: copies(app, paths).await?.into_iter().map(Some).collect(),
-        leftovers: Vec::new(),
-    };
+    let mut files = Files::own(copies(app, paths).await?);
     let tool = Tool {
         id: "__DATA_FETCH__",
         version: "0.1.0",

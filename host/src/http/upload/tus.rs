@@ -118,7 +118,7 @@ async fn begin(
     }
     let id = uuid::Uuid::new_v4();
     let directory = app.data.tmp().join("tus");
-    super::blocking(move || {
+    crate::http::app::blocking(move || {
         std::fs::create_dir_all(&directory)?;
         remove_expired(&directory)?;
         std::fs::File::create(directory.join(id.to_string()))?;

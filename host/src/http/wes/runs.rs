@@ -151,6 +151,9 @@ pub async fn show(
     let run = find(&app, &mut q, &caller, &id, Wish::Read).await?;
     let messages = wes::messages(&mut q, run.id).await?;
     let held = holds::of(&mut q, &[run.id]).await?.remove(&run.id);
+    let warned = invocations::warnings(&mut q, &[run.id])
+        .await?
+        .remove(&run.id);
     let outputs = wes::outputs(&mut q, run.id).await?;
     let request = match &run.request {
         Some(request) => request.clone(),
@@ -160,7 +163,7 @@ pub async fn show(
         "name": run.workflow_name,
         "cmd": [],
         "start_time": instant(run.create_time),
-        "system_logs": system_logs(&messages, &held.unwrap_or_default(), &request),
+        "system_logs": system_logs(&messages, &held.unwrap_or_default(), &request, warned),
     });
     if let Some(end) = run.end_time {
         log["end_time"] = instant(end).into();
@@ -181,10 +184,12 @@ fn system_logs(
     messages: &[(String, Option<String>)],
     held: &[StoredHold],
     request: &Value,
+    warned: Option<Vec<String>>,
 ) -> Vec<String> {
     let mut lines: Vec<String> = super::submission::ignored(request)
         .map(|name| format!("The engine parameter {name} is not known here and was ignored."))
         .collect();
+    lines.extend(warned.unwrap_or_default());
     lines.extend(messages.iter().map(|(why, details)| match details {
         Some(details) => format!("{why}: {details}"),
         None if why == reason::USER_REQUEST => "Cancelled by a user.".to_owned(),

@@ -1,6 +1,6 @@
 //! Importing workflows, from whatever they come as.
 
-use std::path::{Path as FilePath, PathBuf};
+use std::path::Path as FilePath;
 
 use axum::Json;
 use axum::extract::State;
@@ -110,8 +110,15 @@ async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value
     let (description, is_archive) = match source {
         "workflow" => {
             let value = payload.json("workflow")?.unwrap_or_default();
-            let import = move || Ok(formats::import(&value));
-            (blocking(import).await??, false)
+            let description = match value.get("src").and_then(Value::as_str) {
+                Some("from_path") => {
+                    caller.require_admin()?;
+                    let path = value.get("path").and_then(Value::as_str);
+                    read_path(path.unwrap_or_default()).await?
+                }
+                _ => blocking(move || Ok(formats::import(&value))).await??,
+            };
+            (description, false)
         }
         "archive_source" => {
             let bytes = archive(payload.required("archive_source")?)?;
@@ -129,12 +136,9 @@ async fn import(app: App, caller: Caller, payload: Payload) -> Result<Json<Value
         }
         "from_path" => {
             caller.require_admin()?;
-            let path = PathBuf::from(payload.required("from_path")?);
-            if !path.is_absolute() {
-                return Err(ApiError::invalid("from_path must be an absolute path."));
-            }
-            let description = read_file(&path).await?;
-            from_path = Some(path.display().to_string());
+            let path = payload.required("from_path")?;
+            let description = read_path(path).await?;
+            from_path = Some(path.to_owned());
             (description, true)
         }
         "shared_workflow_id" => {
@@ -313,6 +317,14 @@ pub async fn save_tools(
         dynamic_tools::create(tx, &app.store.ids, &row, app.now_ms()).await?;
     }
     Ok(())
+}
+
+/// A file of the server's machine, for administrators.
+async fn read_path(path: &str) -> Result<WorkflowDescription, ApiError> {
+    match FilePath::new(path) {
+        path if path.is_absolute() => read_file(path).await,
+        _ => Err(ApiError::invalid("The path must be an absolute one.")),
+    }
 }
 
 async fn read_file(path: &FilePath) -> Result<WorkflowDescription, ApiError> {

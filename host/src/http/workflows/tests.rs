@@ -278,6 +278,16 @@ async fn bad_imports_are_refused_with_galaxys_codes() {
             403_004,
         ),
         (json!({"from_path": "/etc/passwd"}), 403, 403_006),
+        (
+            json!({"workflow": {"src": "from_path", "path": "/etc/passwd"}}),
+            403,
+            403_006,
+        ),
+        (
+            json!({"workflow": {"class": "GalaxyWorkflow", "path": "/etc/passwd"}}),
+            400,
+            400_005,
+        ),
         (json!({"shared_workflow_id": "nonsense"}), 400, 400_009),
         (json!({"from_history_id": "x"}), 400, 400_009),
     ];

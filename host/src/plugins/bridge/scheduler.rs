@@ -170,12 +170,22 @@ impl SchedulerInstance {
 
     /// Called once, when the server stops.
     pub fn shutdown(&self) -> Result<(), PluginCallError> {
+        self.shut_down(|caller| caller.call::<methods::SchedulerShutdown>(&()))
+    }
+
+    /// As [`Self::shutdown`], before another takes its place: with the time to give back what it holds.
+    pub(in crate::plugins) fn give_back(&self) -> Result<(), PluginCallError> {
+        self.shut_down(Caller::shut_down_calmly::<methods::SchedulerShutdown>)
+    }
+
+    fn shut_down(
+        &self,
+        call: impl FnOnce(&Caller) -> Result<(), PluginCallError>,
+    ) -> Result<(), PluginCallError> {
         if self.0.is_shut_down.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
-        self.recorded("shutdown", &(), || {
-            self.0.caller.call::<methods::SchedulerShutdown>(&())
-        })
+        self.recorded("shutdown", &(), || call(&self.0.caller))
     }
 
     /// What it can do besides, and what it offers that cannot be used.

@@ -1,13 +1,16 @@
 //! The plugin's process: loads the library the server names and answers its calls.
 //!
-//! The main thread reads; calls run on threads of their own, so that a plugin that computes does not keep the process
-//! from showing signs of life, or from hearing what the host answers it.
+//! The main thread reads what is asked now and then; each lane has a thread of its own that reads calls, makes them and
+//! answers, so that a plugin that computes does not keep the process from showing signs of life, or from hearing what
+//! the host answers it.
 
 use super::frame::{
-    Create, Frame, FrameReader, Head, Hello, LoadedWord, PROTOCOL, Refusal, Sort, begin, encode,
-    finish, write,
+    Create, FrameReader, Head, Hello, LoadedWord, PROTOCOL, Refusal, Sort, begin, encode, finish,
+    write,
 };
+use super::pass::Taking;
 use super::{limits, services};
+use crate::plugins::codec::Kept;
 use crate::plugins::load::open_stored;
 use crate::plugins::methods::{
     Capabilities, Method, Object, RestoreState, SchedulerStartup, Served, serve,
@@ -16,7 +19,8 @@ use barycenter_plugin_api::abi::PluginRootRef;
 use barycenter_plugin_api::{API_VERSION, ErrorCode, Host, PluginError, PluginKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +46,7 @@ fn run() -> Result<(), String> {
     let connection = limits::take_connection()
         .map_err(|error| format!("this command is for the server's own use ({error})"))?;
     let reading = connection.try_clone().map_err(|error| error.to_string())?;
-    let mut reader = FrameReader::new(reading);
+    let mut reader = FrameReader::new(Taking::new(reading));
     let link = Arc::new(ToServer::new(connection));
     let hello: Hello = expect(&mut reader, Sort::HELLO)?;
     let refuse = |by_plugin, message: String| {
@@ -81,7 +85,7 @@ fn run() -> Result<(), String> {
     )?;
     let create: Create = expect(&mut reader, Sort::CREATE)?;
     let host = Host::new(services::ToHost::new(Arc::clone(&link), hello.log_level));
-    let work = Arc::new(Work::default());
+    let work = Arc::new(Made::default());
     let (making, making_work) = (Arc::clone(&link), Arc::clone(&work));
     let root = loaded.root;
     start("create", move || {
@@ -103,20 +107,22 @@ fn run() -> Result<(), String> {
             eprintln!("{message}");
         }
     })?;
-    let threads = usize::try_from(hello.in_flight).unwrap_or(1).max(1);
     // The connection ends when the server does.
     while let Ok(frame) = reader.next() {
         let (head, body) = frame.open()?;
         match head.sort {
-            Sort::CALL => {
-                let at = body.len();
-                let call = Call {
-                    number: head.number,
-                    name: head.name.to_owned(),
-                    frame,
-                    body: at,
-                };
-                work.push(call, threads, &link)?;
+            Sort::LANE => {
+                let lane = reader
+                    .stream()
+                    .received()
+                    .ok_or("the server sent no lane")?;
+                let (work, link) = (Arc::clone(&work), Arc::clone(&link));
+                start("call", move || {
+                    if let Err(message) = serve_lane(lane, &work, &link) {
+                        eprintln!("{message}");
+                        limits::end_at_once(BROKEN);
+                    }
+                })?;
             }
             Sort::ANSWER | Sort::ERROR => link.answered(&head, body),
             Sort::PING => link.send(Sort::PONG, head.number, "", &())?,
@@ -164,10 +170,7 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String>
 }
 
 /// The next frame, which must be of this sort.
-fn expect<T: DeserializeOwned>(
-    reader: &mut FrameReader<UnixStream>,
-    sort: u8,
-) -> Result<T, String> {
+fn expect<T: DeserializeOwned>(reader: &mut FrameReader<Taking>, sort: u8) -> Result<T, String> {
     let frame = reader
         .next()
         .map_err(|error| format!("the server's first words are missing ({error:?})"))?;
@@ -182,101 +185,80 @@ fn expect<T: DeserializeOwned>(
         .map_err(|error| format!("the server's words cannot be read: {error}"))
 }
 
-struct Call {
-    number: u64,
-    name: String,
-    frame: Frame,
-    /// Length of the body, which is the frame's end.
-    body: usize,
-}
-
-/// The calls that wait, and the object that they are for.
+/// The object, once it is made and until it is dropped.
 #[derive(Default)]
-struct Work {
-    state: Mutex<WorkState>,
+struct Made {
+    object: Mutex<Option<Arc<Object>>>,
     arrived: Condvar,
 }
 
-#[derive(Default)]
-struct WorkState {
-    object: Option<Arc<Object>>,
-    calls: VecDeque<Call>,
-    threads: usize,
-    idle: usize,
-}
-
-impl Work {
+impl Made {
     fn open(&self, object: Object) {
-        self.lock().object = Some(Arc::new(object));
+        *self.lock() = Some(Arc::new(object));
         self.arrived.notify_all();
     }
 
     /// Drops the object, once no call has it any more.
     fn close(&self) {
-        let object = self.lock().object.take();
+        let object = self.lock().take();
         drop(object);
     }
 
-    fn push(self: &Arc<Self>, call: Call, most: usize, link: &Arc<ToServer>) -> Result<(), String> {
-        let mut state = self.lock();
-        state.calls.push_back(call);
-        if state.idle >= state.calls.len() {
-            self.arrived.notify_one();
-        } else if state.threads < most {
-            state.threads += 1;
-            let (work, link) = (Arc::clone(self), Arc::clone(link));
-            return start("call", move || work.serve(&link));
-        }
-        Ok(())
-    }
-
-    fn serve(&self, link: &ToServer) {
-        let mut state = self.lock();
+    fn object(&self) -> Arc<Object> {
+        let mut object = self.lock();
         loop {
-            if let Some(object) = state.object.clone()
-                && let Some(call) = state.calls.pop_front()
-            {
-                drop(state);
-                answer(&object, &call, link);
-                drop((object, call));
-                state = self.lock();
-                continue;
+            if let Some(object) = &*object {
+                return Arc::clone(object);
             }
-            state.idle += 1;
-            state = self
-                .arrived
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            let waited = self.arrived.wait(object);
+            object = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, WorkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Object>>> {
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn answer(object: &Object, call: &Call, link: &ToServer) {
-    let made = (|| {
-        let mut out = begin(Sort::ANSWER, call.number, "")?;
-        // About as large as the request: growing step by step would copy it again and again.
-        out.reserve(call.body.min(1 << 20));
-        match serve(object, &call.name, call.frame.tail(call.body), &mut out) {
-            Served::Answered => finish(out).or_else(|message| {
-                let error = PluginError::failed(format!("its answer cannot be sent: {message}"));
-                encode(Sort::ERROR, call.number, "", &error)
-            }),
-            Served::Failed(error) => encode(Sort::ERROR, call.number, "", &error),
-            Served::Unreadable(what) => {
-                let error = PluginError::new(ErrorCode::REFUSED, what);
-                encode(Sort::ERROR, call.number, "", &error)
-            }
+thread_local! {
+    /// Where this thread answers, if it makes calls.
+    static LANE: RefCell<Option<UnixStream>> = const { RefCell::new(None) };
+}
+
+/// Answers one call after the other.
+fn serve_lane(mut lane: UnixStream, work: &Made, link: &ToServer) -> Result<(), String> {
+    let reading = lane.try_clone().map_err(|error| error.to_string())?;
+    let services = lane.try_clone().map_err(|error| error.to_string())?;
+    LANE.set(Some(services));
+    let (mut reader, mut kept, mut out) = (FrameReader::new(reading), Kept::default(), Vec::new());
+    while let Ok(frame) = reader.next() {
+        let (head, body) = frame.open()?;
+        if head.sort != Sort::CALL {
+            return Err(format!("the server sent a frame of sort {}", head.sort));
         }
-    })();
-    match made {
-        Ok(frame) => link.send_frame(&frame),
-        Err(message) => eprintln!("an answer could not be written: {message}"),
+        out = begin(out, Sort::ANSWER, head.number, "")?;
+        let served = serve(&work.object(), head.name, body, &mut kept, &mut out);
+        let (error, answer) = match served {
+            Served::Answered(answer) => {
+                let fault = finish(&mut out).err();
+                let fault = fault.map(|what| format!("its answer cannot be sent: {what}"));
+                (fault.map(PluginError::failed), Some(answer))
+            }
+            Served::Failed(error) => (Some(error), None),
+            Served::Unreadable(what) => (Some(PluginError::new(ErrorCode::REFUSED, what)), None),
+        };
+        let sent = match error {
+            None => write(&mut lane, &out),
+            Some(error) => write(&mut lane, &encode(Sort::ERROR, head.number, "", &error)?),
+        };
+        if sent.is_err() {
+            link.is_gone();
+        }
+        // The server reads it while what it was made of is dropped.
+        drop(answer);
+        kept.shrink(body.len());
     }
+    Ok(())
 }
 
 /// What the host answered, in bytes.
@@ -300,7 +282,7 @@ impl ToServer {
 
     /// A service that gives nothing back.
     pub fn tell<T: Serialize + ?Sized>(&self, service: &str, request: &T) {
-        if let Err(message) = self.send(Sort::SERVICE, 0, service, request) {
+        if let Err(message) = self.ask_service(0, service, request) {
             eprintln!("the host could not be told: {message}");
         }
     }
@@ -317,7 +299,7 @@ impl ToServer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(number, sender);
-        self.send(Sort::SERVICE, number, service, request)
+        self.ask_service(number, service, request)
             .map_err(PluginError::failed)?;
         let answer = answer
             .recv()
@@ -348,15 +330,41 @@ impl ToServer {
         name: &str,
         body: &T,
     ) -> Result<(), String> {
-        self.send_frame(&encode(sort, number, name, body)?);
+        let frame = encode(sort, number, name, body)?;
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if write(&mut *stream, &frame).is_err() {
+            self.is_gone();
+        }
         Ok(())
     }
 
-    fn send_frame(&self, frame: &[u8]) {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if write(&mut *stream, frame).is_err() {
-            // Nobody is there any more.
-            limits::end_at_once(0);
+    /// Asks a service: in the course of a call over its lane, so that it comes before the answer.
+    fn ask_service<T: Serialize + ?Sized>(
+        &self,
+        number: u64,
+        service: &str,
+        request: &T,
+    ) -> Result<(), String> {
+        let frame = encode(Sort::SERVICE, number, service, request)?;
+        let over_lane = LANE.try_with(|lane| {
+            let mut lane = lane.try_borrow_mut().ok()?;
+            Some(write(lane.as_mut()?, &frame))
+        });
+        let sent = match over_lane {
+            Ok(Some(sent)) => sent,
+            _ => {
+                let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+                write(&mut *stream, &frame)
+            }
+        };
+        if sent.is_err() {
+            self.is_gone();
         }
+        Ok(())
+    }
+
+    /// Nobody is there any more.
+    fn is_gone(&self) -> ! {
+        limits::end_at_once(0)
     }
 }

@@ -1,20 +1,24 @@
 //! What goes over the connection between the server and a plugin's process.
 //!
-//! A frame is its length (four bytes, little-endian), a [`Head`] and a body, both in postcard. Calls carry numbers, so
-//! that several may be under way at once; both sides may call.
+//! A frame is its length (four bytes, little-endian), a [`Head`] in postcard and a body.
+//!
+//! One connection, of which the process is born with its end, carries what is asked now and then: the first words, signs
+//! of life, and the services of the host. Calls have connections of their own, *lanes*, one for each that is under way at
+//! the same time: whoever calls writes and reads there itself, as does the thread that answers, and nobody in between has
+//! to be woken.
 
 use crate::plugins::methods::Capabilities;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
 /// The oldest and the newest protocol that this program speaks.
-pub(super) const PROTOCOL: (u16, u16) = (1, 1);
+pub(super) const PROTOCOL: (u16, u16) = (2, 2);
 
 /// The largest frame.
 pub(super) const FRAME_MAX: usize = 256 << 20;
 
 /// A buffer that grew beyond this is not kept.
-const KEPT_MAX: usize = 4 << 20;
+pub(super) const KEPT_MAX: usize = 4 << 20;
 
 /// What a frame is. Numbers, so that an unknown one can be told from damage.
 pub(super) struct Sort;
@@ -30,13 +34,14 @@ impl Sort {
     pub const CREATED: u8 = 4;
     /// Plugin: it could not be loaded or made.
     pub const REFUSED: u8 = 5;
-    /// Server: call a method.
+    /// Server: call a method. On a lane.
     pub const CALL: u8 = 6;
-    /// Either: the answer to a call of that number.
+    /// The answer to a call of that number, on its lane; or to a question of that number.
     pub const ANSWER: u8 = 7;
-    /// Either: the error of a call of that number.
+    /// The error of a call or question of that number.
     pub const ERROR: u8 = 8;
-    /// Plugin: call a service of the host. Number 0 wants no answer.
+    /// Plugin: call a service of the host. Number 0 wants no answer. What is asked during a call goes over its lane, so
+    /// that it comes before the answer.
     pub const SERVICE: u8 = 9;
     /// Server: are you there?
     pub const PING: u8 = 10;
@@ -44,6 +49,8 @@ impl Sort {
     pub const PONG: u8 = 11;
     /// Server: drop the object and end.
     pub const STOP: u8 = 12;
+    /// Server: a lane. Its end comes beside the bytes.
+    pub const LANE: u8 = 13;
 }
 
 /// The head of a frame.
@@ -68,7 +75,6 @@ pub(super) struct Hello {
     pub limits: super::limits::ChildLimits,
     /// The most detailed level of log lines that anybody records.
     pub log_level: u32,
-    pub in_flight: u32,
 }
 
 /// The plugin's first word.
@@ -105,42 +111,46 @@ pub(super) fn encode<T: Serialize + ?Sized>(
     name: &str,
     body: &T,
 ) -> Result<Vec<u8>, String> {
-    let frame = begin(sort, number, name)?;
-    let frame = postcard::to_extend(body, frame).map_err(|error| error.to_string())?;
-    finish(frame)
+    let frame = begin(Vec::new(), sort, number, name)?;
+    let mut frame = postcard::to_extend(body, frame).map_err(|error| error.to_string())?;
+    finish(&mut frame)?;
+    Ok(frame)
 }
 
-/// The beginning of a frame, to which a body is appended.
-pub(super) fn begin(sort: u8, number: u64, name: &str) -> Result<Vec<u8>, String> {
+/// The beginning of a frame, to which a body is appended; in the memory of an earlier one.
+pub(super) fn begin(
+    mut earlier: Vec<u8>,
+    sort: u8,
+    number: u64,
+    name: &str,
+) -> Result<Vec<u8>, String> {
+    earlier.clear();
+    if earlier.capacity() > KEPT_MAX {
+        earlier = Vec::new();
+    }
+    earlier.extend([0; 4]);
     let head = Head { sort, number, name };
-    postcard::to_extend(&head, vec![0; 4]).map_err(|error| error.to_string())
+    postcard::to_extend(&head, earlier).map_err(|error| error.to_string())
 }
 
 /// Puts the length where it belongs.
-pub(super) fn finish(mut frame: Vec<u8>) -> Result<Vec<u8>, String> {
+pub(super) fn finish(frame: &mut [u8]) -> Result<(), String> {
     let length = frame.len() - 4;
     if length > FRAME_MAX {
         return Err(format!("{length} bytes are more than a frame may have"));
     }
     let length = u32::try_from(length).map_err(|error| error.to_string())?;
     frame[..4].copy_from_slice(&length.to_le_bytes());
-    Ok(frame)
+    Ok(())
 }
 
 /// A frame that was read.
-pub(super) struct Frame(Vec<u8>);
+pub(super) struct Frame<'a>(&'a [u8]);
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Head and body. The error says what is wrong with it.
-    pub fn open(&self) -> Result<(Head<'_>, &[u8]), String> {
-        postcard::take_from_bytes(&self.0).map_err(|error| format!("the head of a frame: {error}"))
-    }
-}
-
-impl Frame {
-    /// The last bytes.
-    pub fn tail(&self, length: usize) -> &[u8] {
-        &self.0[self.0.len().saturating_sub(length)..]
+    pub fn open(&self) -> Result<(Head<'a>, &'a [u8]), String> {
+        postcard::take_from_bytes(self.0).map_err(|error| format!("the head of a frame: {error}"))
     }
 }
 
@@ -160,38 +170,39 @@ pub(super) struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
     filled: usize,
+    /// So much of it is the frame that was handed out last.
+    taken: usize,
 }
+
+/// How large a buffer is at first, and again after a frame that was too large to keep its memory.
+const BUFFER: usize = 64 << 10;
 
 impl<R: Read> FrameReader<R> {
     pub fn new(stream: R) -> Self {
         Self {
             stream,
-            buffer: vec![0; 16 << 10],
+            buffer: Vec::new(),
             filled: 0,
+            taken: 0,
         }
     }
 
-    pub fn stream(&self) -> &R {
-        &self.stream
+    pub fn stream(&mut self) -> &mut R {
+        &mut self.stream
     }
 
-    pub fn next(&mut self) -> Result<Frame, ReadError> {
-        loop {
+    pub fn next(&mut self) -> Result<Frame<'_>, ReadError> {
+        self.forget();
+        let length = loop {
             let whole = self.whole()?;
             if let Some(length) = whole.filter(|length| self.filled >= *length) {
-                let frame = self.buffer[4..length].to_vec();
-                self.buffer.copy_within(length..self.filled, 0);
-                self.filled -= length;
-                if self.filled == 0 && self.buffer.len() > KEPT_MAX {
-                    self.buffer = vec![0; 16 << 10];
-                }
-                return Ok(Frame(frame));
+                break length;
             }
-            let wanted = whole.unwrap_or(4);
+            let wanted = whole.unwrap_or(4).max(BUFFER);
             if self.buffer.len() < wanted {
                 // Grown as it arrives, not as it claims to be long.
                 let step = (self.buffer.len() * 4).min(wanted);
-                self.buffer.resize(step.max(16 << 10), 0);
+                self.buffer.resize(step.max(BUFFER), 0);
             }
             match self.stream.read(&mut self.buffer[self.filled..]) {
                 Ok(0) => return Err(ReadError::Closed),
@@ -207,6 +218,18 @@ impl<R: Read> FrameReader<R> {
                 }
                 Err(_) => return Err(ReadError::Closed),
             }
+        };
+        self.taken = length;
+        Ok(Frame(&self.buffer[4..length]))
+    }
+
+    /// Lets go of the frame that was handed out last.
+    fn forget(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        self.buffer.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
+        if self.filled == 0 && self.buffer.len() > KEPT_MAX {
+            self.buffer = Vec::new();
         }
     }
 

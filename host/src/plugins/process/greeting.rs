@@ -50,7 +50,6 @@ impl Shared {
             sha256: spec.stored.sha256.clone(),
             limits: child_limits(spec),
             log_level: log_level.map_or(0, |level| level.0),
-            in_flight: spec.limits.in_flight(spec.kind),
         };
         self.send(running, Sort::HELLO, &hello)?;
         let word: LoadedWord = self.expect(running, Sort::LOADED, until)?;
@@ -117,7 +116,10 @@ impl Shared {
                     false => NoStart::Failed(refusal.message),
                 }));
             }
-            running.link.take(frame, &self.spec.host).map_err(damaged)?;
+            running
+                .link
+                .take(&frame, &self.spec.host)
+                .map_err(damaged)?;
         }
     }
 }

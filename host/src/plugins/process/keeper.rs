@@ -164,13 +164,15 @@ impl Process {
         limit: Duration,
     ) -> Result<M::Answer, Failure> {
         let supervision = &self.shared.supervision;
-        if M::NAME == "startup" {
-            self.shared.started_up.store(true, Ordering::Relaxed);
+        // One that is lost in its shutdown is not to begin anew.
+        if let "startup" | "shutdown" = M::NAME {
+            let starts = M::NAME == "startup";
+            self.shared.started_up.store(starts, Ordering::Relaxed);
         }
         supervision.wait_until_started(limit.min(WAIT_FOR_START));
         let link = self.shared.current();
         match (link, supervision.absence()) {
-            (Some(link), None) => link.call::<M>(request, limit),
+            (Some(link), None) => link.call::<M>(request, limit, &self.shared.spec.host),
             (_, absence) => Err(Failure::Unavailable(
                 absence.unwrap_or_else(|| "it was lost a moment ago".to_owned()),
             )),
@@ -273,7 +275,7 @@ impl Shared {
             match running.reader.next() {
                 Ok(frame) => {
                     asked = false;
-                    if let Err(what) = link.take(frame, &self.spec.host) {
+                    if let Err(what) = link.take(&frame, &self.spec.host) {
                         link.end(Loss::Frame(what));
                         break;
                     }
@@ -359,7 +361,7 @@ impl Shared {
 
     fn spawn(&self) -> std::io::Result<Running> {
         let (ours, theirs) = UnixStream::pair()?;
-        let mut child = Command::new(super::program())
+        let mut child = Command::new(crate::program::program())
             .arg0("barycenter")
             .args([super::COMMAND, self.spec.kind.name(), self.spec.id.as_str()])
             .env_clear()
@@ -369,7 +371,9 @@ impl Shared {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let link = Arc::new(Link::new(child.id(), ours.try_clone()?)?);
+        let lanes = self.spec.limits.in_flight(self.spec.kind);
+        let lanes = usize::try_from(lanes).unwrap_or(1);
+        let link = Arc::new(Link::new(child.id(), ours.try_clone()?, lanes)?);
         let tail = Tail::default();
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             let (watched, tail) = (Arc::clone(&link), Arc::clone(&tail));

@@ -1,15 +1,17 @@
-//! The server's end of the connection to one plugin process: sends calls, hands out answers, serves the host's services.
+//! The server's end of the connection to one plugin process: makes calls, serves the host's services.
 
 use super::capture::Allowance;
-use super::frame::{Frame, Sort, encode, write};
-use super::{limits, services};
+use super::frame::{Frame, Head, ReadError, Sort, begin, encode, finish, write};
+use super::lane::{Lane, Lanes, NoLane};
+use super::{limits, pass, services};
+use crate::plugins::codec::Codec;
 use crate::plugins::failure::{Failure, Loss};
 use crate::plugins::methods::Method;
 use barycenter_plugin_api::{Host, PluginError};
 use std::collections::HashMap;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,10 +19,13 @@ use std::time::{Duration, Instant};
 const QUESTIONS_MAX: u32 = 8;
 /// How long a plugin's process may leave what is sent to it unread.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// How long it takes at most until it is known how a process was lost.
+const LOSS_LIMIT: Duration = Duration::from_millis(500);
 
 pub(super) struct Link {
     pub pid: u32,
     stream: Mutex<UnixStream>,
+    lanes: Lanes,
     next: AtomicU64,
     /// `None` once the process is lost.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
@@ -32,23 +37,27 @@ pub(super) struct Link {
 
 /// A call that has no answer yet.
 pub(super) struct Waiting {
-    sender: SyncSender<Reply>,
+    sender: SyncSender<Loss>,
     pub method: &'static str,
     /// The whole frame, for the crash report.
     pub frame: Arc<Vec<u8>>,
 }
 
-enum Reply {
-    Answer(Frame),
-    Lost(Loss),
+/// Why a lane has no answer to a call.
+enum NoAnswer {
+    Late,
+    Closed,
+    Damaged(String),
 }
 
 impl Link {
-    pub fn new(pid: u32, stream: UnixStream) -> std::io::Result<Self> {
+    /// `lanes` is how many calls may be under way at once.
+    pub fn new(pid: u32, stream: UnixStream, lanes: usize) -> std::io::Result<Self> {
         stream.set_write_timeout(Some(WRITE_LIMIT))?;
         Ok(Self {
             pid,
             stream: Mutex::new(stream),
+            lanes: Lanes::new(lanes),
             next: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
             ending: Mutex::new(None),
@@ -59,24 +68,107 @@ impl Link {
 
     /// Calls a method and waits for its answer; when that takes longer than `limit`, the process is ended.
     pub fn call<M: Method>(
-        &self,
+        self: &Arc<Self>,
         request: &M::Request,
         limit: Duration,
+        host: &Host,
     ) -> Result<M::Answer, Failure> {
+        let until = Instant::now() + limit;
+        let unavailable = |why: String| Failure::Unavailable(why);
+        let mut lane = self
+            .lanes
+            .take(until, || self.open_lane())
+            .map_err(|no| match no {
+                NoLane::Busy => unavailable(format!("all of its threads were busy for {limit:?}")),
+                NoLane::Failed(error) => unavailable(format!("it cannot be reached: {error}")),
+            })?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let frame = encode(Sort::CALL, number, M::NAME, request)
-            .map_err(|what| Failure::Unavailable(format!("the request cannot be sent: {what}")))?;
-        let replies = self.begin(number, M::NAME, Arc::new(frame))?;
-        match replies.recv_timeout(limit) {
-            Ok(Reply::Answer(frame)) => read_answer::<M>(&frame),
-            Ok(Reply::Lost(loss)) => Err(Failure::Lost(loss)),
-            Err(RecvTimeoutError::Timeout) => {
+        let begun = lane
+            .write_call::<M>(number, request)
+            .map_err(|what| unavailable(format!("the request cannot be sent: {what}")))
+            .and_then(|frame| Ok((self.begin(number, M::NAME, &frame)?, frame)));
+        let (losses, frame) = match begun {
+            Ok(begun) => begun,
+            Err(failure) => {
+                self.lanes.give_back(lane);
+                return Err(failure);
+            }
+        };
+        let failed = match self.exchange::<M>(&mut lane, number, &frame, until, host) {
+            Ok(answer) => {
+                drop(frame);
+                self.forget(number);
+                self.lanes.give_back(lane);
+                return answer;
+            }
+            Err(failed) => failed,
+        };
+        self.lanes.close();
+        match failed {
+            NoAnswer::Late => {
                 self.end(Loss::Deadline(M::NAME, limit));
                 self.wait_for_close();
-                Err(Failure::TimedOut(limit))
+                return Err(Failure::TimedOut(limit));
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Failure::Lost(Loss::Closed)),
+            NoAnswer::Damaged(what) => self.end(Loss::Frame(what)),
+            NoAnswer::Closed => {}
         }
+        // Whoever watches the process says how it was lost.
+        let loss = losses.recv_timeout(LOSS_LIMIT).or_else(|_| {
+            self.end(Loss::Closed);
+            losses.recv_timeout(LOSS_LIMIT)
+        });
+        Err(Failure::Lost(loss.unwrap_or(Loss::Closed)))
+    }
+
+    /// Sends a call and reads its answer; serves meanwhile what the plugin asks in the course of the call.
+    fn exchange<M: Method>(
+        self: &Arc<Self>,
+        lane: &mut Lane,
+        number: u64,
+        frame: &[u8],
+        until: Instant,
+        host: &Host,
+    ) -> Result<Result<M::Answer, Failure>, NoAnswer> {
+        lane.until(until);
+        if let Err(error) = lane.send(frame) {
+            return Err(match error.kind() {
+                std::io::ErrorKind::WouldBlock => NoAnswer::Late,
+                _ => NoAnswer::Closed,
+            });
+        }
+        loop {
+            let frame = match lane.reader.next() {
+                Ok(frame) => frame,
+                Err(ReadError::Quiet) => return Err(NoAnswer::Late),
+                Err(ReadError::Closed) => return Err(NoAnswer::Closed),
+                Err(ReadError::Damaged(what)) => return Err(NoAnswer::Damaged(what)),
+            };
+            let (head, body) = frame.open().map_err(NoAnswer::Damaged)?;
+            match head.sort {
+                Sort::ANSWER if head.number == number => {
+                    return Ok(M::Codec::read_answer(body).map_err(unreadable));
+                }
+                Sort::ERROR if head.number == number => {
+                    let error = postcard::from_bytes(body);
+                    return Ok(Err(error.map_or_else(unreadable, Failure::Plugin)));
+                }
+                Sort::ANSWER | Sort::ERROR => {
+                    let what = format!("an answer to a call {} that nobody made", head.number);
+                    return Err(NoAnswer::Damaged(what));
+                }
+                Sort::SERVICE => self.service(&head, body, host).map_err(NoAnswer::Damaged)?,
+                other => return Err(NoAnswer::Damaged(format!("a frame of sort {other}"))),
+            }
+        }
+    }
+
+    fn open_lane(&self) -> std::io::Result<Lane> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_write_timeout(Some(WRITE_LIMIT))?;
+        let frame = encode(Sort::LANE, 0, "", &()).map_err(std::io::Error::other)?;
+        pass::write_with(&mut lock(&self.stream), &frame, theirs.into())?;
+        Lane::new(ours)
     }
 
     /// Waits until it is known to everybody that the process is gone, so that who calls again waits for the next one.
@@ -91,27 +183,27 @@ impl Link {
         &self,
         number: u64,
         method: &'static str,
-        frame: Arc<Vec<u8>>,
-    ) -> Result<Receiver<Reply>, Failure> {
-        let (sender, replies) = sync_channel(1);
+        frame: &Arc<Vec<u8>>,
+    ) -> Result<Receiver<Loss>, Failure> {
+        let (sender, losses) = sync_channel(1);
+        let call = Waiting {
+            sender,
+            method,
+            frame: Arc::clone(frame),
+        };
         match &mut *lock(&self.waiting) {
             Some(waiting) => {
-                let frame = Arc::clone(&frame);
-                waiting.insert(
-                    number,
-                    Waiting {
-                        sender,
-                        method,
-                        frame,
-                    },
-                );
+                waiting.insert(number, call);
+                Ok(losses)
             }
-            None => {
-                return Err(Failure::Unavailable("it was lost a moment ago".to_owned()));
-            }
+            None => Err(Failure::Unavailable("it was lost a moment ago".to_owned())),
         }
-        self.send(&frame);
-        Ok(replies)
+    }
+
+    fn forget(&self, number: u64) {
+        if let Some(waiting) = &mut *lock(&self.waiting) {
+            waiting.remove(&number);
+        }
     }
 
     /// Sends a whole frame. Where that fails the process is ended, and whoever waits is told.
@@ -149,32 +241,25 @@ impl Link {
         lock(&self.ending).clone()
     }
 
-    /// Takes in a frame. The error says why the other side cannot be a plugin's process.
-    pub fn take(self: &Arc<Self>, frame: Frame, host: &Host) -> Result<(), String> {
+    /// Takes in a frame that belongs to no call. The error says why the other side cannot be a plugin's process.
+    pub fn take(self: &Arc<Self>, frame: &Frame<'_>, host: &Host) -> Result<(), String> {
         let (head, body) = frame.open()?;
         match head.sort {
-            Sort::ANSWER | Sort::ERROR => {
-                let number = head.number;
-                let waiting = lock(&self.waiting)
-                    .as_mut()
-                    .and_then(|waiting| waiting.remove(&number));
-                match waiting {
-                    // Whoever waited may have given up.
-                    Some(waiting) => drop(waiting.sender.send(Reply::Answer(frame))),
-                    None => return Err(format!("an answer to a call {number} that nobody made")),
-                }
-            }
-            Sort::SERVICE => {
-                let may_log = || self.allowance.take(host);
-                match services::quick(host, head.name, body, &may_log) {
-                    Some(done) => done?,
-                    None => self.serve(head.number, head.name, body, host),
-                }
-            }
-            Sort::PONG => {}
-            other => return Err(format!("a frame of sort {other}")),
+            Sort::SERVICE => self.service(&head, body, host),
+            Sort::PONG => Ok(()),
+            other => Err(format!("a frame of sort {other}")),
         }
-        Ok(())
+    }
+
+    fn service(self: &Arc<Self>, head: &Head<'_>, body: &[u8], host: &Host) -> Result<(), String> {
+        let may_log = || self.allowance.take(host);
+        match services::quick(host, head.name, body, &may_log) {
+            Some(done) => done,
+            None => {
+                self.serve(head.number, head.name, body, host);
+                Ok(())
+            }
+        }
     }
 
     /// Answers a question on a thread of its own: it may have to wait for the database.
@@ -203,9 +288,10 @@ impl Link {
 
     fn reply(&self, number: u64, answer: Result<Vec<u8>, PluginError>) {
         let frame = match &answer {
-            Ok(bytes) => super::frame::begin(Sort::ANSWER, number, "").and_then(|mut frame| {
+            Ok(bytes) => begin(Vec::new(), Sort::ANSWER, number, "").and_then(|mut frame| {
                 frame.extend_from_slice(bytes);
-                super::frame::finish(frame)
+                finish(&mut frame)?;
+                Ok(frame)
             }),
             Err(error) => encode(Sort::ERROR, number, "", error),
         };
@@ -231,20 +317,12 @@ impl Link {
 impl Waiting {
     /// Tells whoever waits.
     pub fn tell(&self, loss: &Loss) {
-        let _ = self.sender.send(Reply::Lost(loss.clone()));
+        let _ = self.sender.send(loss.clone());
     }
 }
 
-fn read_answer<M: Method>(frame: &Frame) -> Result<M::Answer, Failure> {
-    let (head, body) = frame.open().map_err(Failure::Unreadable)?;
-    let unreadable =
-        |error: postcard::Error| Failure::Unreadable(format!("it cannot be read: {error}"));
-    if head.sort == Sort::ERROR {
-        return Err(Failure::Plugin(
-            postcard::from_bytes(body).map_err(unreadable)?,
-        ));
-    }
-    postcard::from_bytes(body).map_err(unreadable)
+fn unreadable(what: impl std::fmt::Display) -> Failure {
+    Failure::Unreadable(format!("it cannot be read: {what}"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,6 +19,8 @@ pub struct Details {
     pub output_values: Vec<OutputValueRow>,
     pub messages: Vec<MessageRow>,
     pub holds: Vec<StoredHold>,
+    /// What of the request was ignored.
+    pub warnings: Vec<String>,
 }
 
 /// A dataset (`hda`) or collection (`hdca`) given to an input step.
@@ -106,12 +108,44 @@ pub async fn details(
     Ok(found)
 }
 
+/// What of the request of each of these invocations was ignored; none where nothing was.
+pub async fn warnings(
+    q: &mut impl Query,
+    invocation_ids: &[i64],
+) -> Result<HashMap<i64, Vec<String>>, StoreError> {
+    let (sql, add) = WARNINGS;
+    let mut found = HashMap::new();
+    for block in blocks(invocation_ids) {
+        let sql = sql.replace("{ids}", &placeholders(1, block.len()));
+        let ids = block.iter().map(|id| Val::from(*id)).collect();
+        for row in q.all(sql, ids).await? {
+            let mut details = Details::default();
+            add(&mut details, &row)?;
+            found.insert(row.get("workflow_invocation_id")?, details.warnings);
+        }
+    }
+    Ok(found)
+}
+
 type Part = (
     &'static str,
     fn(&mut Details, &Row) -> Result<(), StoreError>,
 );
 
-const PARTS: [Part; 7] = [
+const WARNINGS: Part = (
+    "SELECT workflow_invocation_id, value FROM workflow_request_input_parameters
+     WHERE workflow_invocation_id IN ({ids}) AND type = 'meta' AND name = 'warnings'",
+    |details, row| {
+        let told = row.json("value")?;
+        let told = told.as_array().into_iter().flatten();
+        details
+            .warnings
+            .extend(told.filter_map(Value::as_str).map(str::to_owned));
+        Ok(())
+    },
+);
+
+const PARTS: [Part; 8] = [
     (
         "SELECT x.workflow_invocation_id, x.dataset_id AS id, x.workflow_step_id, s.order_index, s.label, s.tool_inputs
          FROM workflow_request_to_input_dataset x JOIN workflow_step s ON s.id = x.workflow_step_id
@@ -198,6 +232,7 @@ const PARTS: [Part; 7] = [
             Ok(())
         },
     ),
+    WARNINGS,
 ];
 
 #[cfg(test)]

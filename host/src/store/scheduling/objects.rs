@@ -617,3 +617,7 @@ async fn insert_job_links(
     )
     .await
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

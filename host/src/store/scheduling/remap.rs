@@ -9,8 +9,7 @@ use super::objects::{Owner, insert_objects, reserve};
 use super::orders::resume_in;
 use crate::args;
 use crate::invoker::writes::{NewJob, Writes};
-use crate::store::Store;
-use crate::store::db::{Durability, Query, StoreError, Tx, blocks, placeholders};
+use crate::store::db::{Query, StoreError, Tx, blocks, placeholders};
 
 /// What became of the attempt.
 #[derive(Debug)]
@@ -25,15 +24,14 @@ pub enum Remapped {
     NotFailed,
 }
 
-/// Stores the one job of `writes` in the place of the failed job.
+/// Puts the one job of `writes` in the place of the failed job. Nothing is to be committed if that one has not failed.
 pub async fn remap(
-    store: &Store,
+    tx: &mut Tx,
     owner: &Owner,
     failed: i64,
     mut writes: Writes,
     now: i64,
 ) -> Result<Remapped, StoreError> {
-    let mut tx = store.begin().await?;
     let row = tx
         .maybe(
             "UPDATE job SET update_time = $1 WHERE id = $2 AND state IN ('error', 'failed', 'deleted')
@@ -48,7 +46,7 @@ pub async fn remap(
     let scheduler: Option<String> = row.get(1)?;
     job.invocation_id = invocation_id;
     let id = job.id;
-    let old = Old::load(&mut tx, failed).await?;
+    let old = Old::load(tx, failed).await?;
     let dropped = old.take_over(job);
     writes.hdas.retain(|hda| !dropped.hdas.contains(&hda.id));
     writes
@@ -63,13 +61,13 @@ pub async fn remap(
         .iter()
         .filter_map(|(name, hdca, _)| Some((name.clone(), (*hdca)?)))
         .collect();
-    old.reset(&mut tx, now).await?;
+    old.reset(tx, now).await?;
     let owner = Owner {
         scheduler,
         ..owner.clone()
     };
-    let place = reserve(&mut tx, &owner, &writes, now).await?;
-    let mut ready = insert_objects(&mut tx, &owner, &writes, place.as_ref(), now).await?;
+    let place = reserve(tx, &owner, &writes, now).await?;
+    let mut ready = insert_objects(tx, &owner, &writes, place.as_ref(), now).await?;
     let started = tx
         .maybe("SELECT state FROM job WHERE id = $1", args![id])
         .await?;
@@ -80,9 +78,9 @@ pub async fn remap(
     let datasets: Vec<i64> = old.outputs.iter().map(|o| o.dataset_id).collect();
     if matches!(state.as_str(), "paused" | "error") {
         let state = if state == "paused" { "paused" } else { "error" };
-        set_dataset_states(&mut tx, &datasets, state, now).await?;
+        set_dataset_states(tx, &datasets, state, now).await?;
     }
-    take_places(&mut tx, failed, id).await?;
+    take_places(tx, failed, id).await?;
     let hdas: Vec<i64> = old.outputs.iter().map(|o| o.hda_id).collect();
     let mut behind = Vec::new();
     for block in blocks(&hdas) {
@@ -96,12 +94,11 @@ pub async fn remap(
         }
     }
     for job in behind {
-        ready.extend(resume_in(&mut tx, job, now).await?);
+        ready.extend(resume_in(tx, job, now).await?);
     }
     if let Some(invocation_id) = invocation_id {
-        super::invocations::signal(&mut tx, invocation_id).await?;
+        super::invocations::signal(tx, invocation_id).await?;
     }
-    tx.commit(Durability::Acknowledged, "job.remap").await?;
     Ok(Remapped::Yes {
         ready,
         outputs,

@@ -13,17 +13,17 @@ async fn intermediates_are_deleted_and_mail_is_written_when_jobs_end() {
         delete,
     );
     last["workflow_outputs"] = json!([{"output_name": "out", "label": "result", "uuid": null}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-                last,
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            last,
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let deleted =
         "SELECT CASE WHEN deleted THEN 1 ELSE 0 END FROM history_dataset_association WHERE id = $1";
@@ -64,18 +64,16 @@ async fn actions_on_a_mapped_step_change_the_collection_and_its_elements() {
         {"action_type": "TagDatasetAction", "output_name": "out", "action_arguments": {"tags": "#x,y"}},
         {"action_type": "ChangeDatatypeAction", "output_name": "out", "action_arguments": {"newtype": "bed"}},
         {"action_type": "HideDatasetAction", "output_name": "out", "action_arguments": {}}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                with_actions(
-                    step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                    actions,
-                ),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        input,
+        vec![with_actions(
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            actions,
+        )],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let made = world.rows(
         "SELECT c.name || ' ' || c.tags || CASE WHEN c.visible THEN ' seen' ELSE ' hidden' END, c.id FROM history_dataset_collection_association c
@@ -102,15 +100,13 @@ async fn name_tags_of_inputs_go_to_the_outputs() {
     tx.commit(Durability::Acknowledged, "test")
         .await
         .expect("commits");
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![step(1, "tool", Some("copy"), &[("input", 0, "output")])],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let made = outputs_of(&world, id, 1, "out").await[0].1;
     let tags = world
@@ -158,22 +154,22 @@ async fn an_output_is_hidden_only_when_its_job_succeeds_and_mail_is_written_also
     let actions = json!([
         {"action_type": "HideDatasetAction", "output_name": "out", "action_arguments": {}},
         {"action_type": "EmailAction", "output_name": "out", "action_arguments": {"host": "http://here"}}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                with_actions(
-                    step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                    actions.clone(),
-                ),
-                with_actions(
-                    step(2, "tool", Some("fail"), &[("input", 0, "output")]),
-                    actions,
-                ),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            with_actions(
+                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+                actions.clone(),
+            ),
+            with_actions(
+                step(2, "tool", Some("fail"), &[("input", 0, "output")]),
+                actions,
+            ),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let visible =
         "SELECT CASE WHEN visible THEN 1 ELSE 0 END FROM history_dataset_association WHERE id = $1";
@@ -227,22 +223,22 @@ async fn tags_are_taken_away_and_intermediates_stay_where_no_output_is_declared(
         .await;
     let remove = json!([{"action_type": "RemoveTagDatasetAction", "output_name": "", "action_arguments": {"tags": "#a"}}]);
     let delete = json!([{"action_type": "DeleteIntermediatesAction", "output_name": "out", "action_arguments": {}}]);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                with_actions(
-                    step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                    remove,
-                ),
-                with_actions(
-                    step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-                    delete,
-                ),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            with_actions(
+                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+                remove,
+            ),
+            with_actions(
+                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+                delete,
+            ),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let first = outputs_of(&world, id, 1, "out").await[0].1;
     let shown = "SELECT tags || CASE WHEN deleted THEN ' deleted' ELSE '' END, id FROM history_dataset_association WHERE id = $1";

@@ -19,17 +19,17 @@ async fn shown(world: &World, hda: i64) -> String {
 async fn a_step_whose_condition_is_false_is_skipped_and_those_behind_it_still_run() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                parameter(1, "boolean", json!(false)),
-                conditional(2, "${inputs.when}"),
-                step(3, "tool", Some("copy"), &[("input", 2, "out")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            parameter(1, "boolean", json!(false)),
+            conditional(2, "${inputs.when}"),
+            step(3, "tool", Some("copy"), &[("input", 2, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["skipped", "ok"]);
     let skipped = outputs_of(&world, id, 2, "out").await[0].1;
@@ -51,13 +51,7 @@ async fn a_condition_is_decided_for_each_slice_and_its_collection_takes_part_in_
             steps(vec![
                 list(0),
                 list(1),
-                tool(
-                    2,
-                    "param_value_from_file",
-                    "0.1.0",
-                    json!({"param_type": "text", "remove_newlines": true}),
-                    &[("input1", 1, "output")],
-                ),
+                value_of(2, "text", 1),
                 tool(3, "verdict", "1", json!({}), &[("text", 2, "text_param")]),
                 when(
                     step(
@@ -247,13 +241,7 @@ async fn a_subworkflow_that_is_mapped_over_decides_its_condition_for_each_slice(
     inside["input_connections"] = sub(2, json!({}), &from)["input_connections"].clone();
     (inside["id"], inside["label"]) = (5.into(), "s5".into());
     inside["position"] = json!({"left": 50, "top": 50});
-    let read = tool(
-        3,
-        "param_value_from_file",
-        "0.1.0",
-        json!({"param_type": "text", "remove_newlines": true}),
-        &[("input1", 1, "output")],
-    );
+    let read = value_of(3, "text", 1);
     all = json!({
         "0": all["0"], "1": all["1"], "3": read,
         "4": tool(4, "verdict", "1", json!({}), &[("text", 3, "text_param")]), "5": inside

@@ -6,22 +6,16 @@ use super::*;
 async fn a_parameter_is_fed_by_an_expression_tool() {
     let world = World::new().await;
     let input = world.dataset("from a file\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                tool(
-                    1,
-                    "param_value_from_file",
-                    "0.1.0",
-                    json!({"param_type": "text", "remove_newlines": true}),
-                    &[("input1", 0, "output")],
-                ),
-                tool(2, "write", "1", json!({}), &[("text", 1, "text_param")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            value_of(1, "text", 0),
+            tool(2, "write", "1", json!({}), &[("text", 1, "text_param")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let written = outputs_of(&world, id, 2, "out").await;
     assert_eq!(content(&world, written[0].1).await.0, "from a file\n");
@@ -33,22 +27,16 @@ async fn a_parameter_is_fed_by_an_expression_tool() {
 async fn an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it() {
     let world = World::new().await;
     let input = world.dataset("no number\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                tool(
-                    1,
-                    "param_value_from_file",
-                    "0.1.0",
-                    json!({"param_type": "integer", "remove_newlines": true}),
-                    &[("input1", 0, "output")],
-                ),
-                tool(2, "write", "1", json!({}), &[("text", 1, "integer_param")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            value_of(1, "integer", 0),
+            tool(2, "write", "1", json!({}), &[("text", 1, "integer_param")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "failed").await;
     assert_eq!(world.jobs(id).await, ["error"]);
     let messages = world.rows("SELECT reason, hda_id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
@@ -63,16 +51,16 @@ async fn an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it() 
 async fn jobs_are_made_before_what_they_read_is_there() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("nap"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("nap"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
+    )
+    .await;
     world.until_jobs(id, &["running", "new"]).await;
     assert_eq!(world.state(id).await, "scheduled");
     world.wait_for(id, "completed").await;
@@ -142,15 +130,13 @@ async fn content_that_is_no_value_fails_the_invocation_at_once() {
             args![input],
         )
         .await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                tool(1, "write", "1", json!({}), &[("text", 0, "output")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![tool(1, "write", "1", json!({}), &[("text", 0, "output")])],
+    )
+    .await;
     world.wait_for(id, "failed").await;
     let said = said(&world, id).await;
     assert_eq!(
@@ -168,17 +154,17 @@ async fn content_that_is_no_value_fails_the_invocation_at_once() {
 async fn a_collection_of_unknown_size_is_waited_for_and_then_mapped() {
     let world = World::new().await;
     let input = world.dataset("a\nb\nc\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("nap"), &[("input", 0, "output")]),
-                step(2, "tool", Some("split"), &[("input", 1, "out")]),
-                step(3, "tool", Some("copy"), &[("input", 2, "parts")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("nap"), &[("input", 0, "output")]),
+            step(2, "tool", Some("split"), &[("input", 1, "out")]),
+            step(3, "tool", Some("copy"), &[("input", 2, "parts")]),
+        ],
+    )
+    .await;
     world.until_jobs(id, &["running", "new"]).await;
     world.wait_for(id, "ready").await;
     // A step that waits has its row already.
@@ -210,16 +196,16 @@ async fn a_collection_of_unknown_size_is_waited_for_and_then_mapped() {
 async fn a_collection_whose_job_failed_fails_the_invocation() {
     let world = World::new().await;
     let input = world.dataset("bad\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("split"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("split"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "failed").await;
     let made = collection_of(&world, id, 1, "parts").await.1;
     let said = said(&world, id).await;
@@ -228,7 +214,7 @@ async fn a_collection_whose_job_failed_fails_the_invocation() {
         ("collection_failed", Some(made))
     );
     let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s1"), Some("s2")));
+    assert_eq!(steps, (Some("s2"), Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -237,13 +223,7 @@ async fn a_parameter_is_mapped_over_the_values_of_a_collection_and_fails_with_an
     let workflow = || {
         steps(vec![
             list(0),
-            tool(
-                1,
-                "param_value_from_file",
-                "0.1.0",
-                json!({"param_type": "integer", "remove_newlines": true}),
-                &[("input1", 0, "output")],
-            ),
+            value_of(1, "integer", 0),
             tool(2, "number", "1", json!({}), &[("n", 1, "integer_param")]),
         ])
     };
@@ -261,7 +241,12 @@ async fn a_parameter_is_mapped_over_the_values_of_a_collection_and_fails_with_an
     let one_bad = world.list(&["4\n", "none\n"]).await;
     let id = world.invoke(workflow(), &[(0, "hdca", one_bad)]).await;
     world.wait_for(id, "failed").await;
-    assert_eq!(said(&world, id).await.reason, "collection_failed");
+    let said = said(&world, id).await;
+    // Of the collection the element is named that failed, as in Galaxy.
+    assert_eq!(said.reason, "dataset_failed");
+    assert!(said.hda_id.is_some() && said.hdca_id.is_none(), "{said:?}");
+    let steps = (said.step.as_deref(), said.dependent.as_deref());
+    assert_eq!(steps, (Some("s2"), Some("s1")));
 }
 
 crate::databases::on_postgres_too!(

@@ -1,48 +1,60 @@
 //! What becomes of jobs: those whose inputs fail, reruns, results that are there already.
 
+use barycenter::scheduling::requests::{Made, ToolRequest, ToolRunError, run_tool};
+
 use super::*;
+
+/// Runs a tool outside any workflow, maybe in the place of a failed job.
+async fn run_alone(
+    world: &World,
+    tool: &str,
+    state: &Value,
+    in_place_of: Option<i64>,
+) -> Result<Made, ToolRunError> {
+    let services = world.services();
+    let tool = services.toolbox.get(tool, None).expect("there").tool;
+    let request = ToolRequest {
+        user_id: world.user,
+        history_id: world.history,
+        tool: &tool,
+        dynamic_tool_id: None,
+        state,
+        mapped: &[],
+        use_cached_job: false,
+        in_place_of,
+    };
+    run_tool(&services, request).await
+}
+
+/// The job of an invocation that failed.
+async fn failed_of(world: &World, invocation: i64) -> i64 {
+    let sql = "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1";
+    number(world, sql, invocation).await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
     let world = World::new().await;
     let (bad, good) = (world.dataset("bad\n").await, world.dataset("good\n").await);
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-                step(3, "tool", Some("copy"), &[("input", 2, "out")]),
-            ]),
-            &[(0, "hda", bad)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    assert_eq!(world.jobs(id).await, ["error", "paused", "paused"]);
-    let failed = number(
+    let id = on_input(
         &world,
-        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
-        id,
+        data(0),
+        bad,
+        vec![
+            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            step(3, "tool", Some("copy"), &[("input", 2, "out")]),
+        ],
     )
     .await;
+    world.wait_for(id, "completed").await;
+    assert_eq!(world.jobs(id).await, ["error", "paused", "paused"]);
+    let failed = failed_of(&world, id).await;
     let hids = "SELECT CAST(hid AS TEXT) || ' ' || CAST(dataset_id AS TEXT), id FROM history_dataset_association WHERE history_id = $1 ORDER BY id";
     let before = world.rows(hids, world.history).await;
-    let services = world.services();
-    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
     let state = json!({"input": {"src": "hda", "id": good}});
-    let request = || barycenter::scheduling::requests::ToolRequest {
-        user_id: world.user,
-        history_id: world.history,
-        tool: &flaky,
-        dynamic_tool_id: None,
-        state: &state,
-        mapped: &[],
-        use_cached_job: false,
-        in_place_of: Some(failed),
-    };
-    let made = barycenter::scheduling::requests::run_tool(&services, request())
-        .await
-        .expect("runs");
+    let made = run_alone(&world, "flaky", &state, Some(failed)).await;
+    let made = made.expect("runs");
     wait_until(
         &world,
         "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
@@ -62,14 +74,7 @@ async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
     );
     let of_step = number(&world, "SELECT job_id FROM workflow_invocation_step WHERE order_index = 1 AND workflow_invocation_id = $1", id).await;
     assert_eq!([of_step], made.jobs.as_slice());
-    let again = barycenter::scheduling::requests::run_tool(
-        &services,
-        barycenter::scheduling::requests::ToolRequest {
-            in_place_of: Some(of_step),
-            ..request()
-        },
-    )
-    .await;
+    let again = run_alone(&world, "flaky", &state, Some(of_step)).await;
     assert!(again.is_err(), "a job that did not fail keeps its place");
 }
 
@@ -78,40 +83,22 @@ async fn a_rerun_mends_one_element_of_a_collection() {
     let world = World::new().await;
     let input = world.list(&["a\n", "bad\n"]).await;
     let good = world.dataset("mended\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
-    world.wait_for(id, "completed").await;
-    let failed = number(
+    let id = on_input(
         &world,
-        "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1",
-        id,
+        list(0),
+        input,
+        vec![
+            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
     )
     .await;
+    world.wait_for(id, "completed").await;
+    let failed = failed_of(&world, id).await;
     let before = outputs_of(&world, id, 2, "out").await;
-    let services = world.services();
-    let flaky = services.toolbox.get("flaky", None).expect("there").tool;
     let state = json!({"input": {"src": "hda", "id": good}});
-    let request = barycenter::scheduling::requests::ToolRequest {
-        user_id: world.user,
-        history_id: world.history,
-        tool: &flaky,
-        dynamic_tool_id: None,
-        state: &state,
-        mapped: &[],
-        use_cached_job: false,
-        in_place_of: Some(failed),
-    };
-    barycenter::scheduling::requests::run_tool(&services, request)
-        .await
-        .expect("runs");
+    let made = run_alone(&world, "flaky", &state, Some(failed)).await;
+    made.expect("runs");
     wait_until(
         &world,
         "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
@@ -130,16 +117,16 @@ async fn a_rerun_mends_one_element_of_a_collection() {
 async fn deleting_a_history_stops_the_jobs_of_a_scheduled_invocation() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("sleep"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("sleep"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "scheduled").await;
     let mut history = histories::by_id(&mut world.store.reader(), world.history)
         .await
@@ -232,16 +219,16 @@ async fn a_resumed_job_runs_when_its_input_was_mended_and_those_behind_it_follow
             args![input],
         )
         .await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["paused", "paused"]);
     let info = world
@@ -371,15 +358,13 @@ async fn a_job_that_read_an_element_of_a_collection_can_be_run_again() {
     let input = world
         .pairs(&[("s1", "a\n", "b\n"), ("s2", "c\n", "d\n")])
         .await;
-    let id = world
-        .invoke(
-            steps(vec![
-                collection(0, "list:paired"),
-                step(1, "tool", Some("pair"), &[("pair", 0, "output")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        collection(0, "list:paired"),
+        input,
+        vec![step(1, "tool", Some("pair"), &[("pair", 0, "output")])],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let read = world
         .rows(
@@ -390,22 +375,8 @@ async fn a_job_that_read_an_element_of_a_collection_can_be_run_again() {
         .await;
     let element: Value = serde_json::from_str(&read[1].0).expect("JSON");
     assert_eq!(element["src"], "dce");
-    let services = world.services();
-    let pair = services.toolbox.get("pair", None).expect("there").tool;
     let state = json!({"pair": element});
-    let request = barycenter::scheduling::requests::ToolRequest {
-        user_id: world.user,
-        history_id: world.history,
-        tool: &pair,
-        dynamic_tool_id: None,
-        state: &state,
-        mapped: &[],
-        use_cached_job: false,
-        in_place_of: None,
-    };
-    let made = barycenter::scheduling::requests::run_tool(&services, request)
-        .await
-        .expect("runs");
+    let made = run_alone(&world, "pair", &state, None).await.expect("runs");
     let over = "SELECT COUNT(*) FROM job WHERE id = $1 AND state = 'ok'";
     wait_until(&world, over, made.jobs[0], 1).await;
     let Some(barycenter::invoker::known::StepValue::Hda(out)) = made.outputs.get("out") else {

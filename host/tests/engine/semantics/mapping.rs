@@ -49,16 +49,16 @@ async fn a_single_dataset_input_is_mapped_over_the_whole_tree() {
     let input = world
         .pairs(&[("s1", "a\n", "b\n"), ("s2", "c\n", "d\n")])
         .await;
-    let id = world
-        .invoke(
-            steps(vec![
-                collection(0, "list:paired"),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(2, "tool", Some("pair"), &[("pair", 1, "out")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        collection(0, "list:paired"),
+        input,
+        vec![
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            step(2, "tool", Some("pair"), &[("pair", 1, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let (kind, made) = collection_of(&world, id, 1, "out").await;
     assert_eq!(kind, "list:paired");
@@ -159,15 +159,13 @@ async fn a_record_is_never_mapped_over() {
     let world = World::new().await;
     let of = vec![("a", Node::Dataset("a\n")), ("b", Node::Dataset("b\n"))];
     let record = world.collection("record", of).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                collection(0, "record"),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            ]),
-            &[(0, "hdca", record)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        collection(0, "record"),
+        record,
+        vec![step(1, "tool", Some("copy"), &[("input", 0, "output")])],
+    )
+    .await;
     world.wait_for(id, "failed").await;
     assert_eq!(said(&world, id).await.reason, "workflow_parameter_invalid");
     assert!(world.jobs(id).await.is_empty());
@@ -221,16 +219,16 @@ async fn mapped_inputs_are_linked_and_the_first_by_name_gives_the_identifiers() 
 async fn a_list_put_out_by_a_mapped_step_becomes_a_list_of_lists() {
     let world = World::new().await;
     let input = world.list(&["a\nb\n", "c\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("split"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        input,
+        vec![
+            step(1, "tool", Some("split"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let (kind, made) = collection_of(&world, id, 2, "out").await;
     assert_eq!(kind, "list:list");

@@ -6,23 +6,23 @@ use super::*;
 async fn a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok() {
     let world = World::new().await;
     let input = world.list(&["good\n", "bad\n", "fine\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-                tool(
-                    2,
-                    "__FILTER_FAILED_DATASETS__",
-                    "1.0.0",
-                    json!({}),
-                    &[("input", 1, "out")],
-                ),
-                step(3, "tool", Some("copy"), &[("input", 2, "output")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        input,
+        vec![
+            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+            tool(
+                2,
+                "__FILTER_FAILED_DATASETS__",
+                "1.0.0",
+                json!({}),
+                &[("input", 1, "out")],
+            ),
+            step(3, "tool", Some("copy"), &[("input", 2, "output")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     let before = outputs_of(&world, id, 1, "out").await;
     let kept = outputs_of(&world, id, 2, "output").await;
@@ -137,21 +137,19 @@ async fn an_operation_is_mapped_like_any_tool() {
 async fn an_operation_that_cannot_be_done_fails_the_invocation_with_a_sentence() {
     let world = World::new().await;
     let input = world.list(&["a\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                tool(
-                    1,
-                    "__EXTRACT_DATASET__",
-                    "1.0.2",
-                    json!({"which": {"which_dataset": "by_index", "index": 7}}),
-                    &[("input", 0, "output")],
-                ),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        input,
+        vec![tool(
+            1,
+            "__EXTRACT_DATASET__",
+            "1.0.2",
+            json!({"which": {"which_dataset": "by_index", "index": 7}}),
+            &[("input", 0, "output")],
+        )],
+    )
+    .await;
     world.wait_for(id, "failed").await;
     let messages = world.rows("SELECT reason || ': ' || details, id FROM workflow_invocation_message WHERE workflow_invocation_id = $1", id).await;
     assert!(

@@ -43,7 +43,7 @@ async fn a_step_that_only_follows_a_failed_job_fails_the_invocation() {
     assert_eq!(said.reason, "job_failed");
     assert_eq!(said.job_id, Some(number(&world, job, id).await));
     let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s1"), Some("s2")));
+    assert_eq!(steps, (Some("s2"), Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,17 +112,17 @@ async fn a_pause_is_scheduled_at_once_and_only_its_consumers_wait() {
 async fn a_pause_is_reached_before_its_input_is_known_and_approved_it_waits_for_it() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "pause", None, &[("input", 0, "output")]),
-                step(2, "pause", None, &[("input", 1, "output")]),
-                step(3, "tool", Some("copy"), &[("input", 2, "output")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "pause", None, &[("input", 0, "output")]),
+            step(2, "pause", None, &[("input", 1, "output")]),
+            step(3, "tool", Some("copy"), &[("input", 2, "output")]),
+        ],
+    )
+    .await;
     world.wait_for_review(id).await;
     assert_eq!(reached(&world, id).await[2], "s2 scheduled");
     let rows = "SELECT w.label, s.id FROM workflow_invocation_step s JOIN workflow_step w ON w.id = s.workflow_step_id
@@ -154,18 +154,18 @@ async fn a_later_refusal_counts_also_after_an_approval_was_consumed() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
     // A second pause keeps the invocation at work.
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                step(1, "pause", None, &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "output")]),
-                step(3, "pause", None, &[("input", 0, "output")]),
-                step(4, "tool", Some("copy"), &[("input", 3, "output")]),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            step(1, "pause", None, &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "output")]),
+            step(3, "pause", None, &[("input", 0, "output")]),
+            step(4, "tool", Some("copy"), &[("input", 3, "output")]),
+        ],
+    )
+    .await;
     world.wait_for_review(id).await;
     world.act(id, json!(true)).await;
     world.until_jobs(id, &["ok"]).await;

@@ -24,17 +24,17 @@ async fn outputs_of_a_subworkflow_are_called_by_label_or_by_step_and_output() {
         unlabelled,
     ]);
     let from = [("given", 0, "output", Some(0))];
-    let id = world
-        .invoke(
-            steps(vec![
-                data(0),
-                sub(1, inside, &from),
-                copy(2, 1, "first"),
-                copy(3, 1, "2:out"),
-            ]),
-            &[(0, "hda", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        data(0),
+        input,
+        vec![
+            sub(1, inside, &from),
+            copy(2, 1, "first"),
+            copy(3, 1, "2:out"),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     assert_eq!(text_of(&world, id, 2, "out").await, "x\ncopied\ncopied\n");
     assert_eq!(
@@ -103,7 +103,11 @@ async fn a_required_input_inside_that_nothing_feeds_fails_the_invocation() {
         )
         .await;
     world.wait_for(id, "failed").await;
-    assert_eq!(said(&world, id).await.reason, "output_not_found");
+    let unfed = said(&world, id).await;
+    assert_eq!(unfed.reason, "output_not_found");
+    assert_eq!(unfed.output.as_deref(), Some("output"));
+    let steps_named = (unfed.step.as_deref(), unfed.dependent.as_deref());
+    assert_eq!(steps_named, (Some("s1"), Some("s0")));
     // An optional one may be left out.
     second["tool_state"] = json!({"optional": true}).to_string().into();
     let optional = steps(vec![
@@ -156,13 +160,7 @@ async fn a_failure_inside_tells_the_way_to_it() {
 async fn an_output_that_the_inner_workflow_does_not_put_out_fails_the_invocation() {
     let world = World::new().await;
     let input = world.dataset("4\n").await;
-    let read = tool(
-        1,
-        "param_value_from_file",
-        "0.1.0",
-        json!({"param_type": "text", "remove_newlines": true}),
-        &[("input1", 0, "output")],
-    );
+    let read = value_of(1, "text", 0);
     // Asked for a text, the tool has no output of that name.
     let inside = steps(vec![
         given(),

@@ -92,20 +92,20 @@ async fn a_mapped_step_is_expanded_in_parts_under_the_job_cap_without_duplicates
     world.job_cap = 2;
     world.start().await;
     let input = world.list(&["a\n", "b\n", "c\n", "d\n", "e\n"]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                with_output(
-                    step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                    "out",
-                    "result",
-                ),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hdca", input)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        input,
+        vec![
+            with_output(
+                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+                "out",
+                "result",
+            ),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["ok"; 10]);
     let last: Vec<String> = written(&world, id, 2, "out")
@@ -131,16 +131,16 @@ async fn a_mapped_step_is_expanded_in_parts_under_the_job_cap_without_duplicates
 async fn an_empty_collection_makes_no_jobs_and_an_empty_collection() {
     let world = World::new().await;
     let empty = world.list(&[]).await;
-    let id = world
-        .invoke(
-            steps(vec![
-                list(0),
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            ]),
-            &[(0, "hdca", empty)],
-        )
-        .await;
+    let id = on_input(
+        &world,
+        list(0),
+        empty,
+        vec![
+            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        ],
+    )
+    .await;
     world.wait_for(id, "completed").await;
     assert!(world.jobs(id).await.is_empty());
     let (_, made) = collection_of(&world, id, 2, "out").await;

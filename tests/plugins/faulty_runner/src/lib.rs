@@ -117,6 +117,7 @@ impl JobRunner for Faulty {
         match self.faults.strike("submit") {
             Some("lie") => return Ok(entry_too_many.into()),
             Some("nothing") => return Ok(List::new()),
+            Some("error") => return Err(PluginError::failed("It could not")),
             Some("garbage") => {
                 let refuse = |job: &JobSpec| SubmitResult::refused(job.job_id, "\0\u{1b}[2J", true);
                 return Ok(jobs.iter().map(refuse).collect());
@@ -150,6 +151,9 @@ impl JobRunner for Faulty {
             Some("twice") => {
                 let first = answers[0].clone();
                 answers.push(first);
+            }
+            Some("error") => {
+                return Err(PluginError::failed("It could, and says that it could not"));
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ async fn a_submission_is_a_run_at_once_and_echoed() {
     let (server, _tools) = server().await;
     let history = server.history().await;
     let hda = server.pastes(&history, 1).await.remove(0);
-    let mut body = request(json!({"reads": {"src": "hda", "id": hda}, "n": 7}));
+    let mut body = request(json!({"reads": {"src": "hda", "id": hda}, "n": 7, "m": 8}));
     body["workflow_engine_parameters"] = json!({"history_name": "results", "colour": "red"});
     let made = server
         .post(&format!("{ROOT}/runs"), body.clone())
@@ -31,6 +31,7 @@ async fn a_submission_is_a_run_at_once_and_echoed() {
         assert_eq!(log["request"][name], body[name], "{name}");
     }
     assert!(text(&log["run_log"]["system_logs"][0]).contains("colour"));
+    assert!(text(&log["run_log"]["system_logs"][1]).contains("\"m\""));
     assert_eq!(
         log["run_log"]["name"],
         json!("cutting (imported from WES API)")

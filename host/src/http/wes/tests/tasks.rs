@@ -217,8 +217,8 @@ async fn a_large_run_costs_what_its_pages_show() {
         }
     }
     assert_eq!(counts, vec![3; counts.len()]);
-    // The run, its messages, what is held, its outputs and its inputs.
-    assert_eq!(logs, vec![5; logs.len()], "statements for a run's log");
+    // The run, its messages, what is held, what was ignored, its outputs and its inputs.
+    assert_eq!(logs, vec![6; logs.len()], "statements for a run's log");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! SQLite: one connection that writes, behind [`writer`], and some that read.
 
+mod checkpoints;
 pub(super) mod writer;
 
 use std::path::Path;
@@ -50,6 +51,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("temp_store", "memory")
         .pragma("cache_size", "-8000")
         .pragma("journal_size_limit", "67108864")
+        .pragma("wal_autocheckpoint", checkpoints::LOG_PAGES_MAX)
         .statement_cache_capacity(256)
         .disable_statement_logging()
 }

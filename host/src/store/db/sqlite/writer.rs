@@ -16,6 +16,7 @@ use sqlx::{Connection, Executor};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::super::error::{StoreError, statement_error};
+use super::checkpoints::Checkpoints;
 use crate::store::crash;
 use crate::store::db::Durability;
 
@@ -33,6 +34,7 @@ struct Shared {
     /// Number of the last group that was committed.
     committed: AtomicU64,
     wal: Mutex<Wal>,
+    checkpoints: Arc<Checkpoints>,
     statements: Arc<AtomicU64>,
 }
 
@@ -82,6 +84,7 @@ impl Writer {
                     file: None,
                     synced: 0,
                 }),
+                checkpoints: Arc::new(Checkpoints::new(path.to_owned())),
                 statements,
             }),
         }
@@ -119,6 +122,7 @@ impl Writer {
         if state.settle_abandoned().await.is_ok() && state.group.open {
             state.commit_group(&self.shared).await;
         }
+        self.shared.checkpoints.close().await;
         if let Some(connection) = state.connection.take() {
             let _ = connection.close().await;
         }
@@ -136,6 +140,7 @@ impl Unit {
     /// The connection to send statements through.
     pub fn connection(&mut self) -> &mut SqliteConnection {
         self.shared.statements.fetch_add(1, Ordering::Relaxed);
+        self.shared.checkpoints.note();
         let state = self
             .state
             .as_mut()
@@ -236,6 +241,7 @@ impl State {
         for told in std::mem::take(&mut self.group).ended {
             let _ = told.send(outcome.clone());
         }
+        shared.checkpoints.after_commit();
     }
 }
 
