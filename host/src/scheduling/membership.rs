@@ -74,6 +74,9 @@ pub struct Membership {
     view: watch::Sender<View>,
 }
 
+/// How much longer the first lease is: it is renewed only once the loops run, and on a busy machine it takes a while until
+/// plugins are loaded.
+const STARTING_MS: i64 = 10_000;
 /// Names tried where none was chosen.
 const NAMES_TRIED: usize = 1000;
 
@@ -127,7 +130,7 @@ impl Membership {
             pid: std::process::id(),
             machine: &self.machine,
             version: env!("CARGO_PKG_VERSION"),
-            lease_ms: self.lease_ms(),
+            lease_ms: self.lease_ms() + STARTING_MS,
         };
         match handlers::enter(store, &newcomer, dead).await? {
             Some(incarnation) => Ok(incarnation),
