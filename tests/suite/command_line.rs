@@ -352,16 +352,15 @@ fn a_server_without_any_plugins_file_has_the_built_in_list() {
 }
 
 #[test]
-fn where_no_database_is_nothing_is_made_but_by_migrate() {
+fn where_no_database_is_it_is_made_by_a_migration_and_a_first_user_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let wrong = folder.path().join("mistyped");
     let shown = wrong.display().to_string();
     let backup = folder.path().join("backup.gz").display().to_string();
     let to = format!("sqlite://{}/copy.sqlite", folder.path().display());
     let from = format!("sqlite://{shown}/barycenter.sqlite");
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 9] = [
         &["admin", "list-users"],
-        &["admin", "create-user", "ada@example.org"],
         &["admin", "create-key", "ada"],
         &["admin", "handlers"],
         &["admin", "reassign", "main", "_default_"],
@@ -401,7 +400,25 @@ fn where_no_database_is_nothing_is_made_but_by_migrate() {
     ] {
         let output = barycenter(&[command, &["--data-dir", &shown]].concat());
         assert!(output.status.success(), "{command:?}: {}", told(&output));
+        assert!(!told(&output).contains("made a new"), "{}", told(&output));
     }
+
+    // Who is made where nothing was is told so: it may be another place than was meant.
+    let other = folder.path().join("other").display().to_string();
+    let arguments = [
+        "admin",
+        "create-user",
+        "ada@example.org",
+        "--data-dir",
+        &other,
+    ];
+    let output = barycenter(&arguments);
+    assert!(output.status.success(), "{}", told(&output));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.starts_with("made a new database at") && text.contains(&other),
+        "{text}"
+    );
 }
 
 #[test]

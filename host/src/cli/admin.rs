@@ -19,6 +19,7 @@ use crate::errors::chain;
 use crate::http::auth::make_key;
 use crate::http::codec::IdCodec;
 use crate::http::users::{hash_password, valid_email, valid_username};
+use crate::server::machine::make_private;
 use crate::store::users::{self, KeyKind, User, UserFilter};
 use crate::store::{Durability, Store, StoreError};
 
@@ -108,6 +109,21 @@ async fn open(common: &Common) -> Result<Store, String> {
     Store::open(&config.database).await.map_err(told)
 }
 
+/// The database, made if there is none yet, which is told: a first user may come before the first start.
+async fn open_or_make(common: &Common) -> Result<Store, String> {
+    let config = common.config()?;
+    let is_new = !options::is_database(&config.database).await?;
+    make_private(&config.data_dir).map_err(|error| {
+        let path = config.data_dir.display();
+        format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
+    })?;
+    let store = Store::open(&config.database).await.map_err(told)?;
+    if is_new {
+        eprintln!("made a new database at {}", config.database);
+    }
+    Ok(store)
+}
+
 impl Common {
     fn config(&self) -> Result<Config, String> {
         let mut flags = Flags::default();
@@ -136,7 +152,7 @@ async fn create_user(new: &CreateUser) -> Result<(), String> {
             Some(hash.map_err(|error| error.message_text().to_owned())?)
         }
     };
-    let store = open(&new.common).await?;
+    let store = open_or_make(&new.common).await?;
     let now_ms = Clock::system().now_ms();
     let mut tx = store.begin().await.map_err(told)?;
     let made = users::create(&mut tx, username, email, hash.as_deref(), new.admin, now_ms).await;

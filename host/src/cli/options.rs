@@ -68,18 +68,22 @@ pub fn configuration(named: Option<&Path>, flags: &Flags) -> Result<Config, Conf
     Config::read(named, &Environment::of_process(), flags)
 }
 
-/// Refuses where no database is: whoever mistyped a name is not to get an empty one there. Only a server, `db migrate` and what
-/// fills a database make one.
-pub async fn require_database(url: &DatabaseUrl) -> Result<(), String> {
+/// Whether there is a database, with tables.
+pub async fn is_database(url: &DatabaseUrl) -> Result<bool, String> {
     let is_there = match url {
         DatabaseUrl::Sqlite(path) => path.is_file(),
         DatabaseUrl::Postgres(_) => true,
     };
-    let has_tables = is_there && {
+    Ok(is_there && {
         let status = schema_status(url).await;
         status.map_err(|error| chain(&error))?.found > 0
-    };
-    match has_tables {
+    })
+}
+
+/// Refuses where no database is: whoever mistyped a name is not to get an empty one there. Only a server, `db migrate`, the first
+/// user and what fills a database make one.
+pub async fn require_database(url: &DatabaseUrl) -> Result<(), String> {
+    match is_database(url).await? {
         true => Ok(()),
         false => Err(format!(
             "there is no database of Barycenter's at {url}; name another with --data-dir or --database-url, or make this one with \
