@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -54,7 +55,18 @@ pub fn run(options: &Options) -> Result<()> {
         tempfile::NamedTempFile::new().map_err(Failure::during("create a temporary file"))?;
     let postgres = postgres();
     interrupt::check()?;
-    let outcome = test(options, notes.path(), postgres.as_ref().ok());
+    // What a test that was killed, or a process that outlived it, leaves in the folder for temporary files goes with it.
+    let scratch = tempfile::Builder::new()
+        .prefix("bt-") // sockets have short paths
+        .permissions(fs::Permissions::from_mode(0o711)) // PostgreSQL runs as somebody else
+        .tempdir()
+        .map_err(Failure::during("make a folder for temporary files"))?;
+    let outcome = test(
+        options,
+        notes.path(),
+        scratch.path(),
+        postgres.as_ref().ok(),
+    );
     let no_postgres = postgres.err();
     interrupt::check()?;
     let (totals, succeeded) = outcome?;
@@ -92,11 +104,17 @@ fn postgres() -> Result<Postgres, String> {
 }
 
 /// Runs the tests and repeats what they print; returns the sums and whether cargo was content.
-fn test(options: &Options, notes: &Path, postgres: Option<&Postgres>) -> Result<(Totals, bool)> {
+fn test(
+    options: &Options,
+    notes: &Path,
+    scratch: &Path,
+    postgres: Option<&Postgres>,
+) -> Result<(Totals, bool)> {
     let mut command = build::cargo();
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(LEFT_OUT_VARIABLE, notes)
+        .env("TMPDIR", scratch)
         .env_remove(postgres::VARIABLE)
         .env_remove(postgres::TLS_VARIABLE);
     if let Some(postgres) = postgres {

@@ -205,9 +205,9 @@ impl World {
         );
         let config =
             PluginsConfig::parse(&text, "plugins.toml", Path::new("/")).expect("a good file");
-        let plugins =
-            Plugins::load(&config, &|id| wiring.host_for(id), None).expect("the plugins load");
         let root = self.directory.path();
+        let plugins = Plugins::load(&config, &|id| wiring.host_for(id), Some(root));
+        let plugins = plugins.expect("the plugins load");
         let services = Arc::new(Services {
             store: self.store.clone(),
             revisions: Arc::new(RevisionCache::new(100_000)),

@@ -244,7 +244,7 @@ fn two_hundred_jobs_all_end_and_stay_within_their_slots() {
             .expect("in time");
         // A place is free when the job has noted its end, a moment before that is told.
         let over = specs[..next].iter();
-        let over = over.filter(|spec| Path::new(&spec.exit_code_path).exists());
+        let over = over.filter(|spec| Path::new(spec.exit_code_path.as_str()).exists());
         assert!(next - over.count() <= 20);
     }
     let reports = scene.fake.reports();
