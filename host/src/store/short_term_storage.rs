@@ -1,8 +1,5 @@
 //! Files that are made on request and kept for a while: taken by one server at a time, and ended once.
 
-#[cfg(test)]
-mod tests;
-
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -264,3 +261,6 @@ pub async fn forget(tx: &mut Tx, limit: &Limit) -> Result<Vec<Uuid>, StoreError>
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
