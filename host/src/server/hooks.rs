@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::fetch::Failure;
@@ -37,7 +38,7 @@ impl Hooks {
     /// Begins with what an earlier server had not finished.
     pub async fn start(app: App, services: Arc<Services>) -> Result<Hooks, StoreError> {
         hooks::forget_claims(&services.store, services.membership.name()).await?;
-        exports::resume(&app).await?;
+        exports::begin(&app, services.membership.name(), &services.store).await?;
         let (stop, stopped) = watch::channel(false);
         let worker = Worker { app, services };
         let task = tokio::spawn(worker.run(stopped));
@@ -60,6 +61,9 @@ struct Worker {
 impl Worker {
     async fn run(self, mut stopped: watch::Receiver<bool>) {
         let mut begun = JoinSet::new();
+        // Archives whose server is silent: this one goes on with them.
+        let mut archives = tokio::time::interval(IDLE_LOOK);
+        archives.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let pause = match self.look(&mut begun).await {
                 Ok(pause) => pause,
@@ -72,6 +76,11 @@ impl Worker {
                 _ = stopped.changed() => break,
                 () = self.services.signals.next_hook_change() => {}
                 Some(_) = begun.join_next() => {}
+                _ = archives.tick() => {
+                    if let Err(error) = exports::resume(&self.app).await {
+                        tracing::error!("archives: {}", crate::errors::chain(&error));
+                    }
+                }
                 () = tokio::time::sleep(pause) => {}
             }
         }

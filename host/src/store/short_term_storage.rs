@@ -1,10 +1,11 @@
-//! Files that are made on request and kept for a while.
+//! Files that are made on request and kept for a while: taken by one server at a time, and ended once.
 
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::args;
-use crate::store::db::{Query, Row, StoreError, Tx};
+use crate::store::Store;
+use crate::store::db::{Durability, Query, Row, StoreError, Tx};
 
 /// A file, or the wish for one.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,10 +23,18 @@ pub struct Stored {
     pub file_name: String,
     pub media_type: String,
     pub create_time: i64,
+    /// It is to be put somewhere, not fetched: its request has a `target_uri`.
+    pub is_put: bool,
+    /// Nobody else may begin to make it before this instant.
+    pub next_time: i64,
 }
 
-const SELECT: &str = "SELECT id, uuid, user_id, kind, item_id, request, state, message, file_name, media_type, create_time
-     FROM short_term_storage";
+macro_rules! columns {
+    () => {
+        "id, uuid, user_id, kind, item_id, request, state, message, file_name, media_type, create_time, is_put, next_time"
+    };
+}
+const SELECT: &str = concat!("SELECT ", columns!(), " FROM short_term_storage");
 
 fn stored(row: &Row) -> Result<Stored, StoreError> {
     let uuid: String = row.get("uuid")?;
@@ -41,6 +50,8 @@ fn stored(row: &Row) -> Result<Stored, StoreError> {
         file_name: row.get("file_name")?,
         media_type: row.get("media_type")?,
         create_time: row.get("create_time")?,
+        is_put: row.get("is_put")?,
+        next_time: row.get("next_time")?,
     })
 }
 
@@ -72,11 +83,30 @@ pub async fn of_item(
     rows.iter().map(stored).collect()
 }
 
-/// What nobody has ended yet, the oldest first; a bounded number.
-pub async fn waiting(q: &mut impl Query) -> Result<Vec<Stored>, StoreError> {
-    let sql = format!("{SELECT} WHERE state = 'new' ORDER BY id LIMIT 1000");
-    let rows = q.all(sql, args![]).await?;
+/// What is to be put somewhere and may be begun now, beyond an id: the oldest, a bounded number.
+pub async fn due_puts(
+    q: &mut impl Query,
+    now_ms: i64,
+    beyond: i64,
+    limit: i64,
+) -> Result<Vec<Stored>, StoreError> {
+    let sql = format!(
+        "{SELECT} WHERE state = 'new' AND is_put AND next_time <= $1 AND id > $2 ORDER BY id LIMIT $3"
+    );
+    let rows = q.all(sql, args![now_ms, beyond, limit]).await?;
     rows.iter().map(stored).collect()
+}
+
+/// How many of a user's are not ended. Whoever adds to them asks after [`keep_to`].
+pub async fn unfinished(q: &mut impl Query, user_id: i64) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM short_term_storage WHERE user_id = $1 AND state = 'new'";
+    let row = q.maybe(sql, args![user_id]).await?;
+    row.map_or(Ok(0), |row| row.get(0))
+}
+
+/// Others who add for this user wait until this transaction ends.
+pub async fn keep_to(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+    tx.lock("galaxy_user", &[user_id]).await
 }
 
 /// What is wanted.
@@ -90,13 +120,20 @@ pub struct Wanted<'a> {
     pub media_type: &'a str,
 }
 
+impl Wanted<'_> {
+    /// It is to be put somewhere, not fetched.
+    pub fn is_put(&self) -> bool {
+        self.request.get("target_uri").is_some_and(Value::is_string)
+    }
+}
+
 /// Notes the wish; gives its id and uuid.
 pub async fn add(tx: &mut Tx, wanted: &Wanted<'_>, now_ms: i64) -> Result<(i64, Uuid), StoreError> {
     let uuid = Uuid::new_v4();
     let row = tx
         .maybe(
             "INSERT INTO short_term_storage (uuid, user_id, kind, item_id, request, state, file_name, media_type,
-                 create_time, update_time) VALUES ($1, $2, $3, $4, $5, 'new', $6, $7, $8, $8) RETURNING id",
+                 create_time, update_time, is_put) VALUES ($1, $2, $3, $4, $5, 'new', $6, $7, $8, $8, $9) RETURNING id",
             args![
                 uuid,
                 wanted.user_id,
@@ -105,7 +142,8 @@ pub async fn add(tx: &mut Tx, wanted: &Wanted<'_>, now_ms: i64) -> Result<(i64, 
                 wanted.request,
                 wanted.file_name,
                 wanted.media_type,
-                now_ms
+                now_ms,
+                wanted.is_put()
             ],
         )
         .await?;
@@ -113,34 +151,107 @@ pub async fn add(tx: &mut Tx, wanted: &Wanted<'_>, now_ms: i64) -> Result<(i64, 
     Ok((id, uuid))
 }
 
-/// Notes how the making ended, once.
-pub async fn end(
-    tx: &mut Tx,
+/// Takes one until an instant, to make it. None if somebody else has it, or it is ended or gone.
+pub async fn claim(
+    store: &Store,
     id: i64,
-    state: &str,
-    message: Option<&str>,
+    handler: &str,
     now_ms: i64,
-) -> Result<(), StoreError> {
-    tx.run(
-        "UPDATE short_term_storage SET state = $2, message = $3, update_time = $4 WHERE id = $1 AND state = 'new'",
-        args![id, state, message, now_ms],
-    )
-    .await
-    .map(drop)
+    until: i64,
+) -> Result<Option<Stored>, StoreError> {
+    let mut tx = store.begin().await?;
+    let row = tx
+        .maybe(
+            concat!(
+                "UPDATE short_term_storage SET claimed_by = $1, next_time = $2
+                 WHERE id = $3 AND state = 'new' AND next_time <= $4 RETURNING ",
+                columns!()
+            ),
+            args![handler, until, id, now_ms],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let claimed = stored(&row)?;
+    tx.commit(Durability::Progress, "export.claim").await?;
+    Ok(Some(claimed))
 }
 
-/// Forgets what is older than an instant, and a user's beyond the newest `keep`; gives their uuids.
-pub async fn forget(
-    tx: &mut Tx,
-    user_id: i64,
-    before_ms: i64,
-    keep: i64,
-) -> Result<Vec<Uuid>, StoreError> {
+/// Keeps one for longer. False if it is another server's now.
+pub async fn renew(store: &Store, id: i64, handler: &str, until: i64) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let touched = tx
+        .run(
+            "UPDATE short_term_storage SET next_time = $1 WHERE id = $2 AND state = 'new' AND claimed_by = $3",
+            args![until, id, handler],
+        )
+        .await?;
+    tx.commit(Durability::Progress, "export.renew").await?;
+    Ok(touched == 1)
+}
+
+/// What a handler had taken when it ended is there for everybody again.
+pub async fn forget_claims(store: &Store, handler: &str) -> Result<u64, StoreError> {
+    let mut tx = store.begin().await?;
+    let count = tx
+        .run(
+            "UPDATE short_term_storage SET claimed_by = NULL, next_time = 0 WHERE claimed_by = $1 AND state = 'new'",
+            args![handler],
+        )
+        .await?;
+    tx.commit(Durability::Progress, "export.forget").await?;
+    Ok(count)
+}
+
+/// Stores how the making ended, once. False if it is another server's now, or gone.
+pub async fn end(
+    store: &Store,
+    id: i64,
+    handler: &str,
+    failure: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    let state = if failure.is_some() { "error" } else { "ok" };
+    let mut tx = store.begin().await?;
+    let touched = tx
+        .run(
+            "UPDATE short_term_storage SET state = $1, message = $2, update_time = $3, claimed_by = NULL
+             WHERE id = $4 AND state = 'new' AND claimed_by = $5",
+            args![state, failure, now_ms, id, handler],
+        )
+        .await?;
+    tx.commit(Durability::Acknowledged, "export.end").await?;
+    Ok(touched == 1)
+}
+
+/// What is not kept any longer.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub user_id: i64,
+    /// Which of the user's are counted: those that were put somewhere, or those to be fetched.
+    pub is_put: bool,
+    /// How many of the ended ones stay.
+    pub keep: i64,
+    pub now_ms: i64,
+    /// Older ones go, whosever they are.
+    pub before_ms: i64,
+}
+
+/// Forgets what is too old or beyond the newest; gives their uuids. What is to be made stays, but for an old wish that
+/// nobody works on: for a file to be fetched that nobody has asked about again.
+pub async fn forget(tx: &mut Tx, limit: &Limit) -> Result<Vec<Uuid>, StoreError> {
     let rows = tx
         .all(
-            "DELETE FROM short_term_storage WHERE create_time < $1 OR id IN (SELECT id FROM short_term_storage
-                 WHERE user_id = $2 ORDER BY id DESC LIMIT 1000 OFFSET $3) RETURNING uuid",
-            args![before_ms, user_id, keep],
+            "DELETE FROM short_term_storage
+             WHERE (create_time < $1 AND (state <> 'new' OR (NOT is_put AND next_time <= $2)))
+                OR id IN (SELECT id FROM short_term_storage WHERE user_id = $3 AND is_put = $4 AND state <> 'new'
+                          ORDER BY id DESC LIMIT 1000 OFFSET $5) RETURNING uuid",
+            args![
+                limit.before_ms,
+                limit.now_ms,
+                limit.user_id,
+                limit.is_put,
+                limit.keep
+            ],
         )
         .await?;
     rows.iter()
@@ -150,3 +261,6 @@ pub async fn forget(
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

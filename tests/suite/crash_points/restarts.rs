@@ -1,5 +1,7 @@
 //! What a server that died was about to do by itself is done by the next one.
 
+use std::path::Path;
+
 use barycenter_tests::client::text;
 use barycenter_tests::workflows::{self, REVIEWED};
 use barycenter_tests::{Client, Setup, TestServer, eventually, rows, until};
@@ -174,7 +176,7 @@ fn invocations_of_a_history_go_on_one_after_the_other_after_a_crash() {
 fn an_archive_is_made_in_spite_of_a_crash() {
     same_end(
         Setup::default(),
-        &["export.end"],
+        &["export.claim", "export.end"],
         |ada, history| {
             ada.upload(history, "data", "hello\n");
             let path = format!("/api/histories/{history}/prepare_store_download");
@@ -193,6 +195,70 @@ fn an_archive_is_made_in_spite_of_a_crash() {
             assert_eq!(ada.get(&path).bytes[..2], [0x1f, 0x8b]);
         },
     );
+}
+
+#[test]
+fn an_archive_is_put_in_its_place_in_spite_of_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().display().to_string();
+    let setup = Setup::default().env("BARYCENTER_EXPORT_DIRECTORIES", &out);
+    let mut server = setup.clone().start();
+    for place in [
+        "before:export.claim:1",
+        "after:export.claim:1",
+        "before:export.end:1",
+        "after:export.end:1",
+    ] {
+        eprintln!("{place}");
+        let ada = server.client();
+        let history = ada.create_history(place);
+        ada.upload(&history, "data", "hello\n");
+        let mut environment = setup.environment.clone();
+        environment.push(("BARYCENTER_CRASH_AT".to_owned(), place.to_owned()));
+        server.restart_with(&environment);
+        let file = folder.path().join(place.replace(':', "-"));
+        let path = format!("/api/histories/{history}/write_store");
+        let body = json!({"model_store_format": "tgz", "target_uri": format!("file://{}", file.display())});
+        try_send(&server.client(), "POST", &path, &body);
+        server.wait_for_death();
+        let is_put = place.ends_with("export.end:1");
+        assert_eq!(file.exists(), is_put);
+        // What the archive was made of changes meanwhile: made anew it would be another one.
+        let changed = change_files(&server.data_dir().join("files"));
+        assert!(changed > 0);
+        server.restart();
+        let ada = server.client();
+        const LAST: &str = "SELECT uuid FROM short_term_storage ORDER BY create_time DESC LIMIT 1";
+        let id = &rows::read(server.database(), LAST)[0][0];
+        let path = format!("/api/tasks/{id}/result");
+        let result = until("the archive is put", || {
+            let result = ada.get(&path).ok();
+            (result["state"] != "PENDING").then_some(result)
+        });
+        assert_eq!(result["state"], "SUCCESS", "{place}: {result}");
+        let put = std::fs::read(&file).expect("it is there");
+        assert_eq!(put[..2], [0x1f, 0x8b]);
+    }
+    let names = std::fs::read_dir(folder.path()).expect("read");
+    assert_eq!(names.count(), 4, "nothing half written is left");
+    comes_to_rest(&server);
+}
+
+/// Turns the content of every file in a folder and below round; answers how many there are.
+fn change_files(folder: &Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("read") {
+        let path = entry.expect("one").path();
+        if path.is_dir() {
+            count += change_files(&path);
+            continue;
+        }
+        let mut text = std::fs::read(&path).expect("read");
+        text.reverse();
+        std::fs::write(&path, text).expect("written");
+        count += 1;
+    }
+    count
 }
 
 #[test]

@@ -29,6 +29,7 @@ const ON_THE_WAY: &[(&str, &str)] = &[
     ("history.next", "restarts: one after the other"),
     ("installation.secret", "restarts: the first start"),
     ("installation.data_dir", "restarts: the first start"),
+    ("export.claim", "restarts: an archive"),
     ("export.end", "restarts: an archive"),
     ("hook.claim", "restarts: on completion"),
     ("hook.note", "restarts: on completion"),
@@ -116,6 +117,14 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("hook.put_off", "moves an instant and counts an attempt"),
     (
         "hook.forget",
+        "at start, before anything is taken: the next start forgets the same",
+    ),
+    (
+        "export.renew",
+        "moves an instant; a crash before it is a crash without it",
+    ),
+    (
+        "export.forget",
         "at start, before anything is taken: the next start forgets the same",
     ),
     (

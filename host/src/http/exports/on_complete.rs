@@ -6,30 +6,17 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::target::{self, PutError, Target};
+use super::put::{self, passing};
+use super::target::{self, Target};
 use super::{routes, workshop};
 use crate::fetch::Failure;
-use crate::http::app::{App, blocking};
+use crate::http::app::App;
 use crate::model::hook::Export;
 use crate::store::invocations::Invocation;
 use crate::store::short_term_storage::{self, Stored, Wanted};
 
 /// How often it is looked whether the file is there, if nobody says so.
 const LOOK: Duration = Duration::from_secs(1);
-
-fn passing(sentence: impl ToString) -> Failure {
-    Failure {
-        sentence: sentence.to_string(),
-        may_pass: true,
-    }
-}
-
-fn lasting(sentence: String) -> Failure {
-    Failure {
-        sentence,
-        may_pass: false,
-    }
-}
 
 fn file_name(invocation: &Invocation, export: &Export) -> String {
     format!("invocation-{}.{}", invocation.uuid, export.format)
@@ -96,19 +83,9 @@ pub async fn put(
     export: &Export,
     uuid: Uuid,
 ) -> Result<Option<PathBuf>, Failure> {
-    let target = destination(app, export, &file_name(invocation, export)).map_err(lasting)?;
-    let Some(target) = target else {
+    let Some(uri) = export.target_uri.as_deref() else {
         return Ok(None);
     };
-    let (from, own) = (workshop::file(app, uuid), app.data.root().to_owned());
-    let place = target.path();
-    let done = blocking(move || Ok(target.put(&from, &own, &uuid.to_string()))).await;
-    match done.map_err(|error| passing(error.message_text()))? {
-        Ok(()) => Ok(Some(place)),
-        Err(PutError::Refused(why)) => Err(lasting(why)),
-        Err(PutError::Disk(error)) => Err(passing(format!(
-            "{} cannot be written: {error}.",
-            place.display()
-        ))),
-    }
+    let name = file_name(invocation, export);
+    put::put(app, uuid, uri, &name).await.map(Some)
 }

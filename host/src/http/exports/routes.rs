@@ -226,6 +226,17 @@ pub(super) async fn stored(app: &App, caller: &Caller, id: &str) -> Result<Store
     }
 }
 
+/// One that is to be fetched; what is put somewhere is a task (`/api/tasks`).
+async fn fetchable(app: &App, caller: &Caller, id: &str) -> Result<Stored, ApiError> {
+    let found = stored(app, caller, id).await?;
+    match found.is_put {
+        false => Ok(found),
+        true => Err(ApiError::not_found(
+            "This archive is put somewhere and not kept here; ask /api/tasks/ID/state about it.",
+        )),
+    }
+}
+
 /// Whether a file is ready. 500 if it could not be made.
 #[utoipa::path(get, path = "/api/short_term_storage/{storage_request_id}/ready", tag = "exports",
     params(("storage_request_id" = String, Path)),
@@ -235,7 +246,7 @@ async fn ready(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Json<bool>, ApiError> {
-    let found = stored(&app, &caller, &id).await?;
+    let found = fetchable(&app, &caller, &id).await?;
     is_ready(&app, &found).map(Json)
 }
 
@@ -263,7 +274,7 @@ async fn fetch(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let found = stored(&app, &caller, &id).await?;
+    let found = fetchable(&app, &caller, &id).await?;
     send(&app, &found).await
 }
 
@@ -317,7 +328,7 @@ async fn exports(
     let history = access::history(&app, &mut q, &caller, &history_id, Wish::Change).await?;
     let user = caller.user_id()?;
     let found = short_term_storage::of_item(&mut q, "history", history.id, user).await?;
-    let found = found.iter().filter(|stored| !workshop::is_put(stored));
+    let found = found.iter().filter(|stored| !stored.is_put);
     let shapes = found.map(|stored| {
         let is_current = stored.create_time > history.update_time;
         export_shape(&app, &history_id, stored, is_current)
@@ -362,7 +373,7 @@ async fn export(
         let same = ["include_hidden", "include_deleted"]
             .iter()
             .all(|name| stored.request.get(name) == request.get(name));
-        same && !workshop::is_put(stored)
+        same && !stored.is_put
             && stored.create_time > history.update_time
             && stored.state != "error"
     };
@@ -404,7 +415,7 @@ async fn fetch_export(
     let missing = || ApiError::not_found("There is no such archive; it may have been removed.");
     let found = short_term_storage::by_id(&mut q, app.decode(&export_id)?).await?;
     let found = found
-        .filter(|stored| stored.kind == "history" && stored.item_id == history.id)
+        .filter(|s| s.kind == "history" && s.item_id == history.id && !s.is_put)
         .ok_or_else(missing)?;
     send(&app, &found).await
 }

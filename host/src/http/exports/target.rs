@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use url::Url;
+use uuid::Uuid;
 
 /// A file to be made: the operator's directory, and the way from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Target {
     }
 
     /// Copies a file there, whole or not at all. If the same content is there already, an earlier try did it. `token` is
-    /// the same for every try. Blocks.
+    /// the same for every try, and what earlier ones left half written goes. Blocks.
     pub fn put(&self, from: &Path, own: &Path, token: &str) -> Result<(), PutError> {
         let shown = self.path();
         let refused = |why: &str| PutError::Refused(format!("{}: {why}", shown.display()));
@@ -84,11 +85,13 @@ impl Target {
         let parents = self.below.parent().into_iter().flat_map(Path::components);
         for part in parents {
             folder.push(part);
-            match folder.symlink_metadata() {
-                Ok(there) if there.is_dir() => {}
-                Ok(_) => return Err(refused("a part of its path is no folder.")),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    std::fs::create_dir(&folder)?;
+            match std::fs::create_dir(&folder) {
+                Ok(()) => {}
+                // Also one that another archive's way led through just now.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !folder.symlink_metadata()?.is_dir() {
+                        return Err(refused("a part of its path is no folder."));
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -97,30 +100,48 @@ impl Target {
             return Err(refused("that is in the server's own data directory."));
         }
         let target = folder.join(self.below.file_name().unwrap_or_default());
-        let begun = folder.join(format!(".{token}.part"));
+        remove_parts(&folder, token)?;
+        // A name of its own: whoever still writes to another one harms neither this copy nor what is in its place.
+        let begun = folder.join(format!(".{token}.{}.part", Uuid::new_v4()));
         let placed = copy(from, &begun).and_then(|()| std::fs::hard_link(&begun, &target));
-        // If it stays, the next try writes over it.
+        // If it stays, the next try removes it.
         let _ = std::fs::remove_file(&begun);
         match placed {
-            Ok(()) => File::open(&folder)?.sync_all().map_err(PutError::Disk),
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                match is_same(from, &target)? {
-                    true => Ok(()),
-                    false => Err(refused("there is a file already, and none is replaced.")),
+                if !is_same(from, &target)? {
+                    return Err(refused("there is a file already, and none is replaced."));
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
+        File::open(&folder)?.sync_all().map_err(PutError::Disk)
+    }
+}
+
+/// Removes what earlier tries with this token left half written.
+fn remove_parts(folder: &Path, token: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let is_part = name
+            .strip_prefix(b".")
+            .and_then(|rest| rest.strip_prefix(token.as_bytes()))
+            .is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".part"));
+        if is_part {
+            // If it cannot be removed it is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut to = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o640)
-        .custom_flags(libc::O_NOFOLLOW)
         .open(to)?;
     io::copy(&mut File::open(from)?, &mut to)?;
     to.sync_all()
@@ -219,6 +240,36 @@ mod tests {
         assert!(matches!(ground.put("/a/b/"), Err(PutError::Refused(_))));
         assert_eq!(std::fs::read_to_string(&put).expect("there"), "something");
         assert_eq!(std::fs::read_dir(out.join("a/b")).expect("read").count(), 1);
+    }
+
+    #[test]
+    fn what_an_earlier_try_left_half_written_goes_and_nothing_else() {
+        let ground = Ground::new();
+        let out = ground.folder.path().join("out");
+        for name in [".t.part", ".t.1.part", ".tt.1.part", "t.1.part", ".t.1"] {
+            std::fs::write(out.join(name), "half").expect("written");
+        }
+        ground.put("/f").expect("put");
+        let left = std::fs::read_dir(&out).expect("read");
+        let mut left: Vec<_> = left.map(|f| f.expect("one").file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".t.1", ".tt.1.part", "f", "t.1.part"]);
+    }
+
+    #[test]
+    fn tries_at_the_same_time_do_not_harm_what_is_in_its_place() {
+        let ground = Ground::new();
+        let made = ground.folder.path().join("made");
+        let long = "an archive ".repeat(100_000);
+        std::fs::write(&made, &long).expect("written");
+        std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..8).map(|_| scope.spawn(|| ground.put("/f"))).collect();
+            let ended = tries.into_iter().map(|one| one.join().expect("no panic"));
+            // One whose half was removed by another failed; its work is done all the same.
+            assert!(ended.filter(Result::is_ok).count() > 0);
+        });
+        let put = std::fs::read_to_string(ground.folder.path().join("out/f")).expect("there");
+        assert!(put == long);
     }
 
     #[test]

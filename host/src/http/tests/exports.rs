@@ -13,7 +13,7 @@ use crate::store::db::Query as _;
 use crate::store::short_term_storage::{self, Wanted};
 
 /// Looks until something holds.
-async fn eventually(holds: impl AsyncFn() -> bool) {
+pub async fn eventually(holds: impl AsyncFn() -> bool) {
     for _ in 0..600 {
         if holds().await {
             return;
@@ -404,14 +404,20 @@ async fn an_archive_is_put_where_the_operator_allows_it_and_nowhere_else() {
             .await
             .refused(404, 404_001);
         eventually(async || server.get(&format!("{task}/state")).await.ok() != "PENDING").await;
+        // It is not there to be fetched.
+        let file = task.replace("/tasks/", "/short_term_storage/");
+        for path in [&file, &format!("{file}/ready")] {
+            server.get(path).await.refused(404, 404_001);
+        }
         server.get(&format!("{task}/result")).await.ok()
     };
     assert_eq!(ended(wish()).await["state"], "SUCCESS");
     let put = std::fs::read(out.path().join("mine.tar.gz")).expect("it is there");
     assert_eq!(&put[..2], [0x1f, 0x8b]);
     import(&server, &put).await.ok();
-    let kept = std::fs::read_dir(server.app.data.exports()).expect("read");
-    assert_eq!(kept.count(), 0, "no copy is kept");
+    let made = server.app.data.exports();
+    // No copy is kept.
+    eventually(async || std::fs::read_dir(&made).expect("read").count() == 0).await;
     // Nothing is written over, and it is no archive to be fetched.
     server.pastes(&h, 1).await;
     let again = ended(wish()).await;

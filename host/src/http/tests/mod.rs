@@ -10,6 +10,7 @@ mod hostile;
 mod sharing;
 mod uploads;
 mod users;
+mod write_store;
 
 use axum::Router;
 use axum::body::Body;
