@@ -648,12 +648,12 @@ impl Dispatcher {
         meter::JOBS_STARTED.add(taken.len() as u64);
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         let (mut ends, mut back) = (broken, Vec::new());
-        for (ready, runner, mut job) in prepared {
+        for (ready, runner, job) in prepared {
             // The others were started or stopped meanwhile, and their directories are not ours.
             if !taken.contains(&ready.id) {
                 continue;
             }
-            match prepare::write(&services, &mut job, ready.token, Before::SameToken) {
+            match prepare::write(&services, &job, ready.token, Before::SameToken) {
                 Ok(()) => by_runner.entry(runner).or_default().push((ready, job)),
                 Err(Unwritten::Fault(text)) => ends.push(failed(&job.dispatch, &text, now)),
                 Err(Unwritten::NoRoom(why)) => {

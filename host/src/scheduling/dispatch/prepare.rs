@@ -351,18 +351,21 @@ fn make(job: &Prepared) -> Result<Rendered, String> {
     rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))
 }
 
-/// Writes the directory of a job whose hand-over is stored. One that was written for this very token and may be in use
+/// Makes the command of a job anew that was handed over already. Blocks, as long as its scripts take.
+pub(super) fn render_again(job: &mut Prepared) -> Result<(), String> {
+    job.rendered = Some(make(job)?);
+    Ok(())
+}
+
+/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very token and may be in use
 /// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
 pub(super) fn write(
     services: &Services,
-    job: &mut Prepared,
+    job: &Prepared,
     token: Uuid,
     before: Before,
 ) -> Result<(), Unwritten> {
-    let rendered = match &job.rendered {
-        Some(rendered) => rendered,
-        None => job.rendered.insert(make(job)?),
-    };
+    let rendered = job.rendered.as_ref().ok_or_else(|| BROKEN.to_owned())?;
     let written = unbroken("writing a job's directory", || {
         directory::write(&services.data, job.dispatch.id, rendered, token, before)
     });

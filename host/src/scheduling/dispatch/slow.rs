@@ -72,11 +72,32 @@ impl SlowLane {
         if is_known {
             return self.worked.remove(&user).map(|(_, worked)| worked);
         }
-        let left = self.turns.left(user);
-        let (worked, took) = with_patience(left, || work_out(services, job, now));
-        let is_over = self.turns.spend(user, left, took, Instant::now());
+        let mut all = Duration::MAX;
+        let (worked, is_over) = self.timed(user, &mut all, || work_out(services, job, now));
         // It may have come to its end all the same.
         (!is_over || !worked.is_fault()).then_some(worked)
+    }
+
+    /// What `make` comes to within the time that the user has left, and within `most`, which is everybody's and becomes less.
+    /// None: that takes longer.
+    pub fn in_time<T>(
+        &mut self,
+        user: i64,
+        most: &mut Duration,
+        make: impl FnOnce() -> Result<T, String>,
+    ) -> Option<Result<T, String>> {
+        let (made, is_over) = self.timed(user, most, make);
+        (!is_over || made.is_ok()).then_some(made)
+    }
+
+    /// Does `work` in the time that there is; also returns whether all of that was taken.
+    fn timed<T>(&mut self, user: i64, most: &mut Duration, work: impl FnOnce() -> T) -> (T, bool) {
+        let own = self.turns.left(user);
+        let left = own.min(*most);
+        let (done, took) = with_patience(left, work);
+        *most = most.saturating_sub(took);
+        self.turns.spend(user, own, took, Instant::now());
+        (done, took >= left)
     }
 
     /// Takes a job that takes longer.
@@ -254,6 +275,30 @@ mod tests {
         assert_eq!((turns.left(1), turns.left(2)), (Duration::ZERO, all));
         turns.begin_round(now + FORGOTTEN_AFTER);
         assert_eq!(turns.left(1), all);
+    }
+
+    #[test]
+    fn what_all_have_together_bounds_what_one_may_take() {
+        let scripts = |count: usize| {
+            move || {
+                let spin = r#"(function () { const end = Date.now() + 60; while (Date.now() < end) {} return 1; })()"#;
+                (0..count).try_for_each(|_| {
+                    let when = format!("$({spin})");
+                    let value =
+                        crate::tools::expression::evaluate_when(&when, &serde_json::Value::Null);
+                    value.map(drop).map_err(|error| error.to_string())
+                })
+            }
+        };
+        let (mut lane, mut most) = (SlowLane::new(), Duration::from_millis(200));
+        assert_eq!(lane.in_time(1, &mut most, scripts(1)), Some(Ok(())));
+        assert!(most < Duration::from_millis(150));
+        assert_eq!(lane.in_time(2, &mut most, scripts(9)), None);
+        assert_eq!(most, Duration::ZERO);
+        assert_eq!(lane.in_time(3, &mut most, scripts(1)), None);
+        // What needs none is made all the same, and nobody was found to be slow by that.
+        assert_eq!(lane.in_time(3, &mut most, scripts(0)), Some(Ok(())));
+        assert!(lane.turns.since.is_empty());
     }
 
     #[test]

@@ -81,9 +81,9 @@ impl Passive<'_> {
             tokio::task::spawn_blocking(move || {
                 let mut back = Vec::new();
                 let mut there = Vec::new();
-                for (ready, _, mut job) in handed {
+                for (ready, _, job) in handed {
                     // Whoever had it before lost its lease, and what it says is not believed any more.
-                    match prepare::write(&services, &mut job, ready.token, Before::Nobody) {
+                    match prepare::write(&services, &job, ready.token, Before::Nobody) {
                         Ok(()) => there.push((ready, job)),
                         Err(Unwritten::Fault(text)) => {
                             broken.push(failed(&job.dispatch, &text, now));
