@@ -78,11 +78,12 @@ impl Dispatcher {
         for (runner, jobs) in by_runner {
             ends.extend(self.recover_from(&runner, jobs, &mut reports, &mut time));
         }
-        self.give_away().await?;
         if !ends.is_empty() {
             self.store_ends(ends).await?;
         }
-        self.take_reports(reports).await
+        self.take_reports(reports).await?;
+        // Last: what it is about is looked at again where it fails, and what the runners said is said once.
+        self.give_away().await
     }
 
     /// The other machine that wrote this directory, where there can be several.
