@@ -286,11 +286,22 @@ impl Dispatcher {
                     "a job of a runner that was lost: {}",
                     status_word(result.status)
                 );
-                if result.status == RecoverStatus::NOT_STARTED && !held.seen_running {
-                    // Its directory stays: the old process may have been about to start it.
-                    self.runners.remove(id);
-                    self.unplaced.push(id);
-                    continue;
+                let is_elsewhere = result.status == RecoverStatus::LOST
+                    && self.elsewhere_of(&held.prepared.directory).is_some();
+                match answer(result.status, held.seen_running, is_elsewhere) {
+                    Answer::PutBack => {
+                        // Its directory stays: the old process may have been about to start it.
+                        self.runners.remove(id);
+                        self.unplaced.push(id);
+                        continue;
+                    }
+                    Answer::Judge => {
+                        self.runners.remove(id);
+                        self.stopping.remove(&id);
+                        self.sharing.expect_unclaimed();
+                        continue;
+                    }
+                    Answer::Report => {}
                 }
                 let mut report = result.report;
                 report.job_id = result.job_id;
@@ -299,6 +310,25 @@ impl Dispatcher {
             }
         }
         self.take_reports(reports).await
+    }
+}
+
+/// What is done with a job after its runner was asked once more.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// It is ready again.
+    PutBack,
+    /// Another machine may be running it, which this runner cannot see: it is judged as any job of a server that is gone.
+    Judge,
+    /// What the runner says of it is taken.
+    Report,
+}
+
+fn answer(status: RecoverStatus, seen_running: bool, is_elsewhere: bool) -> Answer {
+    match status {
+        RecoverStatus::NOT_STARTED if !seen_running => Answer::PutBack,
+        RecoverStatus::LOST if is_elsewhere => Answer::Judge,
+        _ => Answer::Report,
     }
 }
 
@@ -399,6 +429,18 @@ mod tests {
         assert_eq!(found(JobState::Running, true), Next::Submit);
         assert_eq!(found(JobState::Running, false), Next::Fail(FOLDER_GONE));
         assert_eq!(found(JobState::Deleting, false), Next::Fail(FOLDER_GONE));
+    }
+
+    #[test]
+    fn a_job_of_another_machine_is_not_lost_because_its_runner_answered_late() {
+        assert_eq!(answer(RecoverStatus::LOST, true, true), Answer::Judge);
+        assert_eq!(answer(RecoverStatus::LOST, true, false), Answer::Report);
+        let ended = answer(RecoverStatus::FINISHED, true, true);
+        assert_eq!(ended, Answer::Report);
+        let fresh = answer(RecoverStatus::NOT_STARTED, false, false);
+        assert_eq!(fresh, Answer::PutBack);
+        let ran = answer(RecoverStatus::NOT_STARTED, true, false);
+        assert_eq!(ran, Answer::Report);
     }
 
     #[test]
