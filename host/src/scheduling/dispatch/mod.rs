@@ -622,10 +622,10 @@ impl Dispatcher {
             mut no_room,
             slow,
         } = prepare::make_all(&services, chosen, loaded, |ready, job| {
-            self.slow.work_out(&services, ready, job, now)
+            self.slow.work_out(ready, job)
         });
         for (ready, job) in slow {
-            self.slow.take(&services, ready, job);
+            self.slow.take(ready, job);
         }
         let hand_overs: Vec<HandOver> = prepared
             .iter()

@@ -4,14 +4,12 @@
 //! job is chosen again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::prepare::{Prepared, Worked, work_out};
-use crate::scheduling::engine::Services;
 use crate::scheduling::lanes::{FORGOTTEN_AFTER, Lane};
 use crate::store::scheduling::jobs::ReadyJob;
 use crate::tools::expression::with_patience;
@@ -57,13 +55,7 @@ impl SlowLane {
     }
 
     /// What was worked out for a job, or what it comes to within the time that its user has left. None: that takes longer.
-    pub fn work_out(
-        &mut self,
-        services: &Services,
-        ready: &ReadyJob,
-        job: &Prepared,
-        now: i64,
-    ) -> Option<Worked> {
+    pub fn work_out(&mut self, ready: &ReadyJob, job: &Prepared) -> Option<Worked> {
         let user = ready.user_id;
         let is_known = self
             .worked
@@ -73,7 +65,7 @@ impl SlowLane {
             return self.worked.remove(&user).map(|(_, worked)| worked);
         }
         let mut all = Duration::MAX;
-        let (worked, is_over) = self.timed(user, &mut all, || work_out(services, job, now));
+        let (worked, is_over) = self.timed(user, &mut all, || work_out(job));
         // It may have come to its end all the same.
         (!is_over || !worked.is_fault()).then_some(worked)
     }
@@ -101,14 +93,12 @@ impl SlowLane {
     }
 
     /// Takes a job that takes longer.
-    pub fn take(&mut self, services: &Arc<Services>, ready: ReadyJob, job: Prepared) {
+    pub fn take(&mut self, ready: ReadyJob, job: Prepared) {
         let Some(ready) = self.turns.take(ready) else {
             return;
         };
         let out = self.out.clone();
-        let thread = self
-            .thread
-            .get_or_insert_with(|| begin(services.clone(), out));
+        let thread = self.thread.get_or_insert_with(|| begin(out));
         if let Err(unsent) = thread.send((ready, job)) {
             // Without a thread it waits for the next look at the database.
             self.thread = None;
@@ -138,16 +128,12 @@ impl SlowLane {
 }
 
 /// The thread of the lane; it ends when nobody sends any more.
-fn begin(
-    services: Arc<Services>,
-    out: mpsc::UnboundedSender<Done>,
-) -> Sender<(ReadyJob, Prepared)> {
+fn begin(out: mpsc::UnboundedSender<Done>) -> Sender<(ReadyJob, Prepared)> {
     let (sender, jobs): (_, Receiver<(ReadyJob, Prepared)>) = channel();
     let work = move || {
         for (ready, job) in jobs {
-            let now = services.clock.now_ms();
             let patience = Lane::Slow.patience();
-            let (worked, took) = with_patience(patience, || work_out(&services, &job, now));
+            let (worked, took) = with_patience(patience, || work_out(&job));
             if out.send((ready, worked, took)).is_err() {
                 return;
             }

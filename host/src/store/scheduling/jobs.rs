@@ -141,6 +141,8 @@ pub async fn release(
 pub struct Dispatch {
     pub id: i64,
     pub state: JobState,
+    /// The server that has it.
+    pub handler: Option<String>,
     pub tool_id: String,
     pub tool_version: Option<String>,
     pub dynamic_tool_id: Option<i64>,
@@ -199,7 +201,7 @@ pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, 
 /// Job, which part, its place within the part, four texts, two numbers.
 fn parts_statement(list: &str) -> String {
     format!(
-        "SELECT id AS job_id, 0 AS part, 0 AS n, state AS a, tool_id AS b, tool_version AS c, CAST(NULL AS TEXT) AS d,
+        "SELECT id AS job_id, 0 AS part, 0 AS n, state AS a, tool_id AS b, tool_version AS c, handler AS d,
                 dynamic_tool_id AS x, CAST(NULL AS BIGINT) AS y
          FROM job WHERE id IN ({list})
          UNION ALL
@@ -227,6 +229,7 @@ fn add_part(found: &mut HashMap<i64, Dispatch>, row: &Row) -> Result<(), StoreEr
         let job = Dispatch {
             id,
             state: super::progress::job_state(row.get(3)?)?,
+            handler: row.get(6)?,
             tool_id: row.get(4)?,
             tool_version: row.get(5)?,
             dynamic_tool_id: row.get(7)?,

@@ -36,11 +36,10 @@ impl Passive<'_> {
         let made = {
             let (services, runner) = (services.clone(), runner.clone());
             let chosen = ready.into_iter().map(move |job| (job, Ok(runner.clone())));
-            let now = self.now();
             tokio::task::spawn_blocking(move || {
                 // Whoever asks waits for it, and nobody else.
                 prepare::make_all(&services, chosen.collect(), loaded, |_, job| {
-                    Some(prepare::work_out(&services, job, now))
+                    Some(prepare::work_out(job))
                 })
             })
             .await
