@@ -235,8 +235,10 @@ impl Dispatcher {
         }
         self.take_reports(news).await?;
         self.ask_the_uncertain().await?;
+        // Here and not only when nothing else is to be done, which may be never.
+        let done = self.slow.take_done();
         let again = self.slow.begin_round();
-        for jobs in arrived.drain(..).chain([again]) {
+        for jobs in arrived.drain(..).chain([done, again]) {
             self.take_in(jobs);
         }
         self.put_back().await?;

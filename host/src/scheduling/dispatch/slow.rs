@@ -106,6 +106,15 @@ impl SlowLane {
         }
     }
 
+    /// The jobs that were worked out by now: they are to be offered again.
+    pub fn take_done(&mut self) -> Vec<ReadyJob> {
+        let mut back = Vec::new();
+        while let Ok(done) = self.done.try_recv() {
+            back.push(self.came(done));
+        }
+        back
+    }
+
     /// Waits for the next job to be worked out.
     pub async fn next(&mut self) -> Done {
         match self.done.recv().await {
@@ -261,6 +270,20 @@ mod tests {
         assert_eq!((turns.left(1), turns.left(2)), (Duration::ZERO, all));
         turns.begin_round(now + FORGOTTEN_AFTER);
         assert_eq!(turns.left(1), all);
+    }
+
+    #[test]
+    fn what_was_worked_out_is_taken_without_waiting() {
+        let mut lane = SlowLane::new();
+        for id in [1, 2] {
+            assert_eq!(lane.turns.take(job(id, id)).map(|job| job.id), Some(id));
+            let worked = Worked::Command(Err("no".into()));
+            let sent = lane.out.send((job(id, id), worked, Duration::ZERO));
+            assert!(sent.is_ok());
+        }
+        let back: Vec<i64> = lane.take_done().iter().map(|job| job.id).collect();
+        assert_eq!(back, [1, 2]);
+        assert!(!lane.has(1) && !lane.has(2) && lane.take_done().is_empty());
     }
 
     #[test]
