@@ -626,6 +626,7 @@ impl Dispatcher {
         } = prepare::make_all(&services, chosen, loaded, |ready, job| {
             self.slow.work_out(ready, job)
         });
+        self.slow.forget(&ids);
         for (ready, job) in slow {
             self.slow.take(ready, job);
         }

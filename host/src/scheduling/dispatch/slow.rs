@@ -20,7 +20,7 @@ type Done = (ReadyJob, Worked, Duration);
 /// See the module.
 pub(super) struct SlowLane {
     turns: Turns,
-    /// By user: the job that was worked out last, and what it came to.
+    /// By job: since when it was ready, and what it came to then.
     worked: HashMap<i64, (i64, Worked)>,
     thread: Option<Sender<(ReadyJob, Prepared)>>,
     done: mpsc::UnboundedReceiver<Done>,
@@ -57,17 +57,19 @@ impl SlowLane {
     /// What was worked out for a job, or what it comes to within the time that its user has left. None: that takes longer.
     pub fn work_out(&mut self, ready: &ReadyJob, job: &Prepared) -> Option<Worked> {
         let user = ready.user_id;
-        let is_known = self
-            .worked
-            .get(&user)
-            .is_some_and(|(id, _)| *id == ready.id);
-        if is_known {
-            return self.worked.remove(&user).map(|(_, worked)| worked);
+        if let Some(worked) = self.take_known(ready) {
+            return Some(worked);
         }
         let mut all = Duration::MAX;
         let (worked, is_over) = self.timed(user, &mut all, || work_out(job));
         // It may have come to its end all the same.
         (!is_over || !worked.is_fault()).then_some(worked)
+    }
+
+    /// What was worked out for a job. Where it waited for something since, it may read something else now.
+    fn take_known(&mut self, ready: &ReadyJob) -> Option<Worked> {
+        let (ready_time, worked) = self.worked.remove(&ready.id)?;
+        (ready_time == ready.ready_time).then_some(worked)
     }
 
     /// What `make` comes to within the time that the user has left, and within `most`, which is everybody's and becomes less.
@@ -90,6 +92,13 @@ impl SlowLane {
         *most = most.saturating_sub(took);
         self.turns.spend(user, own, took, Instant::now());
         (done, took >= left)
+    }
+
+    /// Jobs were started, or went another way: what was worked out for them is not needed any more.
+    pub fn forget(&mut self, job_ids: &[i64]) {
+        for id in job_ids {
+            self.worked.remove(id);
+        }
     }
 
     /// Takes a job that takes longer.
@@ -131,7 +140,7 @@ impl SlowLane {
         if took >= Lane::Fast.patience() {
             self.turns.since.insert(user, Instant::now());
         }
-        self.worked.insert(user, (ready.id, worked));
+        self.worked.insert(ready.id, (ready.ready_time, worked));
         ready
     }
 }
@@ -273,6 +282,29 @@ mod tests {
     }
 
     #[test]
+    fn two_jobs_of_a_user_keep_what_each_came_to() {
+        let mut lane = SlowLane::new();
+        for id in [1, 2] {
+            let worked = Worked::Command(Err(format!("no {id}")));
+            lane.came((job(id, 5), worked, Duration::ZERO));
+        }
+        let mut known = |id, ready_time| {
+            let ready = ReadyJob {
+                ready_time,
+                ..job(id, 5)
+            };
+            match lane.take_known(&ready) {
+                Some(Worked::Command(Err(why))) => Some(why),
+                _ => None,
+            }
+        };
+        assert_eq!(known(1, 0).as_deref(), Some("no 1"));
+        assert_eq!(known(1, 0), None);
+        assert_eq!(known(2, 9), None, "it was paused in between");
+        assert_eq!(known(2, 0), None);
+    }
+
+    #[test]
     fn what_was_worked_out_is_taken_without_waiting() {
         let mut lane = SlowLane::new();
         for id in [1, 2] {
@@ -284,6 +316,9 @@ mod tests {
         let back: Vec<i64> = lane.take_done().iter().map(|job| job.id).collect();
         assert_eq!(back, [1, 2]);
         assert!(!lane.has(1) && !lane.has(2) && lane.take_done().is_empty());
+        lane.forget(&[2, 3]);
+        let known: Vec<i64> = lane.worked.keys().copied().collect();
+        assert_eq!(known, [1]);
     }
 
     #[test]
