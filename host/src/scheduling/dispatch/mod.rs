@@ -14,6 +14,7 @@ mod queue;
 mod recover;
 mod runners;
 mod sharing;
+mod shelf;
 mod slow;
 mod stamp;
 mod users;
@@ -210,7 +211,7 @@ impl Dispatcher {
                 _ = stop.changed() => {}
                 () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
-                done = self.slow.next() => arrived.push(vec![self.slow.came(done)]),
+                () = self.slow.next() => {}
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => {
                     look = true;
@@ -235,12 +236,17 @@ impl Dispatcher {
         }
         self.take_reports(news).await?;
         self.ask_the_uncertain().await?;
-        // Here and not only when nothing else is to be done, which may be never.
-        let done = self.slow.take_done();
-        let again = self.slow.begin_round();
-        for jobs in arrived.drain(..).chain([done, again]) {
+        self.slow.begin_round();
+        for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
+        // Here and not only when nothing else is to be done, which may be never.
+        for job in self.slow.take_done() {
+            if !self.services.plugins.is_passive(job.scheduler.as_deref()) {
+                self.ready.push_again(job);
+            }
+        }
+        self.ready.next_turns(|user| self.slow.is_busy(user));
         self.put_back().await?;
         if look {
             let mut reader = self.services.store.reader();
@@ -295,9 +301,12 @@ impl Dispatcher {
         let passive = self.services.plugins.passive_ids();
         let default = self.services.plugins.default_scheduler_id();
         let handler = self.services.membership.name();
-        let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
+        let (closed, window) = (self.ready.closed(), self.ready.window());
+        let found =
+            jobs::ready_without(&mut reader, handler, default, &passive, &closed, window).await?;
         self.ready
             .refill(found, |id| self.runners.has(id) || self.slow.has(id));
+        self.slow.keep_only(|id| self.ready.has(id));
         Ok(())
     }
 
@@ -628,7 +637,9 @@ impl Dispatcher {
         });
         self.slow.forget(&ids);
         for (ready, job) in slow {
-            self.slow.take(ready, job);
+            if let Some(ready) = self.slow.take(ready, job) {
+                self.ready.shelve(ready);
+            }
         }
         let hand_overs: Vec<HandOver> = prepared
             .iter()
@@ -678,7 +689,7 @@ impl Dispatcher {
             back.append(&mut later);
         }
         crash::point("job.submit", Side::After);
-        if self.slow.has_next() {
+        if self.ready.has_next_turn(|user| self.slow.is_busy(user)) {
             self.wake(now + 20);
         }
         let has_back = !back.is_empty();

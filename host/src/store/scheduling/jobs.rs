@@ -88,18 +88,34 @@ pub async fn ready(
     passive: &[String],
     limit: usize,
 ) -> Result<Vec<ReadyJob>, StoreError> {
+    ready_without(q, handler, default_scheduler, passive, &[], limit).await
+}
+
+/// The same without the jobs of some users.
+pub async fn ready_without(
+    q: &mut impl Query,
+    handler: &str,
+    default_scheduler: &str,
+    passive: &[String],
+    users: &[i64],
+    limit: usize,
+) -> Result<Vec<ReadyJob>, StoreError> {
     let mut arguments = args![handler, limit];
-    let without = match passive {
-        [] => String::new(),
-        passive => {
-            arguments.push(Val::from(default_scheduler));
-            arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
-            format!(
-                "AND COALESCE(NULLIF(scheduler, ''), $3) NOT IN ({})",
-                placeholders(4, passive.len())
-            )
-        }
-    };
+    let mut without = String::new();
+    if !users.is_empty() {
+        let list = placeholders(arguments.len() + 1, users.len());
+        without.push_str(&format!("AND user_id NOT IN ({list}) "));
+        arguments.extend(ids(users));
+    }
+    if !passive.is_empty() {
+        let default = arguments.len() + 1;
+        let list = placeholders(default + 1, passive.len());
+        without.push_str(&format!(
+            "AND COALESCE(NULLIF(scheduler, ''), ${default}) NOT IN ({list})"
+        ));
+        arguments.push(Val::from(default_scheduler));
+        arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
+    }
     let sql = format!(
         "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL {without}
          ORDER BY ready_time, id LIMIT $2"
