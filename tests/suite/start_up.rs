@@ -255,20 +255,20 @@ fn the_flag_beats_the_environment_which_beats_the_file() {
         format!("data_dir = {:?}\n", path("file").display().to_string()),
     )
     .expect("written");
-    let list = |command: &mut Command| -> Output {
+    let make = |command: &mut Command| -> Output {
         clean(command)
-            .args(["admin", "list-users", "--config"])
+            .args(["admin", "create-user", "ada@example.org", "--config"])
             .arg(path("barycenter.toml"))
             .output()
             .expect("the program runs")
     };
     let exists = |name: &str| Path::new(&path(name)).exists();
-    list(&mut Command::new(build::binary()));
+    make(&mut Command::new(build::binary()));
     assert!(exists("file"));
     let mut command = Command::new(build::binary());
     clean(&mut command).env("BARYCENTER_DATA_DIR", path("environment"));
     let output = command
-        .args(["admin", "list-users", "--config"])
+        .args(["admin", "create-user", "ada@example.org", "--config"])
         .arg(path("barycenter.toml"))
         .output();
     assert!(output.expect("the program runs").status.success() && exists("environment"));

@@ -50,6 +50,28 @@ pub enum By {
     Name,
 }
 
+impl By {
+    fn word(self) -> &'static str {
+        match self {
+            By::StepId => "step_id",
+            By::StepIndex => "step_index",
+            By::StepUuid => "step_uuid",
+            By::Name => "name",
+        }
+    }
+}
+
+/// The meanings as `inputs_by` has them, each once.
+pub fn words(by: &[By]) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in by.iter().map(|by| by.word()) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join("|")
+}
+
 /// What `inputs_by` is if nobody says.
 pub fn by_default(is_ds_map: bool) -> &'static str {
     match is_ds_map {

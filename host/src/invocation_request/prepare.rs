@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::batch::{self, Expanded};
 use super::ignored;
-use super::inputs::{Matched, by_default, match_keys, parse_by, reference};
+use super::inputs::{Matched, match_keys, parse_by, reference, words};
 use super::overrides::{self, Overrides};
 use super::{Environment, Payload, Reference, RequestError};
 use crate::model::parameter_input;
@@ -124,12 +124,7 @@ pub fn prepare(
         mut values,
         unknown,
     } = match_keys(revision, &payload.inputs, &by, environment.decode);
-    let inputs_by = payload.inputs_by.as_deref();
-    let unknown = ignored::inputs(
-        description,
-        &unknown,
-        inputs_by.unwrap_or(by_default(payload.is_ds_map)),
-    );
+    let unknown = ignored::inputs(description, &unknown, &words(&by));
     if normalized {
         for (index, step) in description.steps.iter().enumerate() {
             let given = overrides.steps.get(&index).and_then(|o| o.get("input"));

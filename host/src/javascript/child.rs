@@ -24,7 +24,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whoever stops the server tells the whole group or unit; a script that is under way is still to be answered, and this process
+/// ends with the server's.
+#[expect(unsafe_code, reason = "signals are ignored through a C function")]
+fn outlive_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: takes numbers only, before there are other threads.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 fn serve() -> io::Result<()> {
+    outlive_signals();
     for (resource, most) in [
         (Resource::CORE, 0),
         (Resource::FSIZE, 0),

@@ -32,12 +32,16 @@ pub(super) fn evaluate(script: &Script) -> Answer {
             return answer;
         }
     }
-    let worker = start().map_err(|error| Failure::Unavailable(error.to_string()))?;
-    ask(worker, &request, time).unwrap_or_else(|| {
-        Err(Failure::Failed(
-            "the JavaScript engine ended unexpectedly".to_owned(),
-        ))
-    })
+    // One that has just begun may be ended from outside, by a system that is short of memory; twice in a row it is the script.
+    for _ in 0..2 {
+        let worker = start().map_err(|error| Failure::Unavailable(error.to_string()))?;
+        if let Some(answer) = ask(worker, &request, time) {
+            return answer;
+        }
+    }
+    Err(Failure::Failed(
+        "the JavaScript engine ended unexpectedly".to_owned(),
+    ))
 }
 
 fn idle() -> std::sync::MutexGuard<'static, Vec<Worker>> {

@@ -427,7 +427,12 @@ fn succeed(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, Str
     new.supervision().begin_life();
     new.startup().map_err(|error| error.to_string())?;
     new.follow(old);
-    take_over(new, state)
+    take_over(new, state).inspect_err(|_| {
+        // It may have taken invocations since; the old one is made again and is not to share them with it.
+        if let Err(error) = new.give_back() {
+            tracing::warn!(target: "plugin", plugin = new.id(), "what was to replace it did not stop: {error}");
+        }
+    })
 }
 
 /// Whether the new one got the old one's state.

@@ -18,7 +18,7 @@ use crate::invoker::stop::Stop;
 use crate::invoker::tool_run::{self, Ran, ToolRun};
 use crate::invoker::writes::Writes;
 use crate::model::workflow::StepDescription;
-use crate::store::scheduling::objects::{Owner, insert_objects, reserve};
+use crate::store::scheduling::objects::{Owner, insert_objects, reserve_all};
 use crate::store::scheduling::remap::{Remapped, remap};
 use crate::store::scheduling::{equivalents, known, leases, orders, progress};
 use crate::store::{Durability, StoreError, Tx, tool_requests};
@@ -103,13 +103,16 @@ pub async fn run_tools(
     };
     let now = services.clock.now_ms();
     let mut tx = services.store.begin().await?;
-    let mut made = Vec::with_capacity(planned.len());
-    for run in planned {
-        made.push(match first.in_place_of {
-            Some(failed) => in_place(&mut tx, &owner, failed, run.writes, now).await?,
-            None => store(services, &mut tx, &owner, run, now).await?,
-        });
-    }
+    let made = match first.in_place_of {
+        Some(failed) => {
+            let mut made = Vec::with_capacity(planned.len());
+            for run in planned {
+                made.push(in_place(&mut tx, &owner, failed, run.writes, now).await?);
+            }
+            made
+        }
+        None => store(services, &mut tx, &owner, planned, now).await?,
+    };
     let noted = match note {
         Some(request) => Some(write_note(&mut tx, first, request, &made, now).await?),
         None => None,
@@ -187,19 +190,25 @@ async fn store(
     services: &Services,
     tx: &mut Tx,
     owner: &Owner,
-    run: Planned,
+    mut runs: Vec<Planned>,
     now: i64,
-) -> Result<Made, StoreError> {
-    let mut writes = run.writes;
+) -> Result<Vec<Made>, StoreError> {
     let ids = services.store.ids.as_ref();
-    equivalents::reuse(tx, owner.user_id, ids, &mut writes).await?;
-    let place = reserve(tx, owner, &writes, now).await?;
-    insert_objects(tx, owner, &writes, place.as_ref(), now).await?;
-    Ok(Made {
-        jobs: writes.jobs.iter().map(|job| job.id).collect(),
-        outputs: run.outputs,
-        is_mapped: run.is_mapped,
-    })
+    for run in &mut runs {
+        equivalents::reuse(tx, owner.user_id, ids, &mut run.writes).await?;
+    }
+    let all: Vec<&Writes> = runs.iter().map(|run| &run.writes).collect();
+    let places = reserve_all(tx, owner, &all, now).await?;
+    let mut made = Vec::with_capacity(runs.len());
+    for (run, place) in runs.into_iter().zip(places) {
+        insert_objects(tx, owner, &run.writes, place.as_ref(), now).await?;
+        made.push(Made {
+            jobs: run.writes.jobs.iter().map(|job| job.id).collect(),
+            outputs: run.outputs,
+            is_mapped: run.is_mapped,
+        });
+    }
+    Ok(made)
 }
 
 /// Stores a job in the place of a failed one.

@@ -242,7 +242,10 @@ fn two_hundred_jobs_all_end_and_stay_within_their_slots() {
             .fake
             .wait_for_finished(LONG, ended + 1)
             .expect("in time");
-        assert!(next - ended.min(next) <= 20);
+        // A place is free when the job has noted its end, a moment before that is told.
+        let over = specs[..next].iter();
+        let over = over.filter(|spec| Path::new(&spec.exit_code_path).exists());
+        assert!(next - over.count() <= 20);
     }
     let reports = scene.fake.reports();
     assert!(reports.iter().all(|report| report.exit_code == 0));

@@ -14,6 +14,8 @@ pub(super) struct Lane {
     pub reader: FrameReader<Timed>,
     /// The last request; its memory serves the next one.
     request: Arc<Vec<u8>>,
+    /// How long the kernel was told to wait for room to write.
+    write_limit: Duration,
 }
 
 impl Lane {
@@ -27,6 +29,7 @@ impl Lane {
             stream,
             reader: FrameReader::new(reading),
             request: Arc::default(),
+            write_limit: Duration::ZERO,
         })
     }
 
@@ -47,7 +50,14 @@ impl Lane {
         Ok(frame)
     }
 
-    pub fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+    /// Waits no longer than `limit` for the process to take more of it.
+    pub fn send(&mut self, frame: &[u8], limit: Duration) -> io::Result<()> {
+        // As for reading: the kernel is told only what makes a difference. It takes zero for no limit.
+        if self.write_limit.abs_diff(limit) > limit / 64 {
+            let limit = limit.max(Duration::from_millis(1));
+            self.stream.set_write_timeout(Some(limit))?;
+            self.write_limit = limit;
+        }
         write(&mut self.stream, frame)
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Waiting {
 /// Why a lane has no answer to a call.
 enum NoAnswer {
     Late,
+    /// It did not take the request within `WRITE_LIMIT`, though the call might have gone on.
+    Stuck,
     Closed,
     Damaged(String),
 }
@@ -110,6 +112,7 @@ impl Link {
                 self.wait_for_close();
                 return Err(Failure::TimedOut(limit));
             }
+            NoAnswer::Stuck => self.end(Loss::Silent(WRITE_LIMIT)),
             NoAnswer::Damaged(what) => self.end(Loss::Frame(what)),
             NoAnswer::Closed => {}
         }
@@ -131,9 +134,11 @@ impl Link {
         host: &Host,
     ) -> Result<Result<M::Answer, Failure>, NoAnswer> {
         lane.until(until);
-        if let Err(error) = lane.send(frame) {
+        let left = until.saturating_duration_since(Instant::now());
+        if let Err(error) = lane.send(frame, left.min(WRITE_LIMIT)) {
             return Err(match error.kind() {
-                std::io::ErrorKind::WouldBlock => NoAnswer::Late,
+                std::io::ErrorKind::WouldBlock if left <= WRITE_LIMIT => NoAnswer::Late,
+                std::io::ErrorKind::WouldBlock => NoAnswer::Stuck,
                 _ => NoAnswer::Closed,
             });
         }
@@ -165,7 +170,6 @@ impl Link {
 
     fn open_lane(&self) -> std::io::Result<Lane> {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_write_timeout(Some(WRITE_LIMIT))?;
         let frame = encode(Sort::LANE, 0, "", &()).map_err(std::io::Error::other)?;
         pass::write_with(&mut lock(&self.stream), &frame, theirs.into())?;
         Lane::new(ours)

@@ -169,7 +169,7 @@ pub async fn contents(
 }
 
 /// The first of each kind, as many as the page may need, and then the page: the database goes through an index and not through
-/// all that is in the history.
+/// all that is in the history. A dataset and a collection may have the same id, so that only the kind tells them apart in the end.
 pub(super) fn page_statement(filter: &Filter, order: &str) -> String {
     let condition = filter.sql();
     let needs = Needs::of(condition, order);
@@ -180,7 +180,7 @@ pub(super) fn page_statement(filter: &Filter, order: &str) -> String {
         )
     };
     format!(
-        "SELECT c.kind, c.id FROM ({} UNION ALL {}) c{order} LIMIT ${l} OFFSET ${o}",
+        "SELECT c.kind, c.id FROM ({} UNION ALL {}) c{order}, c.kind LIMIT ${l} OFFSET ${o}",
         part(datasets(needs)),
         part(collections(needs)),
     )

@@ -49,6 +49,38 @@ pub async fn reserve(
     writes: &Writes,
     now: i64,
 ) -> Result<Option<Place>, StoreError> {
+    let begun = begin(tx, owner, writes, now).await?;
+    take_numbers(tx, owner, writes, begun, now).await
+}
+
+/// The same for several: of none of them a number is taken before all else of every one is done.
+pub async fn reserve_all(
+    tx: &mut Tx,
+    owner: &Owner,
+    all: &[&Writes],
+    now: i64,
+) -> Result<Vec<Option<Place>>, StoreError> {
+    let mut begun = Vec::with_capacity(all.len());
+    for writes in all {
+        begun.push(begin(tx, owner, writes, now).await?);
+    }
+    let mut places = Vec::with_capacity(all.len());
+    for (writes, begun) in all.iter().zip(begun) {
+        places.push(take_numbers(tx, owner, writes, begun, now).await?);
+    }
+    Ok(places)
+}
+
+/// Where each job starts, and the states of the datasets.
+type Begun = (Vec<Start>, HashMap<i64, InputState>);
+
+/// What needs no number. None where nothing is to be made.
+async fn begin(
+    tx: &mut Tx,
+    owner: &Owner,
+    writes: &Writes,
+    now: i64,
+) -> Result<Option<Begun>, StoreError> {
     if writes.hids == 0
         && writes.jobs.is_empty()
         && writes.populated.is_empty()
@@ -74,6 +106,19 @@ pub async fn reserve(
     insert_datasets(tx, writes, &states, now).await?;
     insert_collections(tx, writes, now).await?;
     insert_jobs(tx, owner, writes, &starts, now).await?;
+    Ok(Some((starts, states)))
+}
+
+async fn take_numbers(
+    tx: &mut Tx,
+    owner: &Owner,
+    writes: &Writes,
+    begun: Option<Begun>,
+    now: i64,
+) -> Result<Option<Place>, StoreError> {
+    let Some((starts, states)) = begun else {
+        return Ok(None);
+    };
     let first_hid = next_hids(tx, owner.history_id, writes.hids as i64, now).await?;
     Ok(Some(Place {
         first_hid,

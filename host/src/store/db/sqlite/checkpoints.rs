@@ -20,7 +20,7 @@ pub(super) struct Checkpoints {
     path: PathBuf,
     /// Statements since the last time.
     since: AtomicU64,
-    /// Opened when it is needed; None as well once the database is closed.
+    /// Opened when it is needed.
     connection: Mutex<Slot>,
 }
 
