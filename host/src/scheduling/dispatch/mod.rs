@@ -14,6 +14,7 @@ mod queue;
 mod recover;
 mod runners;
 mod sharing;
+mod shelf;
 mod slow;
 mod stamp;
 mod users;
@@ -210,7 +211,7 @@ impl Dispatcher {
                 _ = stop.changed() => {}
                 () = self.inbox.next(&mut reports, &mut arrived) => {}
                 () = self.services.signals.next_job_change() => look = true,
-                done = self.slow.next() => arrived.push(vec![self.slow.came(done)]),
+                () = self.slow.next() => {}
                 () = quiet(self.leftovers.pause()) => remove_later(self.leftovers.take()),
                 () = tokio::time::sleep(pause) => {
                     look = true;
@@ -235,10 +236,17 @@ impl Dispatcher {
         }
         self.take_reports(news).await?;
         self.ask_the_uncertain().await?;
-        let again = self.slow.begin_round();
-        for jobs in arrived.drain(..).chain([again]) {
+        self.slow.begin_round();
+        for jobs in arrived.drain(..) {
             self.take_in(jobs);
         }
+        // Here and not only when nothing else is to be done, which may be never.
+        for job in self.slow.take_done() {
+            if !self.services.plugins.is_passive(job.scheduler.as_deref()) {
+                self.ready.push_again(job);
+            }
+        }
+        self.ready.next_turns(|user| self.slow.is_busy(user));
         self.put_back().await?;
         if look {
             let mut reader = self.services.store.reader();
@@ -293,9 +301,12 @@ impl Dispatcher {
         let passive = self.services.plugins.passive_ids();
         let default = self.services.plugins.default_scheduler_id();
         let handler = self.services.membership.name();
-        let found = jobs::ready(&mut reader, handler, default, &passive, READY_KEPT).await?;
+        let (closed, window) = (self.ready.closed(), self.ready.window());
+        let found =
+            jobs::ready_without(&mut reader, handler, default, &passive, &closed, window).await?;
         self.ready
             .refill(found, |id| self.runners.has(id) || self.slow.has(id));
+        self.slow.keep_only(|id| self.ready.has(id));
         Ok(())
     }
 
@@ -622,10 +633,13 @@ impl Dispatcher {
             mut no_room,
             slow,
         } = prepare::make_all(&services, chosen, loaded, |ready, job| {
-            self.slow.work_out(&services, ready, job, now)
+            self.slow.work_out(ready, job)
         });
+        self.slow.forget(&ids);
         for (ready, job) in slow {
-            self.slow.take(&services, ready, job);
+            if let Some(ready) = self.slow.take(ready, job) {
+                self.ready.shelve(ready);
+            }
         }
         let hand_overs: Vec<HandOver> = prepared
             .iter()
@@ -648,12 +662,12 @@ impl Dispatcher {
         meter::JOBS_STARTED.add(taken.len() as u64);
         let mut by_runner: BTreeMap<String, Vec<(ReadyJob, Prepared)>> = BTreeMap::new();
         let (mut ends, mut back) = (broken, Vec::new());
-        for (ready, runner, mut job) in prepared {
+        for (ready, runner, job) in prepared {
             // The others were started or stopped meanwhile, and their directories are not ours.
             if !taken.contains(&ready.id) {
                 continue;
             }
-            match prepare::write(&services, &mut job, ready.token, Before::SameToken) {
+            match prepare::write(&services, &job, ready.token, Before::SameToken) {
                 Ok(()) => by_runner.entry(runner).or_default().push((ready, job)),
                 Err(Unwritten::Fault(text)) => ends.push(failed(&job.dispatch, &text, now)),
                 Err(Unwritten::NoRoom(why)) => {
@@ -675,7 +689,7 @@ impl Dispatcher {
             back.append(&mut later);
         }
         crash::point("job.submit", Side::After);
-        if self.slow.has_next() {
+        if self.ready.has_next_turn(|user| self.slow.is_busy(user)) {
             self.wake(now + 20);
         }
         let has_back = !back.is_empty();

@@ -10,8 +10,9 @@ use barycenter_plugin_api::{Attr, JobSpec};
 use uuid::Uuid;
 
 use super::directory::{self, Before};
+use super::expression::{self, Values};
 use super::outcome::{failed, paused};
-use super::{BROKEN, expression, unbroken};
+use super::{BROKEN, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Hda, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
@@ -170,30 +171,39 @@ pub(super) struct Made {
 pub(super) enum Worked {
     /// What its directory is to hold, or why there is no command.
     Command(Result<Rendered, String>),
-    /// The end of an expression tool's job.
-    End(Result<Box<JobEnd>, Unwritten>),
+    /// What an expression tool comes to, or why to nothing. Nothing is written yet.
+    Values(Result<Values, String>),
 }
 
 impl Worked {
     /// Whether the job fails by that.
     pub fn is_fault(&self) -> bool {
-        matches!(
-            self,
-            Worked::Command(Err(_)) | Worked::End(Err(Unwritten::Fault(_)))
-        )
+        matches!(self, Worked::Command(Err(_)) | Worked::Values(Err(_)))
     }
 }
 
-/// Evaluates what is to be evaluated for a job. Blocks, as long as its scripts take.
-pub(super) fn work_out(services: &Services, job: &Prepared, now: i64) -> Worked {
+/// Evaluates what is to be evaluated for a job, and touches no file. Blocks, as long as its scripts take.
+pub(super) fn work_out(job: &Prepared) -> Worked {
     if !job.tool.is_expression() {
         return Worked::Command(make(job));
     }
-    let end = unbroken("evaluating an expression tool", || {
-        expression::evaluate(services, job, now)
+    let values = unbroken("evaluating an expression tool", || {
+        expression::evaluate(job)
     });
-    let end = end.unwrap_or_else(|| Err(BROKEN.to_owned().into()));
-    Worked::End(end.map(Box::new))
+    Worked::Values(values.unwrap_or_else(|| Err(BROKEN.to_owned())))
+}
+
+/// The end of an expression tool's job; its datasets are written.
+fn end(
+    services: &Services,
+    job: &Prepared,
+    values: &Values,
+    now: i64,
+) -> Result<JobEnd, Unwritten> {
+    let end = unbroken("writing what an expression came to", || {
+        expression::end(services, job, values, now)
+    });
+    end.unwrap_or_else(|| Err(BROKEN.to_owned().into()))
 }
 
 /// Why a job's directory was not written.
@@ -238,8 +248,8 @@ pub(super) fn find_room(services: &Services) -> io::Result<()> {
 }
 
 /// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
-/// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started or stopped since it
-/// was chosen is left out. `worked_out`: see [`work_out`]; None where that takes longer than there is time.
+/// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started, stopped or taken by
+/// another server since it was chosen is left out: its files are not ours to write. `worked_out`: see [`work_out`]; None where that takes longer than there is time.
 pub(super) fn make_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
@@ -247,12 +257,13 @@ pub(super) fn make_all(
     mut worked_out: impl FnMut(&ReadyJob, &Prepared) -> Option<Worked>,
 ) -> Made {
     let now = services.clock.now_ms();
+    let me = services.membership.name();
     let mut made = Made::default();
     for (ready, runner) in chosen {
         let Some(dispatch) = loaded.jobs.remove(&ready.id) else {
             continue;
         };
-        if dispatch.state != JobState::New {
+        if dispatch.state != JobState::New || dispatch.handler.as_deref() != Some(me) {
             continue;
         }
         let runner = match runner {
@@ -292,11 +303,14 @@ pub(super) fn make_all(
                 job.rendered = Some(rendered);
                 made.prepared.push((ready, runner, job));
             }
-            Some(Worked::End(Ok(end))) => made.broken.push(*end),
-            Some(Worked::Command(Err(text)) | Worked::End(Err(Unwritten::Fault(text)))) => {
+            Some(Worked::Values(Ok(values))) => match end(services, &job, &values, now) {
+                Ok(end) => made.broken.push(end),
+                Err(Unwritten::Fault(text)) => made.broken.push(failed(&job.dispatch, &text, now)),
+                Err(Unwritten::NoRoom(why)) => made.no_room = Some(why),
+            },
+            Some(Worked::Command(Err(text)) | Worked::Values(Err(text))) => {
                 made.broken.push(failed(&job.dispatch, &text, now));
             }
-            Some(Worked::End(Err(Unwritten::NoRoom(why)))) => made.no_room = Some(why),
         }
     }
     made
@@ -351,18 +365,21 @@ fn make(job: &Prepared) -> Result<Rendered, String> {
     rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))
 }
 
-/// Writes the directory of a job whose hand-over is stored. One that was written for this very token and may be in use
+/// Makes the command of a job anew that was handed over already. Blocks, as long as its scripts take.
+pub(super) fn render_again(job: &mut Prepared) -> Result<(), String> {
+    job.rendered = Some(make(job)?);
+    Ok(())
+}
+
+/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very token and may be in use
 /// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
 pub(super) fn write(
     services: &Services,
-    job: &mut Prepared,
+    job: &Prepared,
     token: Uuid,
     before: Before,
 ) -> Result<(), Unwritten> {
-    let rendered = match &job.rendered {
-        Some(rendered) => rendered,
-        None => job.rendered.insert(make(job)?),
-    };
+    let rendered = job.rendered.as_ref().ok_or_else(|| BROKEN.to_owned())?;
     let written = unbroken("writing a job's directory", || {
         directory::write(&services.data, job.dispatch.id, rendered, token, before)
     });

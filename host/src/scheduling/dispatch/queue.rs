@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use barycenter_plugin_api::{List, RunnerOffer, UserLoad};
 use tokio::sync::mpsc;
 
+use super::shelf::Shelf;
 use crate::store::scheduling::jobs::ReadyJob;
 
 /// Where whoever stores a ready job tells the loop. Cheap to clone.
@@ -93,6 +94,8 @@ pub(super) struct ReadyQueue {
     ids: HashSet<i64>,
     /// Jobs a scheduler holds, until this instant (0: until something changes).
     held: BTreeMap<i64, i64>,
+    /// Jobs that wait for the slow lane. They come on top of those that are kept.
+    shelf: Shelf,
     kept: usize,
     /// The database has more than fits.
     overflow: bool,
@@ -104,42 +107,88 @@ impl ReadyQueue {
             lanes: BTreeMap::new(),
             ids: HashSet::new(),
             held: BTreeMap::new(),
+            shelf: Shelf::default(),
             kept,
             overflow: false,
         }
     }
 
+    /// How many can be offered, apart from those that a scheduler holds.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.ids.len() - self.shelf.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len() == 0
+    }
+
+    pub fn has(&self, job_id: i64) -> bool {
+        self.ids.contains(&job_id)
     }
 
     /// Takes jobs in as far as there is room.
     pub fn push(&mut self, jobs: Vec<ReadyJob>) {
         for job in jobs {
-            if self.ids.len() >= self.kept {
+            // They are read when that user's turn comes.
+            if self.shelf.is_closed(job.user_id) {
+                continue;
+            }
+            if self.len() >= self.kept {
                 self.overflow = true;
                 return;
             }
-            if self.ids.insert(job.id) {
-                let scheduler = job.scheduler.as_deref().unwrap_or_default().to_owned();
-                let lane = self
-                    .lanes
-                    .entry(scheduler)
-                    .or_default()
-                    .entry(job.user_id)
-                    .or_default();
-                lane.insert((job.ready_time, job.id), job);
-            }
+            self.insert(job);
+        }
+    }
+
+    /// Takes a job in that was here before, whether or not there is room.
+    pub fn push_again(&mut self, job: ReadyJob) {
+        self.insert(job);
+    }
+
+    /// A job that was offered waits for the slow lane.
+    pub fn shelve(&mut self, job: ReadyJob) {
+        if self.shelf.put(&job) {
+            self.insert(job);
+        }
+    }
+
+    /// Offers jobs again that waited for the slow lane; `is_busy`: whether it has one of this user.
+    pub fn next_turns(&mut self, is_busy: impl Fn(i64) -> bool) {
+        self.overflow |= self.shelf.next(is_busy);
+    }
+
+    /// Whether there are such jobs.
+    pub fn has_next_turn(&self, is_busy: impl Fn(i64) -> bool) -> bool {
+        self.shelf.has_next(is_busy)
+    }
+
+    /// How many of the oldest jobs fill the window, whatever waits for the slow lane.
+    pub fn window(&self) -> usize {
+        self.kept + self.shelf.len()
+    }
+
+    /// The users whose jobs are not to be read.
+    pub fn closed(&self) -> Vec<i64> {
+        self.shelf.closed()
+    }
+
+    fn insert(&mut self, job: ReadyJob) {
+        if self.ids.insert(job.id) {
+            let scheduler = job.scheduler.as_deref().unwrap_or_default().to_owned();
+            let lane = self
+                .lanes
+                .entry(scheduler)
+                .or_default()
+                .entry(job.user_id)
+                .or_default();
+            lane.insert((job.ready_time, job.id), job);
         }
     }
 
     /// Whether the window ran low while the database has more.
     pub fn wants_more(&self) -> bool {
-        self.overflow && self.ids.len() < self.kept / 4
+        self.overflow && self.len() < self.kept / 4
     }
 
     /// Takes in a fresh reading of the database's oldest; `handed_over` tells those a runner has by now.
@@ -156,6 +205,7 @@ impl ReadyQueue {
     pub fn remove(&mut self, job: &ReadyJob) {
         self.ids.remove(&job.id);
         self.held.remove(&job.id);
+        self.shelf.turn_is_over(job);
         let scheduler = job.scheduler.as_deref().unwrap_or_default();
         if let Some(users) = self.lanes.get_mut(scheduler) {
             if let Some(lane) = users.get_mut(&job.user_id) {
@@ -173,13 +223,14 @@ impl ReadyQueue {
     /// A scheduler does not want this one now.
     pub fn hold(&mut self, job: &ReadyJob, until_ms: i64) {
         self.held.insert(job.id, until_ms);
+        self.shelf.turn_is_over(job);
     }
 
     /// For each scheduler the oldest of every user, oldest first: at most `count` of each user.
     pub fn offer(&mut self, default: &str, count: usize, now: i64) -> Vec<(String, Vec<ReadyJob>)> {
         // A job held without an instant is offered again whenever something changed, which is now.
         self.held.retain(|_, until| *until > now);
-        let held = &self.held;
+        let (held, shelf) = (&self.held, &self.shelf);
         let mut merged: BTreeMap<&str, Vec<ReadyJob>> = BTreeMap::new();
         for (scheduler, users) in &self.lanes {
             let name = if scheduler.is_empty() {
@@ -191,7 +242,7 @@ impl ReadyQueue {
             for lane in users.values() {
                 jobs.extend(
                     lane.values()
-                        .filter(|job| !held.contains_key(&job.id))
+                        .filter(|job| !held.contains_key(&job.id) && !shelf.has(job))
                         .take(count)
                         .cloned(),
                 );
@@ -242,10 +293,10 @@ pub(super) fn offer(job: &ReadyJob) -> barycenter_plugin_api::ReadyJob {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn job(id: i64, user: i64, time: i64) -> ReadyJob {
+    pub fn job(id: i64, user: i64, time: i64) -> ReadyJob {
         ReadyJob {
             id,
             token: uuid::Uuid::nil(),
@@ -300,5 +351,38 @@ mod tests {
         queue.refill((5..=7).map(|id| job(id, 1, id)).collect(), |id| id == 5);
         assert_eq!(ids(&queue.offer("default", 9, 0)), [6, 7]);
         assert!(!queue.wants_more());
+    }
+
+    #[test]
+    fn what_waits_for_the_slow_lane_takes_nobodys_place() {
+        let mut queue = ReadyQueue::new(4);
+        for id in 1..=200 {
+            queue.push(vec![job(id, 1, id)]);
+            for one in queue.offer("default", 9, 0).remove(0).1 {
+                queue.remove(&one);
+                queue.shelve(one);
+            }
+            if queue.closed() == [1] {
+                break;
+            }
+        }
+        assert!(queue.is_empty() && queue.closed() == [1]);
+        assert!(queue.window() > 4 && queue.ids.len() < 200);
+        // Of others there is room for as many as ever.
+        queue.push(vec![job(300, 1, 300)]);
+        queue.push((301..=305).map(|id| job(id, 2, id)).collect());
+        assert_eq!(ids(&queue.offer("default", 9, 0)), [301, 302, 303, 304]);
+        queue.next_turns(|user| user == 1);
+        assert_eq!(queue.len(), 4);
+        queue.next_turns(|_| false);
+        assert_eq!(ids(&queue.offer("default", 9, 0))[0], 1);
+        queue.hold(&job(1, 1, 1), 9);
+        assert!(
+            queue.has_next_turn(|_| false),
+            "its scheduler wants another"
+        );
+        // What the lane is done with is taken in whatever else there is.
+        queue.push_again(job(400, 1, 0));
+        assert_eq!(ids(&queue.offer("default", 9, 0))[0], 400);
     }
 }

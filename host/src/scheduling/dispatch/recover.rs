@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{JobReport, RecoverRequest, RecoverStatus};
 
@@ -21,6 +21,10 @@ use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 use crate::store::scheduling::leases::is_passive_runner;
+
+/// All users' scripts together have so much time while the jobs of a server that is gone are looked at, which is much less
+/// than a lease: what does not fit goes the way of all ready jobs.
+const SCRIPTS: Duration = Duration::from_secs(2);
 
 impl Dispatcher {
     /// Asks the runners about the jobs they had for a server that is gone: this one's last life, or another whose work
@@ -70,14 +74,16 @@ impl Dispatcher {
             }
         }
         let mut reports = Vec::new();
+        let mut time = SCRIPTS;
         for (runner, jobs) in by_runner {
-            ends.extend(self.recover_from(&runner, jobs, &mut reports));
+            ends.extend(self.recover_from(&runner, jobs, &mut reports, &mut time));
         }
-        self.give_away().await?;
         if !ends.is_empty() {
             self.store_ends(ends).await?;
         }
-        self.take_reports(reports).await
+        self.take_reports(reports).await?;
+        // Last: what it is about is looked at again where it fails, and what the runners said is said once.
+        self.give_away().await
     }
 
     /// The other machine that wrote this directory, where there can be several.
@@ -93,6 +99,7 @@ impl Dispatcher {
         runner: &str,
         jobs: Vec<(Active, Prepared)>,
         reports: &mut Vec<JobReport>,
+        time: &mut Duration,
     ) -> Vec<JobEnd> {
         let Some(instance) = self.runners.instance(runner).cloned() else {
             let count = jobs.len();
@@ -173,17 +180,14 @@ impl Dispatcher {
                 Next::Submit => {
                     // The last server may have ended between the hand-over and the directory, or the machine before it
                     // was safe on the disk.
-                    let written =
-                        prepare::write(&self.services, &mut prepared, job.token, Before::SameToken);
-                    match written {
-                        Ok(()) => again.push((ready, prepared)),
-                        Err(Unwritten::Fault(text)) => {
-                            ends.push(failed(&prepared.dispatch, &text, now));
-                        }
-                        Err(Unwritten::NoRoom(why)) => {
-                            self.lacks_room(why);
-                            self.unplaced.push(job.id);
-                        }
+                    let placed = match stamp::is_whole_here(directory, job.token) {
+                        true => Placed::There,
+                        false => self.place_again(&job, &mut prepared, time),
+                    };
+                    match placed {
+                        Placed::There => again.push((ready, prepared)),
+                        Placed::Failed(text) => ends.push(failed(&prepared.dispatch, &text, now)),
+                        Placed::Later => self.unplaced.push(job.id),
                     }
                     continue;
                 }
@@ -210,6 +214,31 @@ impl Dispatcher {
         self.unplaced.extend(later);
         ends.extend(refused.iter().map(|(job, text)| failed(job, text, now)));
         ends
+    }
+
+    /// Writes the directory of a job once more, with what its user's scripts say within their time.
+    fn place_again(
+        &mut self,
+        job: &Active,
+        prepared: &mut Prepared,
+        time: &mut Duration,
+    ) -> Placed {
+        let made = self
+            .slow
+            .in_time(job.user_id, time, || prepare::render_again(prepared));
+        match made {
+            Some(Ok(())) => {}
+            Some(Err(text)) => return Placed::Failed(text),
+            None => return out_of_time(job.state),
+        }
+        match prepare::write(&self.services, prepared, job.token, Before::SameToken) {
+            Ok(()) => Placed::There,
+            Err(Unwritten::Fault(text)) => Placed::Failed(text),
+            Err(Unwritten::NoRoom(why)) => {
+                self.lacks_room(why);
+                Placed::Later
+            }
+        }
     }
 }
 
@@ -257,11 +286,22 @@ impl Dispatcher {
                     "a job of a runner that was lost: {}",
                     status_word(result.status)
                 );
-                if result.status == RecoverStatus::NOT_STARTED && !held.seen_running {
-                    // Its directory stays: the old process may have been about to start it.
-                    self.runners.remove(id);
-                    self.unplaced.push(id);
-                    continue;
+                let is_elsewhere = result.status == RecoverStatus::LOST
+                    && self.elsewhere_of(&held.prepared.directory).is_some();
+                match answer(result.status, held.seen_running, is_elsewhere) {
+                    Answer::PutBack => {
+                        // Its directory stays: the old process may have been about to start it.
+                        self.runners.remove(id);
+                        self.unplaced.push(id);
+                        continue;
+                    }
+                    Answer::Judge => {
+                        self.runners.remove(id);
+                        self.stopping.remove(&id);
+                        self.sharing.expect_unclaimed();
+                        continue;
+                    }
+                    Answer::Report => {}
                 }
                 let mut report = result.report;
                 report.job_id = result.job_id;
@@ -270,6 +310,25 @@ impl Dispatcher {
             }
         }
         self.take_reports(reports).await
+    }
+}
+
+/// What is done with a job after its runner was asked once more.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    /// It is ready again.
+    PutBack,
+    /// Another machine may be running it, which this runner cannot see: it is judged as any job of a server that is gone.
+    Judge,
+    /// What the runner says of it is taken.
+    Report,
+}
+
+fn answer(status: RecoverStatus, seen_running: bool, is_elsewhere: bool) -> Answer {
+    match status {
+        RecoverStatus::NOT_STARTED if !seen_running => Answer::PutBack,
+        RecoverStatus::LOST if is_elsewhere => Answer::Judge,
+        _ => Answer::Report,
     }
 }
 
@@ -283,9 +342,28 @@ enum Next {
     Report,
 }
 
+/// What became of the directory of a job that is to be handed over once more.
+#[derive(Debug, PartialEq)]
+enum Placed {
+    There,
+    Failed(String),
+    /// The job is put back among the ready ones.
+    Later,
+}
+
+/// What is done with a job whose command takes longer to be made than there is time. One that was handed over and never
+/// seen to run is ready once more, and the slow lane takes it; one that had started is not.
+fn out_of_time(state: JobState) -> Placed {
+    match state {
+        JobState::Queued => Placed::Later,
+        _ => Placed::Failed(NO_TIME.to_owned()),
+    }
+}
+
 /// Owners read these.
 const FOLDER_GONE: &str =
     "The job had started, and its directory is gone, so how it ended is not known. Run it again.";
+const NO_TIME: &str = "The job had started, its directory was not safe on the disk, and its command takes too long to be made once more. Run it again.";
 const NOT_WHOLE: &str = "The machine went down before the results of this job were safe on its disk, so they may not be whole. Run it again.";
 
 /// `has_folder`: the job's directory is there, with its script. `went_down`: the machine was started anew since the
@@ -351,6 +429,25 @@ mod tests {
         assert_eq!(found(JobState::Running, true), Next::Submit);
         assert_eq!(found(JobState::Running, false), Next::Fail(FOLDER_GONE));
         assert_eq!(found(JobState::Deleting, false), Next::Fail(FOLDER_GONE));
+    }
+
+    #[test]
+    fn a_job_of_another_machine_is_not_lost_because_its_runner_answered_late() {
+        assert_eq!(answer(RecoverStatus::LOST, true, true), Answer::Judge);
+        assert_eq!(answer(RecoverStatus::LOST, true, false), Answer::Report);
+        let ended = answer(RecoverStatus::FINISHED, true, true);
+        assert_eq!(ended, Answer::Report);
+        let fresh = answer(RecoverStatus::NOT_STARTED, false, false);
+        assert_eq!(fresh, Answer::PutBack);
+        let ran = answer(RecoverStatus::NOT_STARTED, true, false);
+        assert_eq!(ran, Answer::Report);
+    }
+
+    #[test]
+    fn a_job_whose_scripts_find_no_time_is_ready_again_unless_it_had_started() {
+        assert_eq!(out_of_time(JobState::Queued), Placed::Later);
+        let over = Placed::Failed(NO_TIME.to_owned());
+        assert_eq!(out_of_time(JobState::Running), over);
     }
 
     #[test]

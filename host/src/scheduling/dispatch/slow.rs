@@ -3,15 +3,13 @@
 //! job of each user after the other, and the loop goes on with everybody else's. What was worked out there is kept until the
 //! job is chosen again.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::prepare::{Prepared, Worked, work_out};
-use crate::scheduling::engine::Services;
 use crate::scheduling::lanes::{FORGOTTEN_AFTER, Lane};
 use crate::store::scheduling::jobs::ReadyJob;
 use crate::tools::expression::with_patience;
@@ -22,10 +20,12 @@ type Done = (ReadyJob, Worked, Duration);
 /// See the module.
 pub(super) struct SlowLane {
     turns: Turns,
-    /// By user: the job that was worked out last, and what it came to.
+    /// By job: since when it was ready, and what it came to then.
     worked: HashMap<i64, (i64, Worked)>,
     thread: Option<Sender<(ReadyJob, Prepared)>>,
     done: mpsc::UnboundedReceiver<Done>,
+    /// Jobs that were worked out and are to be offered again.
+    back: Vec<ReadyJob>,
     out: mpsc::UnboundedSender<Done>,
 }
 
@@ -37,96 +37,127 @@ impl SlowLane {
             worked: HashMap::new(),
             thread: None,
             done,
+            back: Vec::new(),
             out,
         }
     }
 
-    /// A round begins, in which everybody has their time anew. Returns jobs that are to be offered again.
-    pub fn begin_round(&mut self) -> Vec<ReadyJob> {
-        self.turns.begin_round(Instant::now())
+    /// A round begins, in which everybody has their time anew.
+    pub fn begin_round(&mut self) {
+        self.turns.begin_round(Instant::now());
     }
 
-    /// Whether a job is in the lane, or waits for it: it is not offered to schedulers meanwhile.
+    /// Whether a job is in the lane.
     pub fn has(&self, job_id: i64) -> bool {
-        self.turns.ids.contains(&job_id)
+        self.turns.has(job_id)
     }
 
-    /// Whether the next round has jobs to offer again.
-    pub fn has_next(&self) -> bool {
-        self.turns.has_next()
+    /// Whether a job of this user is in the lane.
+    pub fn is_busy(&self, user: i64) -> bool {
+        self.turns.busy.contains_key(&user)
+    }
+
+    /// What was worked out for other jobs is not kept.
+    pub fn keep_only(&mut self, is_there: impl Fn(i64) -> bool) {
+        self.worked.retain(|id, _| is_there(*id));
     }
 
     /// What was worked out for a job, or what it comes to within the time that its user has left. None: that takes longer.
-    pub fn work_out(
-        &mut self,
-        services: &Services,
-        ready: &ReadyJob,
-        job: &Prepared,
-        now: i64,
-    ) -> Option<Worked> {
+    pub fn work_out(&mut self, ready: &ReadyJob, job: &Prepared) -> Option<Worked> {
         let user = ready.user_id;
-        let is_known = self
-            .worked
-            .get(&user)
-            .is_some_and(|(id, _)| *id == ready.id);
-        if is_known {
-            return self.worked.remove(&user).map(|(_, worked)| worked);
+        if let Some(worked) = self.take_known(ready) {
+            return Some(worked);
         }
-        let left = self.turns.left(user);
-        let (worked, took) = with_patience(left, || work_out(services, job, now));
-        let is_over = self.turns.spend(user, left, took, Instant::now());
+        let mut all = Duration::MAX;
+        let (worked, is_over) = self.timed(user, &mut all, || work_out(job));
         // It may have come to its end all the same.
         (!is_over || !worked.is_fault()).then_some(worked)
     }
 
-    /// Takes a job that takes longer.
-    pub fn take(&mut self, services: &Arc<Services>, ready: ReadyJob, job: Prepared) {
-        let Some(ready) = self.turns.take(ready) else {
-            return;
-        };
+    /// What was worked out for a job. Where it waited for something since, it may read something else now.
+    fn take_known(&mut self, ready: &ReadyJob) -> Option<Worked> {
+        let (ready_time, worked) = self.worked.remove(&ready.id)?;
+        (ready_time == ready.ready_time).then_some(worked)
+    }
+
+    /// What `make` comes to within the time that the user has left, and within `most`, which is everybody's and becomes less.
+    /// None: that takes longer.
+    pub fn in_time<T>(
+        &mut self,
+        user: i64,
+        most: &mut Duration,
+        make: impl FnOnce() -> Result<T, String>,
+    ) -> Option<Result<T, String>> {
+        let (made, is_over) = self.timed(user, most, make);
+        (!is_over || made.is_ok()).then_some(made)
+    }
+
+    /// Does `work` in the time that there is; also returns whether all of that was taken.
+    fn timed<T>(&mut self, user: i64, most: &mut Duration, work: impl FnOnce() -> T) -> (T, bool) {
+        let own = self.turns.left(user);
+        let left = own.min(*most);
+        let (done, took) = with_patience(left, work);
+        *most = most.saturating_sub(took);
+        self.turns.spend(user, own, took, Instant::now());
+        (done, took >= left)
+    }
+
+    /// Jobs were started, or went another way: what was worked out for them is not needed any more.
+    pub fn forget(&mut self, job_ids: &[i64]) {
+        for id in job_ids {
+            self.worked.remove(id);
+        }
+    }
+
+    /// Takes a job that takes longer, or returns it where one of the same user is being worked out.
+    pub fn take(&mut self, ready: ReadyJob, job: Prepared) -> Option<ReadyJob> {
+        if !self.turns.take(&ready) {
+            return Some(ready);
+        }
         let out = self.out.clone();
-        let thread = self
-            .thread
-            .get_or_insert_with(|| begin(services.clone(), out));
+        let thread = self.thread.get_or_insert_with(|| begin(out));
         if let Err(unsent) = thread.send((ready, job)) {
             // Without a thread it waits for the next look at the database.
             self.thread = None;
             self.turns.came(&unsent.0.0);
         }
+        None
+    }
+
+    /// The jobs that were worked out by now: they are to be offered again.
+    pub fn take_done(&mut self) -> Vec<ReadyJob> {
+        while let Ok(done) = self.done.try_recv() {
+            self.came(done);
+        }
+        std::mem::take(&mut self.back)
     }
 
     /// Waits for the next job to be worked out.
-    pub async fn next(&mut self) -> Done {
+    pub async fn next(&mut self) {
         match self.done.recv().await {
-            Some(done) => done,
+            Some(done) => self.came(done),
             // Not while we hold the other end.
             None => std::future::pending().await,
         }
     }
 
-    /// A job was worked out: it is to be offered again.
-    pub fn came(&mut self, (ready, worked, took): Done) -> ReadyJob {
-        let user = ready.user_id;
+    fn came(&mut self, (ready, worked, took): Done) {
         self.turns.came(&ready);
         if took >= Lane::Fast.patience() {
-            self.turns.since.insert(user, Instant::now());
+            self.turns.since.insert(ready.user_id, Instant::now());
         }
-        self.worked.insert(user, (ready.id, worked));
-        ready
+        self.worked.insert(ready.id, (ready.ready_time, worked));
+        self.back.push(ready);
     }
 }
 
 /// The thread of the lane; it ends when nobody sends any more.
-fn begin(
-    services: Arc<Services>,
-    out: mpsc::UnboundedSender<Done>,
-) -> Sender<(ReadyJob, Prepared)> {
+fn begin(out: mpsc::UnboundedSender<Done>) -> Sender<(ReadyJob, Prepared)> {
     let (sender, jobs): (_, Receiver<(ReadyJob, Prepared)>) = channel();
     let work = move || {
         for (ready, job) in jobs {
-            let now = services.clock.now_ms();
             let patience = Lane::Slow.patience();
-            let (worked, took) = with_patience(patience, || work_out(&services, &job, now));
+            let (worked, took) = with_patience(patience, || work_out(&job));
             if out.send((ready, worked, took)).is_err() {
                 return;
             }
@@ -146,35 +177,19 @@ struct Turns {
     since: HashMap<i64, Instant>,
     /// What users' jobs took in this round.
     spent: HashMap<i64, Duration>,
-    /// Users of whom a job is being worked out.
-    busy: HashSet<i64>,
-    /// By user: the jobs behind that one.
-    waiting: HashMap<i64, VecDeque<ReadyJob>>,
-    /// All of them.
-    ids: HashSet<i64>,
+    /// By user: the job that is being worked out.
+    busy: HashMap<i64, i64>,
 }
 
 impl Turns {
-    /// Returns the next job of everybody of whom none is being worked out.
-    fn begin_round(&mut self, now: Instant) -> Vec<ReadyJob> {
+    fn begin_round(&mut self, now: Instant) {
         self.spent.clear();
         self.since
             .retain(|_, since| now.duration_since(*since) < FORGOTTEN_AFTER);
-        let mut next = Vec::new();
-        for (user, jobs) in &mut self.waiting {
-            if !self.busy.contains(user) {
-                next.extend(jobs.pop_front());
-            }
-        }
-        self.waiting.retain(|_, jobs| !jobs.is_empty());
-        for job in &next {
-            self.ids.remove(&job.id);
-        }
-        next
     }
 
-    fn has_next(&self) -> bool {
-        self.waiting.keys().any(|user| !self.busy.contains(user))
+    fn has(&self, job_id: i64) -> bool {
+        self.busy.values().any(|busy| *busy == job_id)
     }
 
     /// What the scripts of a user may take. Without any time left none is begun, and what needs none is made all the same.
@@ -202,20 +217,17 @@ impl Turns {
         is_over
     }
 
-    /// The job is to be worked out, or (None) it waits until another one of the same user was.
-    fn take(&mut self, ready: ReadyJob) -> Option<ReadyJob> {
-        self.ids.insert(ready.id);
-        if self.busy.insert(ready.user_id) {
-            return Some(ready);
+    /// Whether the job is to be worked out now: else another one of the same user is.
+    fn take(&mut self, ready: &ReadyJob) -> bool {
+        let is_free = !self.busy.contains_key(&ready.user_id);
+        if is_free {
+            self.busy.insert(ready.user_id, ready.id);
         }
-        let waiting = self.waiting.entry(ready.user_id).or_default();
-        waiting.push_back(ready);
-        None
+        is_free
     }
 
     fn came(&mut self, ready: &ReadyJob) {
         self.busy.remove(&ready.user_id);
-        self.ids.remove(&ready.id);
     }
 }
 
@@ -223,21 +235,8 @@ impl Turns {
 mod tests {
     use super::*;
 
-    fn job(id: i64, user_id: i64) -> ReadyJob {
-        ReadyJob {
-            id,
-            token: uuid::Uuid::nil(),
-            user_id,
-            history_id: 1,
-            invocation_id: None,
-            scheduler: None,
-            tool_id: "t".into(),
-            cores: 1,
-            memory_mb: 0,
-            ready_time: 0,
-            create_time: 0,
-            attempt: 0,
-        }
+    fn job(id: i64, user: i64) -> ReadyJob {
+        super::super::queue::tests::job(id, user, 0)
     }
 
     #[test]
@@ -257,20 +256,76 @@ mod tests {
     }
 
     #[test]
+    fn two_jobs_of_a_user_keep_what_each_came_to() {
+        let mut lane = SlowLane::new();
+        for id in [1, 2] {
+            let worked = Worked::Command(Err(format!("no {id}")));
+            lane.came((job(id, 5), worked, Duration::ZERO));
+        }
+        let mut known = |id, ready_time| {
+            let ready = ReadyJob {
+                ready_time,
+                ..job(id, 5)
+            };
+            match lane.take_known(&ready) {
+                Some(Worked::Command(Err(why))) => Some(why),
+                _ => None,
+            }
+        };
+        assert_eq!(known(1, 0).as_deref(), Some("no 1"));
+        assert_eq!(known(1, 0), None);
+        assert_eq!(known(2, 9), None, "it was paused in between");
+        assert_eq!(known(2, 0), None);
+    }
+
+    #[test]
+    fn what_was_worked_out_is_taken_without_waiting() {
+        let mut lane = SlowLane::new();
+        for id in [1, 2] {
+            assert!(lane.turns.take(&job(id, id)));
+            let worked = Worked::Command(Err("no".into()));
+            let sent = lane.out.send((job(id, id), worked, Duration::ZERO));
+            assert!(sent.is_ok());
+        }
+        let back: Vec<i64> = lane.take_done().iter().map(|job| job.id).collect();
+        assert_eq!(back, [1, 2]);
+        assert!(!lane.has(1) && !lane.has(2) && lane.take_done().is_empty());
+        lane.forget(&[2, 3]);
+        let known: Vec<i64> = lane.worked.keys().copied().collect();
+        assert_eq!(known, [1]);
+    }
+
+    #[test]
+    fn what_all_have_together_bounds_what_one_may_take() {
+        let scripts = |count: usize| {
+            move || {
+                let spin = r#"(function () { const end = Date.now() + 60; while (Date.now() < end) {} return 1; })()"#;
+                (0..count).try_for_each(|_| {
+                    let when = format!("$({spin})");
+                    let value =
+                        crate::tools::expression::evaluate_when(&when, &serde_json::Value::Null);
+                    value.map(drop).map_err(|error| error.to_string())
+                })
+            }
+        };
+        let (mut lane, mut most) = (SlowLane::new(), Duration::from_millis(200));
+        assert_eq!(lane.in_time(1, &mut most, scripts(1)), Some(Ok(())));
+        assert!(most < Duration::from_millis(150));
+        assert_eq!(lane.in_time(2, &mut most, scripts(9)), None);
+        assert_eq!(most, Duration::ZERO);
+        assert_eq!(lane.in_time(3, &mut most, scripts(1)), None);
+        // What needs none is made all the same, and nobody was found to be slow by that.
+        assert_eq!(lane.in_time(3, &mut most, scripts(0)), Some(Ok(())));
+        assert!(lane.turns.since.is_empty());
+    }
+
+    #[test]
     fn of_each_user_one_job_is_worked_out() {
-        let (mut turns, now) = (Turns::default(), Instant::now());
-        let taken = [job(1, 1), job(2, 1), job(3, 1), job(9, 2)].map(|job| {
-            let id = job.id;
-            turns.take(job).map_or(-id, |job| job.id)
-        });
-        assert_eq!(taken, [1, -2, -3, 9]);
-        assert!(turns.begin_round(now).is_empty() && !turns.has_next());
+        let mut turns = Turns::default();
+        let taken = [job(1, 1), job(2, 1), job(9, 2)].map(|job| turns.take(&job));
+        assert_eq!(taken, [true, false, true]);
+        assert_eq!([1, 2, 9].map(|id| turns.has(id)), [true, false, true]);
         turns.came(&job(1, 1));
-        assert!(turns.has_next() && !turns.ids.contains(&1) && turns.ids.contains(&2));
-        let ids = |jobs: Vec<ReadyJob>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
-        assert_eq!(ids(turns.begin_round(now)), [2]);
-        // Should it be gone meanwhile, the next one is offered all the same.
-        assert_eq!(ids(turns.begin_round(now)), [3]);
-        assert!(!turns.has_next() && turns.ids == HashSet::from([9]));
+        assert!(!turns.has(1) && turns.take(&job(2, 1)) && turns.has(2));
     }
 }

@@ -60,6 +60,14 @@ pub(super) fn is_written_for(directory: &Path, token: Uuid) -> bool {
     })
 }
 
+/// Whether this very job's directory is whole, was written on this machine and is safe, so that nothing in it has to be
+/// written again.
+pub(super) fn is_whole_here(directory: &Path, token: Uuid) -> bool {
+    directory.join("working").is_dir()
+        && is_written_for(directory, token)
+        && elsewhere(directory).is_none()
+}
+
 /// What a stamp says.
 struct Stamp {
     host: String,
@@ -114,6 +122,12 @@ mod tests {
         write("true\n# barycenter: no-such-machine.example boot token\n");
         let host = elsewhere(folder.path());
         assert_eq!(host.as_deref(), Some("no-such-machine.example"));
+        let token = Uuid::from_u128(7);
+        write(&format!(
+            "true\n# barycenter: no-such-machine.example boot {token}\n"
+        ));
+        std::fs::create_dir(folder.path().join("working")).expect("made");
+        assert!(is_written_for(folder.path(), token) && !is_whole_here(folder.path(), token));
     }
 
     #[test]
@@ -126,6 +140,10 @@ mod tests {
         assert!(!went_down_since(folder.path()));
         assert!(is_written_for(folder.path(), token));
         assert!(!is_written_for(folder.path(), Uuid::from_u128(8)));
+        assert!(!is_whole_here(folder.path(), token), "nowhere to work");
+        std::fs::create_dir(folder.path().join("working")).expect("made");
+        assert!(is_whole_here(folder.path(), token));
+        assert!(!is_whole_here(folder.path(), Uuid::from_u128(8)));
         let ran = std::process::Command::new("sh")
             .arg(folder.path().join("script.sh"))
             .status();

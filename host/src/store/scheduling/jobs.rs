@@ -88,18 +88,34 @@ pub async fn ready(
     passive: &[String],
     limit: usize,
 ) -> Result<Vec<ReadyJob>, StoreError> {
+    ready_without(q, handler, default_scheduler, passive, &[], limit).await
+}
+
+/// The same without the jobs of some users.
+pub async fn ready_without(
+    q: &mut impl Query,
+    handler: &str,
+    default_scheduler: &str,
+    passive: &[String],
+    users: &[i64],
+    limit: usize,
+) -> Result<Vec<ReadyJob>, StoreError> {
     let mut arguments = args![handler, limit];
-    let without = match passive {
-        [] => String::new(),
-        passive => {
-            arguments.push(Val::from(default_scheduler));
-            arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
-            format!(
-                "AND COALESCE(NULLIF(scheduler, ''), $3) NOT IN ({})",
-                placeholders(4, passive.len())
-            )
-        }
-    };
+    let mut without = String::new();
+    if !users.is_empty() {
+        let list = placeholders(arguments.len() + 1, users.len());
+        without.push_str(&format!("AND user_id NOT IN ({list}) "));
+        arguments.extend(ids(users));
+    }
+    if !passive.is_empty() {
+        let default = arguments.len() + 1;
+        let list = placeholders(default + 1, passive.len());
+        without.push_str(&format!(
+            "AND COALESCE(NULLIF(scheduler, ''), ${default}) NOT IN ({list})"
+        ));
+        arguments.push(Val::from(default_scheduler));
+        arguments.extend(passive.iter().map(|id| Val::from(id.as_str())));
+    }
     let sql = format!(
         "SELECT {READY} FROM job WHERE handler = $1 AND state = 'new' AND ready_time IS NOT NULL {without}
          ORDER BY ready_time, id LIMIT $2"
@@ -141,6 +157,8 @@ pub async fn release(
 pub struct Dispatch {
     pub id: i64,
     pub state: JobState,
+    /// The server that has it.
+    pub handler: Option<String>,
     pub tool_id: String,
     pub tool_version: Option<String>,
     pub dynamic_tool_id: Option<i64>,
@@ -199,7 +217,7 @@ pub async fn load(q: &mut impl Query, job_ids: &[i64]) -> Result<Vec<Dispatch>, 
 /// Job, which part, its place within the part, four texts, two numbers.
 fn parts_statement(list: &str) -> String {
     format!(
-        "SELECT id AS job_id, 0 AS part, 0 AS n, state AS a, tool_id AS b, tool_version AS c, CAST(NULL AS TEXT) AS d,
+        "SELECT id AS job_id, 0 AS part, 0 AS n, state AS a, tool_id AS b, tool_version AS c, handler AS d,
                 dynamic_tool_id AS x, CAST(NULL AS BIGINT) AS y
          FROM job WHERE id IN ({list})
          UNION ALL
@@ -227,6 +245,7 @@ fn add_part(found: &mut HashMap<i64, Dispatch>, row: &Row) -> Result<(), StoreEr
         let job = Dispatch {
             id,
             state: super::progress::job_state(row.get(3)?)?,
+            handler: row.get(6)?,
             tool_id: row.get(4)?,
             tool_version: row.get(5)?,
             dynamic_tool_id: row.get(7)?,

@@ -11,6 +11,7 @@ use barycenter_plugin_api::passive::{
     ClaimRequest, Claimed, InvocationFacts, Renewed, Reported, StepFacts, WorkReport,
 };
 
+use self::work::ScriptTime;
 use super::Queue;
 use crate::scheduling::engine::Services;
 use crate::store::StoreError;
@@ -59,12 +60,12 @@ impl Passive<'_> {
             own_before: if request.own { self.born_ms } else { 0 },
         };
         let taken = leases::claim(&self.services.store, self.holder(), wish, now).await;
-        let mut claimed = Vec::new();
+        let (mut claimed, mut time) = (Vec::new(), ScriptTime::new());
         for (id, token) in taken.map_err(told)? {
             claimed.push(Claimed {
                 token,
                 lease_until_ms: until,
-                work: self.hand_out(id).await.map_err(told)?,
+                work: self.hand_out(id, &mut time).await.map_err(told)?,
                 invocation: self.invocation(id).await?,
                 steps: self.steps(id).await?,
             });
@@ -95,7 +96,11 @@ impl Passive<'_> {
                     .map_err(told)?;
                 Vec::new()
             }
-            false => self.hand_out(lease.invocation_id).await.map_err(told)?,
+            false => {
+                let mut time = ScriptTime::new();
+                let work = self.hand_out(lease.invocation_id, &mut time).await;
+                work.map_err(told)?
+            }
         };
         Ok(Renewed {
             lease_until_ms: lease.expire_time,

@@ -1,6 +1,7 @@
 //! What is handed out: jobs with their inputs, as values.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use barycenter_plugin_api::passive::{DatasetRef, StepFacts, WantedOutput, Work};
 use serde_json::Value;
@@ -9,18 +10,44 @@ use super::Passive;
 use crate::model::revision::Revision;
 use crate::scheduling::dispatch::directory::Before;
 use crate::scheduling::dispatch::outcome::failed;
-use crate::scheduling::dispatch::prepare::{self, Made, Prepared, Unwritten};
+use crate::scheduling::dispatch::prepare::{self, Made, Prepared, Unwritten, Worked};
 use crate::store::StoreError;
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
 use crate::store::scheduling::leases;
+use crate::tools::expression::with_patience;
 use crate::tools::inputs_json::{CollectionView, DataRef, DataView, DatasetView};
 
 /// Jobs handed out at once; more come with the next renewal.
 const WORK_MAX: usize = 500;
+/// What users' scripts may take while a holder waits for its answer, which it does for 20 seconds.
+const SCRIPTS: Duration = Duration::from_secs(8);
+
+/// The time that is left for scripts in one answer, however many invocations it is about. What does not fit stays ready and is
+/// handed out with a later one.
+pub(super) struct ScriptTime(Duration);
+
+impl ScriptTime {
+    pub fn new() -> ScriptTime {
+        ScriptTime(SCRIPTS)
+    }
+
+    /// Does `work` in what is left; None where it failed for want of time that another answer has for it.
+    fn spend<T>(&mut self, work: impl FnOnce() -> T, is_fault: impl Fn(&T) -> bool) -> Option<T> {
+        let left = self.0;
+        let (done, took) = with_patience(left, work);
+        self.0 = left.saturating_sub(took);
+        let may_have_more = left < SCRIPTS && self.0.is_zero();
+        (!may_have_more || !is_fault(&done)).then_some(done)
+    }
+}
 
 impl Passive<'_> {
     /// Prepares the ready jobs of an invocation and records that the holder has them.
-    pub(super) async fn hand_out(&self, invocation_id: i64) -> Result<Vec<Work>, StoreError> {
+    pub(super) async fn hand_out(
+        &self,
+        invocation_id: i64,
+        time: &mut ScriptTime,
+    ) -> Result<Vec<Work>, StoreError> {
         let services = self.services;
         let mut reader = services.store.reader();
         let ready = leases::ready_of(&mut reader, invocation_id, WORK_MAX).await?;
@@ -36,12 +63,13 @@ impl Passive<'_> {
         let made = {
             let (services, runner) = (services.clone(), runner.clone());
             let chosen = ready.into_iter().map(move |job| (job, Ok(runner.clone())));
-            let now = self.now();
+            let mut left = ScriptTime(time.0);
             tokio::task::spawn_blocking(move || {
                 // Whoever asks waits for it, and nobody else.
-                prepare::make_all(&services, chosen.collect(), loaded, |_, job| {
-                    Some(prepare::work_out(&services, job, now))
-                })
+                let made = prepare::make_all(&services, chosen.collect(), loaded, |_, job| {
+                    left.spend(|| prepare::work_out(job), Worked::is_fault)
+                });
+                (made, left)
             })
             .await
         };
@@ -51,7 +79,10 @@ impl Passive<'_> {
             mut no_room,
             slow: _,
         } = match made {
-            Ok(made) => made,
+            Ok((made, left)) => {
+                *time = left;
+                made
+            }
             Err(error) => {
                 tracing::error!("work could not be prepared: {error}");
                 return Ok(Vec::new());
@@ -81,9 +112,9 @@ impl Passive<'_> {
             tokio::task::spawn_blocking(move || {
                 let mut back = Vec::new();
                 let mut there = Vec::new();
-                for (ready, _, mut job) in handed {
+                for (ready, _, job) in handed {
                     // Whoever had it before lost its lease, and what it says is not believed any more.
-                    match prepare::write(&services, &mut job, ready.token, Before::Nobody) {
+                    match prepare::write(&services, &job, ready.token, Before::Nobody) {
                         Ok(()) => there.push((ready, job)),
                         Err(Unwritten::Fault(text)) => {
                             broken.push(failed(&job.dispatch, &text, now));
@@ -264,6 +295,28 @@ pub(super) fn steps(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn scripts_of_one_answer_have_one_limit_and_what_needs_more_waits_for_another() {
+        let run = |time: &mut ScriptTime, milliseconds: u64| {
+            let when = format!(
+                "$((function () {{ const end = Date.now() + {milliseconds}; while (Date.now() < end) {{}} return 1; }})())"
+            );
+            let work = || crate::tools::expression::evaluate_when(&when, &Value::Null);
+            let made = time.spend(work, Result::is_err);
+            made.map(|made| made.is_ok())
+        };
+        let mut time = ScriptTime(Duration::from_millis(200));
+        assert_eq!(run(&mut time, 50), Some(true));
+        assert_eq!(run(&mut time, 9_000), None, "not now");
+        assert!(time.0.is_zero());
+        assert_eq!(run(&mut time, 1), None);
+        assert_eq!(time.spend(|| 7, |_| false), Some(7), "without scripts");
+        // A fault of its own is one in any case, and so is more than all the time that there is.
+        let mut time = ScriptTime::new();
+        assert_eq!(time.spend(|| 7, |_| true), Some(7));
+        assert_eq!(time.0, SCRIPTS);
+    }
 
     #[test]
     fn datasets_are_found_wherever_they_are_among_the_parameters() {
