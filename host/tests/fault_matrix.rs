@@ -318,9 +318,16 @@ fn a_call_that_does_not_come_back_is_given_up_inside_the_server() {
     }));
 }
 
+/// Names the kind and the fault to a process that the test below is run in once more, and that it ends.
+const INSIDE: &str = "FAULT_INSIDE";
+
 /// The other half of the table: what `isolation = "inproc"` does not protect from.
 #[test]
 fn what_ends_a_process_ends_the_server_when_the_plugin_is_inside_it() {
+    if let Ok(wanted) = std::env::var(INSIDE) {
+        return one_case_inside(&wanted);
+    }
+    let own_name = "what_ends_a_process_ends_the_server_when_the_plugin_is_inside_it";
     let program = std::env::current_exe().expect("this test");
     for (fault, signal) in [
         ("segfault", Some(libc::SIGSEGV)),
@@ -330,8 +337,8 @@ fn what_ends_a_process_ends_the_server_when_the_plugin_is_inside_it() {
     ] {
         for (kind, _, _) in KINDS {
             let output = Command::new(&program)
-                .args(["--ignored", "--exact", "one_case_inside", "--nocapture"])
-                .env("FAULT_INSIDE", format!("{} {fault}", kind.name()))
+                .args(["--exact", own_name, "--nocapture"])
+                .env(INSIDE, format!("{} {fault}", kind.name()))
                 .output()
                 .expect("this test again");
             let status = output.status;
@@ -343,11 +350,7 @@ fn what_ends_a_process_ends_the_server_when_the_plugin_is_inside_it() {
     }
 }
 
-/// Run by the test before it, in a process of its own, which it ends.
-#[test]
-#[ignore = "ends its process; the test of what ends a process runs it"]
-fn one_case_inside() {
-    let wanted = std::env::var("FAULT_INSIDE").expect("which");
+fn one_case_inside(wanted: &str) {
     let (kind, fault) = wanted.split_once(' ').expect("kind and fault");
     let cases = cases("inproc", &DEADLY, |method| WORK.contains(&method));
     let mut cases = cases.iter();

@@ -206,7 +206,7 @@ impl World {
         let config =
             PluginsConfig::parse(&text, "plugins.toml", Path::new("/")).expect("a good file");
         let root = self.directory.path();
-        let plugins = Plugins::load(&config, &|id| wiring.host_for(id), Some(root));
+        let plugins = Plugins::load(&config, &|id| wiring.host_for(id), None);
         let plugins = plugins.expect("the plugins load");
         let services = Arc::new(Services {
             store: self.store.clone(),
