@@ -9,6 +9,7 @@ use super::frame::{
     write,
 };
 use super::pass::Taking;
+use super::watch::Watched;
 use super::{limits, services};
 use crate::plugins::codec::Kept;
 use crate::plugins::load::open_stored;
@@ -230,7 +231,11 @@ fn serve_lane(mut lane: UnixStream, work: &Made, link: &ToServer) -> Result<(), 
     let reading = lane.try_clone().map_err(|error| error.to_string())?;
     let services = lane.try_clone().map_err(|error| error.to_string())?;
     LANE.set(Some(services));
-    let (mut reader, mut kept, mut out) = (FrameReader::new(reading), Kept::default(), Vec::new());
+    let (mut reader, mut kept, mut out) = (
+        FrameReader::new(Watched::new(reading)),
+        Kept::default(),
+        Vec::new(),
+    );
     while let Ok(frame) = reader.next() {
         let (head, body) = frame.open()?;
         if head.sort != Sort::CALL {

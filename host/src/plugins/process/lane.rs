@@ -1,6 +1,7 @@
 //! The server's ends of the connections for calls: one for each call that is under way at the same time.
 
 use super::frame::{FrameReader, KEPT_MAX, Sort, begin, finish, write};
+use super::watch::Watch;
 use crate::plugins::codec::Codec;
 use crate::plugins::methods::Method;
 use std::io::{self, Read};
@@ -24,6 +25,7 @@ impl Lane {
             stream: stream.try_clone()?,
             until: Instant::now(),
             set: Duration::ZERO,
+            watch: Watch::new(),
         };
         Ok(Self {
             stream,
@@ -73,25 +75,34 @@ pub(super) struct Timed {
     until: Instant,
     /// What the kernel was told.
     set: Duration,
+    watch: Watch,
 }
 
 impl Read for Timed {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let left = self.until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
+        let Self {
+            stream,
+            until,
+            set,
+            watch,
+        } = self;
+        watch.read(stream, to, |mut stream, to| {
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                // Telling the kernel again and again costs more than being a sixty-fourth late.
+                if set.abs_diff(left) > left / 64 {
+                    stream.set_read_timeout(Some(left))?;
+                    *set = left;
+                }
+                match stream.read(to) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
             }
-            // Telling the kernel again and again costs more than being a sixty-fourth late.
-            if self.set.abs_diff(left) > left / 64 {
-                self.stream.set_read_timeout(Some(left))?;
-                self.set = left;
-            }
-            match self.stream.read(to) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-        }
+        })
     }
 }
 

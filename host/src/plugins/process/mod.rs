@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod pass;
 mod services;
+mod watch;
 
 pub use child::main;
 pub(super) use keeper::{Process, Spec, StartError};
@@ -32,9 +33,9 @@ use barycenter_plugin_api::{Plan, PlanRequest};
 pub const COMMAND: &str = "plugin-process";
 
 /// For measurements: how many bytes a request for a plan and its answer are, on their way into a process and back.
-pub fn plan_bytes(request: &PlanRequest, plan: &Plan) -> Result<(usize, usize), String> {
+pub fn plan_bytes(request: &PlanRequest, plan: Plan) -> Result<(usize, usize), String> {
     let (mut there, mut back) = (Vec::new(), Vec::new());
     Compact::write_request(request, &mut there)?;
-    Compact::write_answer(plan, &mut back)?;
+    Compact::write_answer(&plan.into(), &mut back)?;
     Ok((there.len(), back.len()))
 }
