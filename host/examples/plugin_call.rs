@@ -51,7 +51,7 @@ fn main() {
         let (mut floor_ns, mut loaded_pause_ns) = (Vec::new(), Vec::new());
         let (mut process_pause_ns, mut floor_pause_ns) = (Vec::new(), Vec::new());
         let plan = linked.plan(&request).expect("a plan");
-        let (sent, received) = process::plan_bytes(&request, &plan).expect("bytes");
+        let (sent, received) = process::plan_bytes(&request, plan).expect("bytes");
         let mut floor = Floor::start(HEAD + sent, HEAD + received);
         for _ in 0..runs {
             linked_ns.push(measure(|| linked.plan(&request).expect("a plan")));

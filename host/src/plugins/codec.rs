@@ -3,12 +3,14 @@
 //! Both sides are the same program, so the form may change with every build. Most methods go through postcard. A plan,
 //! which may have ten thousand jobs, has a form of its own: see [`wire`].
 
+mod made_plan;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use barycenter_plugin_api::{Plan, PlanRequest};
+use barycenter_plugin_api::PlanRequest;
+pub use made_plan::MadePlan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -79,7 +81,7 @@ fn append<T: Serialize + ?Sized>(value: &T, to: &mut Vec<u8>) -> Result<(), Stri
 /// For plans.
 pub(crate) struct Compact;
 
-impl Codec<PlanRequest, Plan> for Compact {
+impl Codec<PlanRequest, MadePlan> for Compact {
     fn write_request(request: &PlanRequest, to: &mut Vec<u8>) -> Result<(), String> {
         request.write(&mut Writer::new(to), &mut Default::default());
         Ok(())
@@ -90,19 +92,18 @@ impl Codec<PlanRequest, Plan> for Compact {
         Ok(Cow::Borrowed(&kept.plan))
     }
 
-    fn write_answer(plan: &Plan, to: &mut Vec<u8>) -> Result<(), String> {
+    fn write_answer(plan: &MadePlan, to: &mut Vec<u8>) -> Result<(), String> {
         plan.write(&mut Writer::new(to), &mut Default::default());
         Ok(())
     }
 
-    fn read_answer(bytes: &[u8]) -> Result<Plan, String> {
-        let mut plan = Plan::default();
-        read_into(&mut plan, bytes)?;
-        Ok(plan)
+    fn read_answer(bytes: &[u8]) -> Result<MadePlan, String> {
+        MadePlan::read(|plan| Ok(read_into(plan, bytes)? <= KEPT_MAX))
     }
 }
 
-fn read_into(value: &mut impl Wire, bytes: &[u8]) -> Result<(), String> {
+/// How much memory what was read takes.
+fn read_into(value: &mut impl Wire, bytes: &[u8]) -> Result<usize, String> {
     let mut reader = Reader::new(bytes);
     let read = value.read(&mut reader, &mut Default::default());
     let read = read.and_then(|()| reader.end());

@@ -4,14 +4,14 @@
 //! and from a recording.
 
 use super::calling;
-use super::codec::{Codec, Compact, Kept, Postcard};
+use super::codec::{Codec, Compact, Kept, MadePlan, Postcard};
 use barycenter_plugin_api::abi::{
     HostBox, JobRunnerBox, PluginRootRef, SchedulerBox, WorkflowModuleBox,
 };
 use barycenter_plugin_api::capability::{Dropped, SchedulerCapabilities};
 use barycenter_plugin_api::{
     CancelResult, Diagnostic, ExplainRequest, Explanation, Host, JobRef, JobReport, JobSpec, List,
-    ModuleDescription, Plan, PlanRequest, PluginError, PluginKind, RecoverRequest, RecoverResult,
+    ModuleDescription, PlanRequest, PluginError, PluginKind, RecoverRequest, RecoverResult,
     RunnerCapacity, StepContext, StepOutcome, SubmitResult, Text,
 };
 use serde::de::DeserializeOwned;
@@ -277,7 +277,8 @@ pub(crate) struct ActionRequest {
 }
 
 methods! {
-    scheduler SchedulerPlan "plan" Compact: PlanRequest => Plan, |object, asked| object.made.plan(asked).into_result();
+    scheduler SchedulerPlan "plan" Compact: PlanRequest => MadePlan,
+        |object, asked| object.made.plan(asked).into_result().map(MadePlan::from);
     scheduler SchedulerStartup "startup" Postcard: () => (), |object, _asked| object.made.startup().into_result();
     scheduler SchedulerShutdown "shutdown" Postcard: () => (), |object, _asked| object.made.shutdown().into_result();
 

@@ -50,6 +50,7 @@ mod trust;
 
 pub use bridge::{ModuleInstance, RunnerInstance, SchedulerInstance};
 pub use check::check_plan;
+pub use codec::MadePlan;
 pub use config::{Entry, Handlers, PluginsConfig};
 pub use failure::{Loss, PluginCallError};
 pub use fault::Fault;

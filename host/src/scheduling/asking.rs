@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use barycenter_plugin_api::{Plan, PlanRequest, PluginKind, Text};
+use barycenter_plugin_api::{PlanRequest, PluginKind, Text};
 
 use super::absence::Absence;
-use crate::plugins::Plugins;
+use crate::plugins::{MadePlan, Plugins};
 
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,11 @@ pub struct NoPlan {
 }
 
 /// Asks a scheduler, and the one that stands in for it when it fails or is disabled.
-pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Result<Plan, NoPlan> {
+pub fn ask(
+    plugins: &Plugins,
+    scheduler: &str,
+    mut request: PlanRequest,
+) -> Result<MadePlan, NoPlan> {
     const WHAT: &str = "scheduler";
     let disabled = plugins.disabled(PluginKind::Scheduler, scheduler);
     let disabled = disabled.map(|why| Absence::disabled(WHAT, scheduler, why));
@@ -63,7 +67,7 @@ pub fn ask(plugins: &Plugins, scheduler: &str, mut request: PlanRequest) -> Resu
 }
 
 /// Whoever reads why something is held reads who holds it.
-fn signed(mut plan: Plan, stand_in: &str, scheduler: &str) -> Plan {
+fn signed(mut plan: MadePlan, stand_in: &str, scheduler: &str) -> MadePlan {
     let sign = |text: &mut Text| {
         if !text.is_empty() {
             *text = format!("{text} ({stand_in} stands in for {scheduler}.)").into();

@@ -276,7 +276,8 @@ fn plan(
             true => Ok(Plan {
                 invocations: offers.map(|o| InvocationDecision::expand_all(&o)).collect(),
                 ..Default::default()
-            }),
+            }
+            .into()),
             false => {
                 let request = PlanRequest {
                     now_ms: now,
@@ -310,9 +311,9 @@ fn plan(
                 continue;
             }
         };
-        let decisions: HashMap<u64, InvocationDecision> = plan
+        let decisions: HashMap<u64, &InvocationDecision> = plan
             .invocations
-            .into_iter()
+            .iter()
             .map(|decision| (decision.invocation_id, decision))
             .collect();
         let times = Times {
@@ -335,7 +336,10 @@ fn plan(
                     None => held(one.head.id, "", "", times.again(0), None),
                 }
             });
-            if decisions.get(&(one.head.id as u64)).is_some_and(is_tight) {
+            if decisions
+                .get(&(one.head.id as u64))
+                .is_some_and(|decision| is_tight(decision))
+            {
                 one.active = None;
             }
             spent.push((user, took));

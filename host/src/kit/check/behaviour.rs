@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use barycenter_plugin_api::{
-    InvocationOffer, InvocationVerdict, JobVerdict, Plan, PlanRequest, ReadyJob, StepOffer,
-    UserLoad,
+    InvocationOffer, InvocationVerdict, JobVerdict, PlanRequest, ReadyJob, StepOffer, UserLoad,
 };
 
 use super::{Context, SCHEDULER, Test, Verdict, faults_or_passed, noted, passed, passed_with};
 use crate::kit::subject::Opened;
 use crate::kit::traces::{self, Dice, EPOCH_MS};
+use crate::plugins::MadePlan;
 
 pub(super) const TESTS: [Test; 11] = [
     Test {
@@ -92,7 +92,7 @@ fn started(context: &Context) -> Result<Opened, String> {
     Ok(opened)
 }
 
-fn plan(opened: &Opened, request: PlanRequest) -> Result<Plan, String> {
+fn plan(opened: &Opened, request: PlanRequest) -> Result<MadePlan, String> {
     let scheduler = opened.scheduler()?;
     scheduler
         .plan(&Arc::new(request))

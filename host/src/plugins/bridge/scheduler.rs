@@ -2,6 +2,7 @@
 
 use super::{WORK, identity_accessors};
 use crate::plugins::check::check_plan;
+use crate::plugins::codec::MadePlan;
 use crate::plugins::failure::{Loss, PluginCallError};
 use crate::plugins::inproc::Ask;
 use crate::plugins::methods::{self, Capabilities};
@@ -11,7 +12,7 @@ use crate::plugins::rehearsal::Rehearsal;
 use crate::plugins::stats::MethodStats;
 use crate::plugins::supervision::Supervision;
 use crate::plugins::transport::Caller;
-use barycenter_plugin_api::{ExplainRequest, Explanation, Plan, PlanRequest};
+use barycenter_plugin_api::{ExplainRequest, Explanation, PlanRequest};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -128,7 +129,7 @@ impl SchedulerInstance {
     }
 
     /// Asks for a plan and checks it. A plan that breaks a rule is an error as a whole.
-    pub fn plan(&self, request: &Arc<PlanRequest>) -> Result<Plan, PluginCallError> {
+    pub fn plan(&self, request: &Arc<PlanRequest>) -> Result<MadePlan, PluginCallError> {
         let plan = self.tried("plan", |one| one.plan_alone(request))?;
         self.0.rehearsal.keep(request, &plan);
         Ok(plan)
@@ -138,7 +139,7 @@ impl SchedulerInstance {
     pub(in crate::plugins) fn plan_alone(
         &self,
         request: &Arc<PlanRequest>,
-    ) -> Result<Plan, PluginCallError> {
+    ) -> Result<MadePlan, PluginCallError> {
         self.recorded("plan", &**request, || {
             let plan = self
                 .0

@@ -1,7 +1,7 @@
 use super::*;
 use barycenter_plugin_api::{
     Attr, InvocationDecision, InvocationOffer, InvocationVerdict, JobDecision, JobVerdict, List,
-    ReadyJob, RunnerOffer, StepHold, StepOffer, Text, UserLoad,
+    Plan, ReadyJob, RunnerOffer, StepHold, StepOffer, Text, UserLoad,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -147,6 +147,12 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+fn written(plan: Plan) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Compact::write_answer(&plan.into(), &mut bytes).unwrap();
+    bytes
+}
+
 proptest! {
     #[test]
     fn a_request_is_read_as_it_was_written_whatever_was_read_before(
@@ -156,15 +162,17 @@ proptest! {
         for request in [&first, &second, &first] {
             let mut bytes = b"head".to_vec();
             Compact::write_request(request, &mut bytes).unwrap();
-            let read = <Compact as Codec<_, Plan>>::read_request(&bytes[4..], &mut kept).unwrap();
+            let read = <Compact as Codec<_, MadePlan>>::read_request(&bytes[4..], &mut kept).unwrap();
             prop_assert_eq!(&*read, request);
         }
     }
 
     #[test]
-    fn a_plan_is_read_as_it_was_written(plan in any_plan()) {
-        let mut bytes = Vec::new();
-        Compact::write_answer(&plan, &mut bytes).unwrap();
+    fn a_plan_is_read_as_it_was_written_whatever_was_read_before(
+        first in any_plan(), plan in any_plan(),
+    ) {
+        drop(Compact::read_answer(&written(first)).unwrap());
+        let mut bytes = written(plan.clone());
         prop_assert_eq!(Compact::read_answer(&bytes).unwrap(), plan);
         // Cut short it is none.
         for end in 0..bytes.len() {
@@ -177,7 +185,7 @@ proptest! {
     #[test]
     fn no_bytes_bring_the_reader_down(bytes in vec(any::<u8>(), 0..512)) {
         let _ = Compact::read_answer(&bytes);
-        let _ = <Compact as Codec<PlanRequest, Plan>>::read_request(&bytes, &mut Kept::default());
+        let _ = <Compact as Codec<PlanRequest, MadePlan>>::read_request(&bytes, &mut Kept::default());
     }
 }
 
@@ -188,8 +196,7 @@ fn a_thousand_decisions_take_three_bytes_each() {
         jobs: decisions.collect(),
         ..Plan::default()
     };
-    let mut bytes = Vec::new();
-    Compact::write_answer(&plan, &mut bytes).unwrap();
+    let bytes = written(plan);
     assert!(bytes.len() < 3_100, "{}", bytes.len());
 }
 
@@ -204,8 +211,7 @@ fn a_few_bytes_do_not_become_a_lot_of_memory() {
     for job in &mut plan.jobs[..2] {
         job.runner_id = "y".repeat(1 << 16).into();
     }
-    let mut bytes = Vec::new();
-    Compact::write_answer(&plan, &mut bytes).unwrap();
+    let bytes = written(plan.clone());
     assert_eq!(Compact::read_answer(&bytes).unwrap(), plan);
     // The number that every later decision has for its runner becomes that of the long one.
     let (long, short) = (2_u8, 3_u8);
@@ -237,4 +243,25 @@ fn a_text_that_was_never_sent_and_one_that_is_none_are_refused() {
         Compact::read_answer(&[0b1000, 1, 1, 1, 0xff, 0]).unwrap_err(),
         "a text is not UTF-8"
     );
+}
+
+#[test]
+fn memory_that_is_used_again_does_not_grow_from_plan_to_plan() {
+    let long = "y".repeat(1 << 16);
+    let taken =
+        |plan: &Plan| -> usize { plan.jobs.iter().map(|job| job.runner_id.capacity()).sum() };
+    let mut most = 0;
+    // Each time another decision has a text of 64 KiB.
+    for round in 0..200 {
+        let decisions =
+            (0..200).map(|id| JobDecision::place(id, if id == round { &long } else { "x" }));
+        let plan = Plan {
+            jobs: decisions.collect(),
+            ..Plan::default()
+        };
+        let read = Compact::read_answer(&written(plan.clone())).unwrap();
+        assert_eq!(read, plan);
+        most = most.max(taken(&read));
+    }
+    assert!(most <= KEPT_MAX + 2 * long.len(), "{most}");
 }

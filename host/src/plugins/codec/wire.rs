@@ -2,7 +2,8 @@
 //! that are not empty; in place of a text that was sent already, which it was.
 //!
 //! A thousand jobs differ in their ids and times, and name a handful of tools; a thousand decisions name one runner. Each
-//! of those texts is sent and checked once. A value is read over an earlier one, whose memory is used again.
+//! of those texts is sent and checked once. A value is read over an earlier one, whose memory is used again; what is counted is
+//! the memory that it has then, so that nobody makes it grow from one value to the next.
 
 use barycenter_plugin_api::{List, Text};
 
@@ -36,7 +37,7 @@ pub(super) trait Wire {
     fn is_blank(&self) -> bool {
         false
     }
-    /// What it is when it was not written.
+    /// What it is when it was not written. Takes no memory then.
     fn make_blank(&mut self) {}
     fn write(&self, to: &mut Writer<'_>, before: &mut Self::Before);
     /// Reads over what is here. After an error it holds whatever was read until then.
@@ -63,6 +64,8 @@ struct Recent {
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
     recent: [Recent; RECENT],
+    /// The one that was written or named last: very often it comes again.
+    last: Recent,
     texts: u64,
 }
 
@@ -76,6 +79,7 @@ impl<'a> Writer<'a> {
         Self {
             out,
             recent: [Recent::default(); RECENT],
+            last: Recent::default(),
             texts: 0,
         }
     }
@@ -125,22 +129,47 @@ impl<'a> Writer<'a> {
     }
 
     fn text_of(&mut self, text: &[u8], length: usize) {
+        if self.is(self.last, text) {
+            return self.number(self.last.number);
+        }
         let slot = slot_of(text);
-        let known = self.recent[slot];
-        let same =
-            known.length == length && self.out.get(known.begin..known.begin + length) == Some(text);
-        if same {
-            return self.number(known.number);
+        self.last = self.recent[slot];
+        if self.is(self.last, text) {
+            return self.number(self.last.number);
         }
         self.number(FOLLOWS);
         self.number(length as u64);
-        self.recent[slot] = Recent {
+        self.last = Recent {
             begin: self.out.len(),
             length,
             number: FIRST + self.texts,
         };
+        self.recent[slot] = self.last;
         self.texts += 1;
         self.out.extend_from_slice(text);
+    }
+
+    #[inline]
+    fn is(&self, recent: Recent, text: &[u8]) -> bool {
+        let there = self.out.get(recent.begin..recent.begin + recent.length);
+        there.is_some_and(|there| is_same(there, text))
+    }
+}
+
+/// Whether two texts are the same: most are short, and a call would take longer than comparing them.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    match one.len() {
+        length if length != other.len() => false,
+        8..=16 => {
+            one.first_chunk::<8>() == other.first_chunk::<8>()
+                && one.last_chunk::<8>() == other.last_chunk::<8>()
+        }
+        4..8 => {
+            one.first_chunk::<4>() == other.first_chunk::<4>()
+                && one.last_chunk::<4>() == other.last_chunk::<4>()
+        }
+        _ => one == other,
     }
 }
 
@@ -202,10 +231,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// There must be nothing left.
-    pub fn end(&self) -> Result<(), Damage> {
+    /// There must be nothing left. What was read takes so many bytes in memory.
+    pub fn end(&self) -> Result<usize, Damage> {
         match self.bytes {
-            [] => Ok(()),
+            [] => Ok(self.memory),
             _ => Err(Damage::Long),
         }
     }
@@ -362,8 +391,8 @@ impl Wire for Text {
 
     #[inline]
     fn make_blank(&mut self) {
-        if !self.is_empty() {
-            self.clear();
+        if self.capacity() > 0 {
+            *self = Self::new();
         }
     }
 
@@ -380,13 +409,13 @@ impl Wire for Text {
             // some processors a comparison that looks there takes a hundred times as long as one that finds something.
             (0, 0) => {}
             (0, _) if self.capacity() == 0 => *self = text.into(),
-            (here, there) if here == there && self.as_str() == text => {}
+            _ if is_same(self.as_bytes(), text.as_bytes()) => {}
             _ => {
                 self.clear();
                 self.push_str(text);
             }
         }
-        Ok(())
+        from.count(self.capacity() - self.len())
     }
 }
 
@@ -401,8 +430,8 @@ impl<T: Wire + Default> Wire for List<T> {
 
     #[inline]
     fn make_blank(&mut self) {
-        if !self.is_empty() {
-            self.clear();
+        if self.capacity() > 0 {
+            *self = Self::new();
         }
     }
 
@@ -418,11 +447,16 @@ impl<T: Wire + Default> Wire for List<T> {
     #[inline]
     fn read(&mut self, from: &mut Reader<'_>, (): &mut ()) -> Result<(), Damage> {
         let count = from.entries(T::LEAST, size_of::<T>())?;
-        if count == 0 && self.is_empty() {
+        if count == 0 && self.capacity() == 0 {
             return Ok(());
         }
         let mut before = T::Before::default();
         self.truncate(count);
+        from.count(
+            self.capacity()
+                .saturating_sub(count)
+                .saturating_mul(size_of::<T>()),
+        )?;
         for one in self.iter_mut() {
             one.read(from, &mut before)?;
         }

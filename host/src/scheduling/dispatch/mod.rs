@@ -549,7 +549,7 @@ impl Dispatcher {
             }
             let mut by_id: HashMap<u64, ReadyJob> =
                 jobs.into_iter().map(|job| (job.id as u64, job)).collect();
-            for decision in plan.jobs {
+            for decision in plan.jobs.iter() {
                 match decision.decision {
                     JobVerdict::PLACE => {
                         let Some(job) = by_id.remove(&decision.job_id) else {
@@ -569,7 +569,7 @@ impl Dispatcher {
                     _ => {
                         if let Some(job) = by_id.get(&decision.job_id) {
                             self.ready.hold(job, decision.wake_at_ms);
-                            self.job_holds.held(job.invocation_id, &decision);
+                            self.job_holds.held(job.invocation_id, decision);
                         }
                         if decision.wake_at_ms > now {
                             self.wake(decision.wake_at_ms);
