@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::directory::{self, Before};
 use super::expression::{self, Values};
 use super::outcome::{failed, paused};
-use super::{BROKEN, unbroken};
+use super::unbroken::{BROKEN, unbroken};
 use crate::invoker::known::{Collection, ElementObject, Hda, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
