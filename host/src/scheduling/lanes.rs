@@ -1,6 +1,7 @@
 //! Who plans in which lane. Conditions are JavaScript that users wrote: one that does not end must not hold up the
-//! invocations of others (jobs have a lane of their own: dispatch/slow.rs). A pass in the fast lane has little time for them; whoever needs more goes on in the slow lane, which
-//! plans one invocation after the other, for this and everything else of that user, until that has been quick for a while.
+//! invocations of others. A pass in the fast lane has little time for them; whoever needs more goes on in the slow lane,
+//! which plans one invocation after the other, for this and everything else of that user, until that has been quick for a
+//! while. Jobs have a slow lane of their own (`dispatch/slow.rs`).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

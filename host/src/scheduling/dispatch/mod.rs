@@ -21,6 +21,7 @@ mod slow;
 mod stamp;
 mod unbroken;
 mod users;
+mod views;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored its
-//! files are written. Not before: until then somebody else may have the job, who works in the very same directory.
+//! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored
+//! its files are written. Not before: until then somebody else may have the job, who works in the very same directory.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,20 +13,20 @@ use super::directory::{self, Before};
 use super::expression::{self, Values};
 use super::outcome::{failed, paused};
 use super::unbroken::{BROKEN, unbroken};
-use crate::invoker::known::{Collection, ElementObject, Hda, Known};
+use super::views::Views;
+use crate::invoker::known::{ElementObject, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
+use crate::store::files::DataDir;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
 use crate::store::scheduling::readiness::{Start, at_dispatch};
 use crate::tools::Tool;
 use crate::tools::command::{RenderInputs, Rendered, render};
-use crate::tools::inputs_json::{
-    CollectionView, DataRef, DataSource, DataView, DataViews, DatasetView, ElementView, data_refs,
-};
+use crate::tools::inputs_json::{DataSource, DataViews, data_refs};
 
 /// A job that only needs a runner.
 pub(super) struct Prepared {
@@ -118,6 +118,17 @@ pub(super) struct Loaded {
     elements: HashMap<i64, ElementObject>,
     /// The user-defined tools among their tools.
     dynamic: HashMap<i64, Uuid>,
+}
+
+impl Loaded {
+    fn views<'a>(&'a self, data: &'a DataDir, for_expression: bool) -> Views<'a> {
+        Views {
+            data,
+            known: &self.known,
+            elements: &self.elements,
+            for_expression,
+        }
+    }
 }
 
 /// Reads everything that `ids` need: a fixed number of statements.
@@ -249,7 +260,8 @@ pub(super) fn find_room(services: &Services) -> io::Result<()> {
 
 /// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
 /// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started, stopped or taken by
-/// another server since it was chosen is left out: its files are not ours to write. `worked_out`: see [`work_out`]; None where that takes longer than there is time.
+/// another server since it was chosen is left out: its files are not ours to write. `worked_out`: see [`work_out`]; None
+/// where that takes longer than there is time.
 pub(super) fn make_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
@@ -338,7 +350,9 @@ pub(super) fn prepare(
         return Err((Box::new(dispatch), text));
     };
     Ok(Prepared {
-        views: views(services, loaded, &dispatch, tool.is_expression()),
+        views: loaded
+            .views(&services.data, tool.is_expression())
+            .of(&dispatch),
         directory: services.data.job(dispatch.id),
         rendered: None,
         cores: ready.cores.clamp(1, 100_000) as u32,
@@ -371,8 +385,8 @@ pub(super) fn render_again(job: &mut Prepared) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very token and may be in use
-/// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
+/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very
+/// token and may be in use stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
 pub(super) fn write(
     services: &Services,
     job: &Prepared,
@@ -401,134 +415,5 @@ pub(super) fn clean_up(directory: &Path) {
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!("the directory of a finished job could not be removed: {error}");
-    }
-}
-
-fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch, expression: bool) -> DataViews {
-    let mut identifiers: HashMap<i64, &str> = HashMap::new();
-    for input in &dispatch.inputs {
-        if let Some(identifier) = &input.element_identifier {
-            identifiers.insert(input.hda_id, identifier);
-        }
-    }
-    let mut views = DataViews::new();
-    for reference in data_refs(&dispatch.params) {
-        let view = match reference.src {
-            DataSource::Hda => {
-                let identifier = identifiers.get(&reference.id).map(|i| (*i).to_owned());
-                dataset_view(services, loaded, reference.id, identifier, expression)
-                    .map(DataView::Dataset)
-            }
-            DataSource::Hdca => loaded.known.hdcas.get(&reference.id).map(|hdca| {
-                let mut view =
-                    collection_view(services, loaded, &hdca.collection, &hdca.name, expression);
-                if let crate::invoker::known::Hid::Given(hid) = hdca.hid {
-                    view.hid = Some(hid);
-                }
-                DataView::Collection(view)
-            }),
-            DataSource::Dce => loaded
-                .elements
-                .get(&reference.id)
-                .and_then(|object| match object {
-                    ElementObject::Hda(id) => {
-                        dataset_view(services, loaded, *id, None, expression).map(DataView::Dataset)
-                    }
-                    ElementObject::Collection(collection) => Some(DataView::Collection(
-                        collection_view(services, loaded, collection, "", expression),
-                    )),
-                }),
-            DataSource::Ldda => None,
-        };
-        if let Some(view) = view {
-            views.insert(DataRef::new(reference.src, reference.id), view);
-        }
-    }
-    views
-}
-
-fn dataset_view(
-    services: &Services,
-    loaded: &Loaded,
-    hda_id: i64,
-    identifier: Option<String>,
-    expression: bool,
-) -> Option<DatasetView> {
-    let hda = loaded.known.hdas.get(&hda_id)?;
-    Some(DatasetView {
-        path: services
-            .data
-            .dataset(hda.dataset_id)
-            .to_string_lossy()
-            .into_owned(),
-        ext: hda.extension.clone(),
-        name: hda.name.clone(),
-        element_identifier: identifier,
-        size: hda.size.and_then(|size| u64::try_from(size).ok()),
-        hid: match hda.hid {
-            crate::invoker::known::Hid::Given(hid) => Some(hid),
-            crate::invoker::known::Hid::New(_) => None,
-        },
-        content: content(services, hda),
-        is_value: expression && hda.extension == "expression.json",
-        hda_id: expression.then_some(hda_id),
-        contents: expression.then(|| contents(services, hda)).flatten(),
-    })
-}
-
-/// The value in an `expression.json`.
-fn content(services: &Services, hda: &Hda) -> Option<serde_json::Value> {
-    const CONTENT_MAX: i64 = 1 << 20;
-    if hda.extension != "expression.json" || hda.size.unwrap_or(0) > CONTENT_MAX {
-        return None;
-    }
-    let bytes = std::fs::read(services.data.dataset(hda.dataset_id)).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-/// What an expression may look at, as CWL's loadContents has it: the text of a small file.
-fn contents(services: &Services, hda: &Hda) -> Option<String> {
-    const CONTENTS_MAX: i64 = 64 << 10;
-    if hda.size.unwrap_or(0) > CONTENTS_MAX {
-        return None;
-    }
-    std::fs::read_to_string(services.data.dataset(hda.dataset_id)).ok()
-}
-
-fn collection_view(
-    services: &Services,
-    loaded: &Loaded,
-    collection: &Collection,
-    name: &str,
-    expression: bool,
-) -> CollectionView {
-    let elements = collection.elements.iter().filter_map(|element| {
-        let object = match &element.object {
-            ElementObject::Hda(id) => DataView::Dataset(dataset_view(
-                services,
-                loaded,
-                *id,
-                Some(element.identifier.clone()),
-                expression,
-            )?),
-            ElementObject::Collection(child) => DataView::Collection(collection_view(
-                services,
-                loaded,
-                child,
-                &element.identifier,
-                expression,
-            )),
-        };
-        Some(ElementView {
-            identifier: element.identifier.clone(),
-            object,
-        })
-    });
-    CollectionView {
-        name: name.to_owned(),
-        collection_type: collection.collection_type.clone(),
-        tags: Vec::new(),
-        hid: None,
-        elements: elements.collect(),
     }
 }
