@@ -20,6 +20,7 @@ mod shelf;
 mod slow;
 mod stamp;
 mod unbroken;
+mod uncertain;
 mod users;
 mod views;
 
