@@ -58,10 +58,11 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
         Stop::Cancel(message) => (message, InvocationEvent::CancelRequested),
         Stop::Delayed { waits, .. } => {
             writes.waits.extend(waits);
-            return Outcome {
-                writes,
-                event: Some(InvocationEvent::StepsRemain),
-            };
+            return remaining(writes);
+        }
+        Stop::Lacking { .. } => {
+            writes.waits.push(Wait::Machine);
+            return remaining(writes);
         }
     };
     writes.messages.push((invocation_id, *message));
@@ -70,6 +71,13 @@ pub fn stopped(invocation_id: i64, mut writes: Writes, stop: Stop) -> Outcome {
     Outcome {
         writes,
         event: Some(event),
+    }
+}
+
+fn remaining(writes: Writes) -> Outcome {
+    Outcome {
+        writes,
+        event: Some(InvocationEvent::StepsRemain),
     }
 }
 
@@ -190,24 +198,24 @@ impl Iteration<'_> {
                     }
                     delayed |= self.record(progress, step, step_id, done, writes);
                 }
-                Err(Stop::Delayed { waits, .. }) => {
+                Err(stop) => {
+                    let waits = waited_for(progress, step, stop, writes)?;
                     delayed = true;
                     let outputs = Outputs::Delayed(waits.clone());
                     progress.table.insert(order_index, outputs);
                     writes.waits.extend(waits);
                 }
-                Err(stop) => return Err(stop),
             }
         }
         for order_index in going_on {
             let step = &revision.description.steps[order_index];
             match subworkflow::drive(self, progress, step, writes) {
                 Ok(driven) => delayed |= driven.delayed,
-                Err(Stop::Delayed { waits, .. }) => {
+                Err(stop) => {
+                    let waits = waited_for(progress, step, stop, writes)?;
                     delayed = true;
                     writes.waits.extend(waits);
                 }
-                Err(stop) => return Err(stop),
             }
         }
         if recoverable(progress) {
@@ -530,6 +538,23 @@ impl Iteration<'_> {
             }
             Err(text) => Err(Stop::unexpected(step_id, text)),
         }
+    }
+}
+
+/// What a step waits for that was not taken further; an `Err` ends the attempt.
+fn waited_for(
+    progress: &Progress,
+    step: &StepDescription,
+    stop: Stop,
+    writes: &mut Writes,
+) -> Result<Vec<Wait>, Stop> {
+    match stop {
+        Stop::Delayed { waits, .. } => Ok(waits),
+        Stop::Lacking { code, why } => {
+            writes.holds.push(progress.absence(step, code, why));
+            Ok(vec![Wait::Machine])
+        }
+        stop @ (Stop::Fail(_) | Stop::Cancel(_)) => Err(stop),
     }
 }
 

@@ -281,6 +281,7 @@ fn sentence(stop: Stop) -> String {
             .details
             .unwrap_or_else(|| format!("The tool cannot be run ({}).", message.reason)),
         Stop::Delayed { why, .. } => format!("The tool cannot be run yet: {why}."),
+        Stop::Lacking { why, .. } => format!("The tool cannot be run yet. {why}"),
     }
 }
 

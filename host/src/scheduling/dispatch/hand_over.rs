@@ -15,6 +15,7 @@ use crate::scheduling::asking::{NoPlan, ask};
 use crate::store::StoreError;
 use crate::store::crash::{self, Side};
 use crate::store::scheduling::jobs::{self, HandOver, ReadyJob};
+use crate::tools::expression::AWAY_AGAIN_MS;
 
 /// Jobs offered to a scheduler beyond what the runners would take, so that it has a choice.
 pub(super) const CHOICE: usize = 64;
@@ -24,7 +25,6 @@ const ROOM_RETRY_MS: i64 = 1_000;
 impl Dispatcher {
     /// Asks the schedulers who goes next, and hands over until the runners are full or nobody is ready.
     pub(super) async fn hand_over(&mut self) -> Result<(), StoreError> {
-        self.wake_at_ms = None;
         if !self.has_room() {
             return Ok(());
         }
@@ -136,6 +136,7 @@ impl Dispatcher {
             broken,
             mut no_room,
             slow,
+            without_engine,
         } = prepare::make_all(&services, chosen, loaded, |ready, job| {
             self.slow.work_out(ready, job)
         });
@@ -144,6 +145,13 @@ impl Dispatcher {
             if let Some(ready) = self.slow.take(ready, job) {
                 self.ready.shelve(ready);
             }
+        }
+        for ready in without_engine {
+            self.job_holds.without_engine(ready.invocation_id);
+            let again = now + AWAY_AGAIN_MS;
+            self.ready.hold(&ready, again);
+            self.ready.push_again(ready);
+            self.wake(again);
         }
         let hand_overs: Vec<HandOver> = prepared
             .iter()
@@ -235,7 +243,8 @@ impl Dispatcher {
         }
     }
 
-    fn wake(&mut self, at_ms: i64) {
+    /// Asks for a look at an instant.
+    pub(super) fn wake(&mut self, at_ms: i64) {
         self.wake_at_ms = Some(self.wake_at_ms.map_or(at_ms, |known| known.min(at_ms)));
     }
 }

@@ -97,7 +97,7 @@ pub struct Dispatcher {
     users: Users,
     job_holds: JobHolds,
     sharing: Sharing,
-    /// A scheduler wants to be asked again at this instant, in milliseconds.
+    /// The next look is due at this instant, in milliseconds, as a scheduler wants it or something here.
     wake_at_ms: Option<i64>,
     /// Nothing is handed over: an administrator set the job lock.
     is_locked: bool,
@@ -173,7 +173,12 @@ impl Dispatcher {
         let mut reports = Vec::new();
         let mut arrived = Vec::new();
         while !*stop.borrow() {
-            if self.elsewhere.pause(Instant::now()) == Some(Duration::ZERO) {
+            let now = self.services.clock.now_ms();
+            let is_due = self.wake_at_ms.is_some_and(|at| at <= now);
+            if is_due {
+                self.wake_at_ms = self.ready.next_due(now);
+            }
+            if is_due || self.elsewhere.pause(Instant::now()) == Some(Duration::ZERO) {
                 look = true;
                 self.sharing.expect_unclaimed();
             }

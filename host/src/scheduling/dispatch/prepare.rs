@@ -25,7 +25,8 @@ use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
 use crate::store::scheduling::readiness::{Start, at_dispatch};
 use crate::tools::Tool;
-use crate::tools::command::{RenderInputs, Rendered, render};
+use crate::tools::command::{RenderError, RenderInputs, Rendered, render};
+use crate::tools::expression::ExpressionError;
 use crate::tools::inputs_json::{DataSource, DataViews, data_refs};
 
 /// A job that only needs a runner.
@@ -176,20 +177,56 @@ pub(super) struct Made {
     pub no_room: Option<String>,
     /// Those whose scripts take long.
     pub slow: Vec<(ReadyJob, Prepared)>,
+    /// Those whose scripts nobody can evaluate just now. They stay ready.
+    pub without_engine: Vec<ReadyJob>,
+}
+
+/// Why nothing was made of a job's templates and scripts.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unmade {
+    /// Nothing ever will be: what its owner reads.
+    Fault(String),
+    /// The machine has no process for its scripts at the moment, which the log says; it is tried again.
+    NoEngine,
+}
+
+impl From<ExpressionError> for Unmade {
+    fn from(error: ExpressionError) -> Unmade {
+        match error.is_passing() {
+            true => Unmade::NoEngine,
+            false => Unmade::Fault(error.to_string()),
+        }
+    }
+}
+
+impl From<RenderError> for Unmade {
+    fn from(error: RenderError) -> Unmade {
+        match error.is_passing() {
+            true => Unmade::NoEngine,
+            false => Unmade::Fault(error.to_string()),
+        }
+    }
+}
+
+fn broken() -> Unmade {
+    Unmade::Fault(BROKEN.to_owned())
 }
 
 /// What the tool's templates and scripts make of a job.
 pub(super) enum Worked {
     /// What its directory is to hold, or why there is no command.
-    Command(Result<Rendered, String>),
+    Command(Result<Rendered, Unmade>),
     /// What an expression tool comes to, or why to nothing. Nothing is written yet.
-    Values(Result<Values, String>),
+    Values(Result<Values, Unmade>),
 }
 
 impl Worked {
     /// Whether the job fails by that.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Worked::Command(Err(_)) | Worked::Values(Err(_)))
+        matches!(
+            self,
+            Worked::Command(Err(Unmade::Fault(_))) | Worked::Values(Err(Unmade::Fault(_)))
+        )
     }
 }
 
@@ -201,7 +238,7 @@ pub(super) fn work_out(job: &Prepared) -> Worked {
     let values = unbroken("evaluating an expression tool", || {
         expression::evaluate(job)
     });
-    Worked::Values(values.unwrap_or_else(|| Err(BROKEN.to_owned())))
+    Worked::Values(values.unwrap_or_else(|| Err(broken())))
 }
 
 /// The end of an expression tool's job; its datasets are written.
@@ -320,9 +357,10 @@ pub(super) fn make_all(
                 Err(Unwritten::Fault(text)) => made.broken.push(failed(&job.dispatch, &text, now)),
                 Err(Unwritten::NoRoom(why)) => made.no_room = Some(why),
             },
-            Some(Worked::Command(Err(text)) | Worked::Values(Err(text))) => {
-                made.broken.push(failed(&job.dispatch, &text, now));
-            }
+            Some(Worked::Command(Err(unmade)) | Worked::Values(Err(unmade))) => match unmade {
+                Unmade::Fault(text) => made.broken.push(failed(&job.dispatch, &text, now)),
+                Unmade::NoEngine => made.without_engine.push(ready),
+            },
         }
     }
     made
@@ -363,7 +401,7 @@ pub(super) fn prepare(
 }
 
 /// A job's command, and what is beside it in its directory.
-fn make(job: &Prepared) -> Result<Rendered, String> {
+fn make(job: &Prepared) -> Result<Rendered, Unmade> {
     let rendered = unbroken("making a job's command", || {
         let working = job.working_directory();
         let outdir = working.to_string_lossy();
@@ -374,13 +412,13 @@ fn make(job: &Prepared) -> Result<Rendered, String> {
             outdir: &outdir,
             tmpdir: &outdir,
         };
-        render(&job.tool, &inputs).map_err(|e| e.to_string())
+        render(&job.tool, &inputs).map_err(Unmade::from)
     });
-    rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))
+    rendered.unwrap_or_else(|| Err(broken()))
 }
 
 /// Makes the command of a job anew that was handed over already. Blocks, as long as its scripts take.
-pub(super) fn render_again(job: &mut Prepared) -> Result<(), String> {
+pub(super) fn render_again(job: &mut Prepared) -> Result<(), Unmade> {
     job.rendered = Some(make(job)?);
     Ok(())
 }

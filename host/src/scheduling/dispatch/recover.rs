@@ -11,7 +11,7 @@ use super::Dispatcher;
 use super::directory::Before;
 use super::elsewhere::{self, Verdict};
 use super::outcome::failed;
-use super::prepare::{self, Prepared, Unwritten};
+use super::prepare::{self, Prepared, Unmade, Unwritten};
 use super::runners::Held;
 use super::stamp;
 use crate::model::state::JobState;
@@ -20,6 +20,7 @@ use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 use crate::store::scheduling::leases::is_passive_runner;
+use crate::tools::expression::AWAY_AGAIN_MS;
 
 /// All users' scripts together have so much time while the jobs of a server that is gone are looked at, which is much less
 /// than a lease: what does not fit goes the way of all ready jobs.
@@ -187,6 +188,7 @@ impl Dispatcher {
                         Placed::There => again.push((ready, prepared)),
                         Placed::Failed(text) => ends.push(failed(&prepared.dispatch, &text, now)),
                         Placed::Later => self.unplaced.push(job.id),
+                        Placed::Again => self.wake(now + AWAY_AGAIN_MS),
                     }
                     continue;
                 }
@@ -227,7 +229,8 @@ impl Dispatcher {
             .in_time(job.user_id, time, || prepare::render_again(prepared));
         match made {
             Some(Ok(())) => {}
-            Some(Err(text)) => return Placed::Failed(text),
+            Some(Err(Unmade::Fault(text))) => return Placed::Failed(text),
+            Some(Err(Unmade::NoEngine)) => return out_of_engine(job.state),
             None => return out_of_time(job.state),
         }
         match prepare::write(&self.services, prepared, job.token, Before::SameToken) {
@@ -258,6 +261,8 @@ enum Placed {
     Failed(String),
     /// The job is put back among the ready ones.
     Later,
+    /// Nothing is done for now: its runner is asked about it once more.
+    Again,
 }
 
 /// What is done with a job whose command takes longer to be made than there is time. One that was handed over and never
@@ -266,6 +271,14 @@ fn out_of_time(state: JobState) -> Placed {
     match state {
         JobState::Queued => Placed::Later,
         _ => Placed::Failed(NO_TIME.to_owned()),
+    }
+}
+
+/// What is done with a job whose command cannot be made while there is no process for its scripts.
+fn out_of_engine(state: JobState) -> Placed {
+    match state {
+        JobState::Queued => Placed::Later,
+        _ => Placed::Again,
     }
 }
 
@@ -345,6 +358,13 @@ mod tests {
         assert_eq!(out_of_time(JobState::Queued), Placed::Later);
         let over = Placed::Failed(NO_TIME.to_owned());
         assert_eq!(out_of_time(JobState::Running), over);
+    }
+
+    #[test]
+    fn a_job_whose_scripts_find_no_engine_waits_whether_or_not_it_had_started() {
+        assert_eq!(out_of_engine(JobState::Queued), Placed::Later);
+        assert_eq!(out_of_engine(JobState::Running), Placed::Again);
+        assert_eq!(out_of_engine(JobState::Deleting), Placed::Again);
     }
 
     #[test]

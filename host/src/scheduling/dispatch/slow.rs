@@ -82,12 +82,12 @@ impl SlowLane {
 
     /// What `make` comes to within the time that the user has left, and within `most`, which is everybody's and becomes less.
     /// None: that takes longer.
-    pub fn in_time<T>(
+    pub fn in_time<T, E>(
         &mut self,
         user: i64,
         most: &mut Duration,
-        make: impl FnOnce() -> Result<T, String>,
-    ) -> Option<Result<T, String>> {
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         let (made, is_over) = self.timed(user, most, make);
         (!is_over || made.is_ok()).then_some(made)
     }
@@ -234,6 +234,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduling::dispatch::prepare::Unmade;
 
     fn job(id: i64, user: i64) -> ReadyJob {
         super::super::queue::tests::job(id, user, 0)
@@ -260,7 +261,7 @@ mod tests {
     fn two_jobs_of_a_user_keep_what_each_came_to() {
         let mut lane = SlowLane::new();
         for id in [1, 2] {
-            let worked = Worked::Command(Err(format!("no {id}")));
+            let worked = Worked::Command(Err(Unmade::Fault(format!("no {id}"))));
             lane.came((job(id, 5), worked, Duration::ZERO));
         }
         let mut known = |id, ready_time| {
@@ -269,7 +270,7 @@ mod tests {
                 ..job(id, 5)
             };
             match lane.take_known(&ready) {
-                Some(Worked::Command(Err(why))) => Some(why),
+                Some(Worked::Command(Err(Unmade::Fault(why)))) => Some(why),
                 _ => None,
             }
         };
@@ -284,7 +285,7 @@ mod tests {
         let mut lane = SlowLane::new();
         for id in [1, 2] {
             assert!(lane.turns.take(&job(id, id)));
-            let worked = Worked::Command(Err("no".into()));
+            let worked = Worked::Command(Err(Unmade::NoEngine));
             let sent = lane.out.send((job(id, id), worked, Duration::ZERO));
             assert!(sent.is_ok());
         }
