@@ -55,19 +55,23 @@ pub(super) fn plan(
         plugins: services.plugins.clone(),
         clock: services.clock.clone(),
     };
+    let files = DataFiles::of(&services.data);
     let iteration = Iteration {
         tools: &tools,
         modules: &modules,
         ids: services.store.ids.as_ref(),
-        files: &DataFiles(&services.data),
+        files: &files,
     };
     let now = services.clock.now_ms();
     let mut planned = Planned::new();
     let mut spent = Vec::new();
     let mut by_scheduler: BTreeMap<String, Vec<Loaded>> = BTreeMap::new();
     for mut one in loaded {
-        if !one.goes_on {
-            read_contents(services, &mut one.progress.known);
+        if !one.goes_on
+            && let Err(error) = read_contents(services, &mut one.progress.known)
+        {
+            planned.push((one, Decided::Fault(error.to_string())));
+            continue;
         }
         let mut writes = Writes::default();
         if let Err(stop) = one.progress.recover(&modules, &mut writes.holds) {
@@ -162,10 +166,15 @@ pub(super) fn plan(
             }
             spent.push((user, took));
             if is_slow(&spent) {
+                files.take_lack();
                 planned.push((one, Decided::InTheSlowLane));
                 continue;
             }
-            let decided = match write_contents(services, &outcome.writes) {
+            let faultless = match files.take_lack() {
+                Some(error) => Err(error),
+                None => write_contents(services, &outcome.writes),
+            };
+            let decided = match faultless {
                 Ok(()) => Decided::Outcome(outcome),
                 Err(error) => Decided::Fault(error.to_string()),
             };

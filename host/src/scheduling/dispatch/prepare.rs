@@ -1,6 +1,7 @@
 //! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored
 //! its files are written. Not before: until then somebody else may have the job, who works in the very same directory.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use super::expression::{self, Values};
 use super::outcome::{failed, paused};
 use super::unbroken::{BROKEN, unbroken};
 use super::views::Views;
+use crate::errors::is_lack;
 use crate::invoker::known::{ElementObject, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
@@ -34,6 +36,8 @@ pub(super) struct Prepared {
     pub dispatch: Dispatch,
     pub tool: Arc<Tool>,
     pub views: DataViews,
+    /// What the machine lacked when the views were made: they are not whole, and no command is to be made of them.
+    lack: Option<String>,
     pub directory: PathBuf,
     /// What its directory is to hold.
     rendered: Option<Rendered>,
@@ -128,6 +132,7 @@ impl Loaded {
             known: &self.known,
             elements: &self.elements,
             for_expression,
+            lack: RefCell::default(),
         }
     }
 }
@@ -188,6 +193,8 @@ pub(super) enum Unmade {
     Fault(String),
     /// The machine has no process for its scripts at the moment, which the log says; it is tried again.
     NoEngine,
+    /// What it reads could not be read, for want of something that the machine may have again.
+    NoRoom(String),
 }
 
 impl From<ExpressionError> for Unmade {
@@ -232,6 +239,9 @@ impl Worked {
 
 /// Evaluates what is to be evaluated for a job, and touches no file. Blocks, as long as its scripts take.
 pub(super) fn work_out(job: &Prepared) -> Worked {
+    if let Some(why) = &job.lack {
+        return Worked::Command(Err(Unmade::NoRoom(why.clone())));
+    }
     if !job.tool.is_expression() {
         return Worked::Command(make(job));
     }
@@ -277,14 +287,6 @@ impl From<String> for Unwritten {
     fn from(fault: String) -> Unwritten {
         Unwritten::Fault(fault)
     }
-}
-
-/// Whether an error says that the machine lacks something just now, not that the request was wrong.
-fn is_lack(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
-    )
 }
 
 /// Whether directories of jobs can be written again. Blocks.
@@ -360,6 +362,7 @@ pub(super) fn make_all(
             Some(Worked::Command(Err(unmade)) | Worked::Values(Err(unmade))) => match unmade {
                 Unmade::Fault(text) => made.broken.push(failed(&job.dispatch, &text, now)),
                 Unmade::NoEngine => made.without_engine.push(ready),
+                Unmade::NoRoom(why) => made.no_room = Some(why),
             },
         }
     }
@@ -387,10 +390,10 @@ pub(super) fn prepare(
         let text = format!("The tool {} is not installed any more.", dispatch.tool_id);
         return Err((Box::new(dispatch), text));
     };
+    let views = loaded.views(&services.data, tool.is_expression());
     Ok(Prepared {
-        views: loaded
-            .views(&services.data, tool.is_expression())
-            .of(&dispatch),
+        views: views.of(&dispatch),
+        lack: views.lack.take(),
         directory: services.data.job(dispatch.id),
         rendered: None,
         cores: ready.cores.clamp(1, 100_000) as u32,
@@ -419,6 +422,9 @@ fn make(job: &Prepared) -> Result<Rendered, Unmade> {
 
 /// Makes the command of a job anew that was handed over already. Blocks, as long as its scripts take.
 pub(super) fn render_again(job: &mut Prepared) -> Result<(), Unmade> {
+    if let Some(why) = &job.lack {
+        return Err(Unmade::NoRoom(why.clone()));
+    }
     job.rendered = Some(make(job)?);
     Ok(())
 }

@@ -230,7 +230,11 @@ impl Dispatcher {
         match made {
             Some(Ok(())) => {}
             Some(Err(Unmade::Fault(text))) => return Placed::Failed(text),
-            Some(Err(Unmade::NoEngine)) => return out_of_engine(job.state),
+            Some(Err(Unmade::NoEngine)) => return put_off(job.state),
+            Some(Err(Unmade::NoRoom(why))) => {
+                self.lacks_room(why);
+                return put_off(job.state);
+            }
             None => return out_of_time(job.state),
         }
         match prepare::write(&self.services, prepared, job.token, Before::SameToken) {
@@ -274,8 +278,8 @@ fn out_of_time(state: JobState) -> Placed {
     }
 }
 
-/// What is done with a job whose command cannot be made while there is no process for its scripts.
-fn out_of_engine(state: JobState) -> Placed {
+/// What is done with a job whose command cannot be made for want of something that the machine may have again.
+fn put_off(state: JobState) -> Placed {
     match state {
         JobState::Queued => Placed::Later,
         _ => Placed::Again,
@@ -361,10 +365,10 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_scripts_find_no_engine_waits_whether_or_not_it_had_started() {
-        assert_eq!(out_of_engine(JobState::Queued), Placed::Later);
-        assert_eq!(out_of_engine(JobState::Running), Placed::Again);
-        assert_eq!(out_of_engine(JobState::Deleting), Placed::Again);
+    fn a_job_whose_command_cannot_be_made_for_now_waits_whether_or_not_it_had_started() {
+        assert_eq!(put_off(JobState::Queued), Placed::Later);
+        assert_eq!(put_off(JobState::Running), Placed::Again);
+        assert_eq!(put_off(JobState::Deleting), Placed::Again);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What tools see of the datasets and collections that a job reads.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 
 use serde_json::Value;
 
+use crate::errors::is_lack;
 use crate::invoker::known::{Collection, ElementObject, Hda, Hid, Known};
 use crate::store::files::DataDir;
 use crate::store::scheduling::jobs::Dispatch;
@@ -18,6 +21,8 @@ pub(super) struct Views<'a> {
     pub elements: &'a HashMap<i64, ElementObject>,
     /// Expressions see more than commands do: what is in small files, and which dataset is which.
     pub for_expression: bool,
+    /// What the machine lacked, where a small file was not read for that.
+    pub lack: RefCell<Option<String>>,
 }
 
 impl Views<'_> {
@@ -92,7 +97,7 @@ impl Views<'_> {
         if hda.extension != "expression.json" || hda.size.unwrap_or(0) > CONTENT_MAX {
             return None;
         }
-        let bytes = std::fs::read(self.data.dataset(hda.dataset_id)).ok()?;
+        let bytes = self.read(std::fs::read(self.data.dataset(hda.dataset_id)))?;
         serde_json::from_slice(&bytes).ok()
     }
 
@@ -102,7 +107,16 @@ impl Views<'_> {
         if hda.size.unwrap_or(0) > CONTENTS_MAX {
             return None;
         }
-        std::fs::read_to_string(self.data.dataset(hda.dataset_id)).ok()
+        self.read(std::fs::read_to_string(self.data.dataset(hda.dataset_id)))
+    }
+
+    fn read<T>(&self, read: io::Result<T>) -> Option<T> {
+        if let Err(error) = &read
+            && is_lack(error)
+        {
+            self.lack.replace(Some(error.to_string()));
+        }
+        read.ok()
     }
 
     fn collection(&self, collection: &Collection, name: &str) -> CollectionView {
@@ -128,5 +142,27 @@ impl Views<'_> {
             hid: None,
             elements: elements.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_for_want_of_descriptors_is_no_missing_file() {
+        let root = tempfile::tempdir().expect("a folder");
+        let views = Views {
+            data: &DataDir::open(root.path()).expect("a data directory"),
+            known: &Known::default(),
+            elements: &HashMap::new(),
+            for_expression: true,
+            lack: RefCell::default(),
+        };
+        let failed = |code: i32| Err::<(), _>(io::Error::from_raw_os_error(code));
+        assert_eq!(views.read(failed(libc::ENOENT)), None);
+        assert_eq!(views.lack.take(), None);
+        assert_eq!(views.read(failed(libc::EMFILE)), None);
+        assert!(views.lack.take().is_some());
     }
 }
