@@ -1,6 +1,7 @@
 //! Telling people what went wrong: an error and everything behind it, in one line.
 
 use std::error::Error;
+use std::io;
 
 /// An error and its causes, joined by `: `. A cause that its predecessor quotes already is left out.
 pub fn chain(error: &dyn Error) -> String {
@@ -17,9 +18,24 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Whether an error says that the machine lacks something just now, not that the request was wrong.
+pub fn is_lack(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_is_no_lack() {
+        let is_lack = |code: i32| super::is_lack(&io::Error::from_raw_os_error(code));
+        assert!(is_lack(libc::EMFILE) && is_lack(libc::ENOSPC));
+        assert!(!is_lack(libc::ENOENT) && !is_lack(libc::EACCES));
+    }
 
     #[derive(Debug, thiserror::Error)]
     enum Fault {

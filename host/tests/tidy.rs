@@ -191,7 +191,7 @@ fn tests_that_open_a_store_run_on_both_databases() {
         "server/pairing.rs",
         "store/db/session.rs",
         "store/files.rs",
-        "store/scheduling/objects_tests.rs",
+        "store/scheduling/objects/tests.rs",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for (file, _) in sources("") {

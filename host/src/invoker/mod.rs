@@ -2,9 +2,11 @@
 //! what to create. No database, no async, no clock. `scheduling` loads the values, calls these, and stores the outcome.
 //!
 //! Read in this order: [`known`] (what there is), [`stop`] (why something does not go on), [`resolve`] (a step's
-//! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`operations`] (tools without a command), [`modules`] (what plugins are asked), [`writes`] (what is to
-//! be stored), [`progress`] (what was), [`iteration`] (one attempt to advance one invocation), [`going_on`] (the next one).
+//! inputs), [`mapping`] (collections), [`tool_run`] (jobs), [`operations`] (tools without a command), [`modules`] (what
+//! plugins are asked), [`writes`] (what is to be stored), [`progress`] (what was), [`iteration`] (one attempt to advance one
+//! invocation), `attempt` (one step of it), [`going_on`] (the next one).
 
+mod attempt;
 pub mod going_on;
 pub mod iteration;
 pub mod known;

@@ -7,7 +7,7 @@ use super::mapping::Slice;
 use super::stop::{Stop, Wait};
 use crate::model::message::{InvocationMessage, reason};
 use crate::model::state::DatasetState;
-use crate::tools::expression::evaluate_when;
+use crate::tools::expression::{AWAY_CODE, AWAY_TEXT, evaluate_when};
 
 /// One input as the expression sees it. Datasets must be there; their content is read only for `expression.json`.
 pub fn input_value(value: &StepValue, known: &Known, workflow_step_id: i64) -> Result<Value, Stop> {
@@ -111,9 +111,33 @@ pub fn decide(expression: &str, inputs: &Value, workflow_step_id: i64) -> Result
             };
             fail(reason::WHEN_NOT_BOOLEAN, Some(format!("Type is: {found}")))
         }
+        Err(error) if error.is_passing() => Err(Stop::Lacking {
+            code: AWAY_CODE,
+            why: AWAY_TEXT,
+        }),
         Err(error) => fail(
             reason::EXPRESSION_EVALUATION_FAILED,
             Some(error.to_string()),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::javascript::testing::without_engine;
+
+    #[test]
+    fn a_condition_that_no_engine_evaluates_fails_nothing() {
+        let inputs = json!({"when": true, "n": 3});
+        let decided = |condition: &str| without_engine(|| decide(condition, &inputs, 7));
+        assert_eq!(decided("$(inputs.when)"), Ok(true), "no script");
+        let stop = decided("$(inputs.n > 2)");
+        assert!(
+            matches!(stop, Err(Stop::Lacking { code, .. }) if code == "javascript_away"),
+            "{stop:?}"
+        );
+        let faulty = decide("$(nothing)", &inputs, 7);
+        assert!(matches!(faulty, Err(Stop::Fail(_))), "{faulty:?}");
     }
 }

@@ -50,6 +50,8 @@ fn serve() -> io::Result<()> {
     std::thread::Builder::new()
         .stack_size(64 << 10)
         .spawn(move || end_when_overdue(&deadlines))?;
+    // Whatever the system refuses, it has refused by now.
+    frame::send(&mut socket, &())?;
     loop {
         // The connection ends with the process that asks.
         let Ok(script) = frame::receive::<Script>(&mut socket) else {

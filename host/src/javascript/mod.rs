@@ -10,6 +10,8 @@
 mod child;
 mod engine;
 mod frame;
+#[cfg(test)]
+pub mod testing;
 #[cfg_attr(
     test,
     expect(dead_code, reason = "the library's own tests have no program to start")
@@ -63,14 +65,15 @@ pub enum Failure {
     TooLarge,
     /// It threw, or its value is not one: a sentence for its author.
     Failed(String),
-    /// There is no engine; nothing is known about the script.
+    /// There is no engine at the moment; nothing is known about the script.
     Unavailable(String),
 }
 
-/// The value of a script; null where it has none. Blocks, no longer than a second more than the script's limit of time.
+/// The value of a script; null where it has none. Blocks, no longer than a second more than the script's limit of time, and
+/// what it takes to start a process.
 pub fn evaluate(script: &Script) -> Result<Value, Failure> {
     #[cfg(test)]
-    let text = engine::evaluate(script)?;
+    let text = testing::evaluate(script)?;
     #[cfg(not(test))]
     let text = workers::evaluate(script)?;
     let Some(text) = text else {

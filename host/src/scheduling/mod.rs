@@ -15,6 +15,7 @@ mod mail;
 pub mod membership;
 pub mod modules;
 pub mod monitor;
+mod planning;
 pub mod questions;
 pub mod requests;
 pub mod signals;

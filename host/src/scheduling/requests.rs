@@ -49,6 +49,9 @@ pub enum ToolRunError {
     Refused(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the run depends on cannot be read just now.
+    #[error("a file cannot be read")]
+    Unread(#[from] std::io::Error),
 }
 
 /// What was made.
@@ -144,9 +147,9 @@ async fn plan(services: &Services, request: &ToolRequest<'_>) -> Result<Planned,
     hdcas.extend(request.mapped.iter().map(|(_, id)| *id));
     known::load(&mut reader, &mut known, hdas, hdcas).await?;
     known.elements = known::load_elements(&mut reader, &mut known, &dces).await?;
-    tokio::task::block_in_place(|| read_contents(services, &mut known));
+    tokio::task::block_in_place(|| read_contents(services, &mut known))?;
     let mut writes = Writes::default();
-    let files = DataFiles(&services.data);
+    let files = DataFiles::of(&services.data);
     let run = ToolRun {
         tool: request.tool,
         dynamic_tool_id: request.dynamic_tool_id,
@@ -174,6 +177,9 @@ async fn plan(services: &Services, request: &ToolRequest<'_>) -> Result<Planned,
     ids.before_jobs().await;
     let ran =
         tokio::task::block_in_place(|| tool_run::run(&run, &mut known, ids.as_ref(), &mut writes));
+    if let Some(error) = files.take_lack() {
+        return Err(error.into());
+    }
     let Ran {
         outputs,
         implicit_collection_jobs_id,
@@ -281,6 +287,7 @@ fn sentence(stop: Stop) -> String {
             .details
             .unwrap_or_else(|| format!("The tool cannot be run ({}).", message.reason)),
         Stop::Delayed { why, .. } => format!("The tool cannot be run yet: {why}."),
+        Stop::Lacking { why, .. } => format!("The tool cannot be run yet. {why}"),
     }
 }
 

@@ -230,6 +230,7 @@ fn refusal(error: ToolRunError) -> ApiError {
     match error {
         ToolRunError::Refused(sentence) => ApiError::message(sentence),
         ToolRunError::Store(error) => error.into(),
+        ToolRunError::Unread(error) => ApiError::broken(error),
     }
 }
 

@@ -48,6 +48,18 @@ pub enum RenderError {
     NoCommand { tool: String },
 }
 
+impl RenderError {
+    /// Whether it says nothing of the tool: see [`ExpressionError::is_passing`].
+    pub fn is_passing(&self) -> bool {
+        match self {
+            RenderError::Command { source, .. } | RenderError::ConfigFile { source, .. } => {
+                source.is_passing()
+            }
+            RenderError::NoCommand { .. } => false,
+        }
+    }
+}
+
 /// Evaluates the command and the files of one job.
 pub fn render(tool: &Tool, inputs: &RenderInputs<'_>) -> Result<Rendered, RenderError> {
     let values = inputs_json(tool, inputs.params, inputs.data);

@@ -25,6 +25,21 @@ pub enum ExpressionError {
     Unfinished(#[from] UnfinishedExpression),
 }
 
+impl ExpressionError {
+    /// Whether it says nothing of the expression: the machine has no process for it just now, and may have one again.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, ExpressionError::Engine(_))
+    }
+}
+
+/// What waits because of an error that [passes](ExpressionError::is_passing) says so to its owner: a word for machines and a
+/// sentence. Why it is so is in the log.
+pub const AWAY_CODE: &str = "javascript_away";
+pub const AWAY_TEXT: &str =
+    "JavaScript cannot be evaluated on the server at the moment; this waits until it can.";
+/// When it is tried again.
+pub const AWAY_AGAIN_MS: i64 = 2_000;
+
 /// The names that expressions know: `inputs`, `runtime`, `self` (always null), and the functions
 /// of the tool's own library.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +144,9 @@ impl<'a> Evaluator<'a> {
             limits,
         };
         let value = javascript::evaluate(&script);
-        if let Some(patience) = patience {
+        // That there is no engine took no time of whoever wrote the script.
+        let is_theirs = !matches!(value, Err(Failure::Unavailable(_)));
+        if let Some(patience) = patience.filter(|_| is_theirs) {
             let spent = begun.elapsed();
             PATIENCE.set(Some(Patience {
                 left: patience.left.saturating_sub(spent),
@@ -435,6 +452,20 @@ mod tests {
             let error = evaluate_with(code, json!({}), &[], limits).unwrap_err();
             assert!(matches!(error, ExpressionError::TooSlow { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn that_there_is_no_engine_passes_and_takes_nobodys_time() {
+        let patience = Duration::from_secs(1);
+        let (error, spent) = with_patience(patience, || {
+            javascript::testing::without_engine(|| evaluate("$(1 + 1)", json!({})))
+        });
+        assert!(error.unwrap_err().is_passing());
+        assert_eq!(spent, Duration::ZERO);
+        let plain =
+            javascript::testing::without_engine(|| evaluate("$(inputs.n)", json!({"n": 3})));
+        assert_eq!(plain, Ok(json!(3)), "no script");
+        assert!(!evaluate("$(nothing)", json!({})).unwrap_err().is_passing());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::collect::facts;
 use super::outcome::failed;
-use super::prepare::{Prepared, Unwritten};
+use super::prepare::{Prepared, Unmade, Unwritten};
 use crate::model::state::{DatasetState, JobState};
 use crate::scheduling::engine::Services;
 use crate::store::files::DataDir;
@@ -20,13 +20,13 @@ use crate::tools::model::{Action, OutputKind};
 pub(super) type Values = Map<String, Value>;
 
 /// Evaluates an expression tool. Blocks, as long as the expression takes.
-pub(super) fn evaluate(job: &Prepared) -> Result<Values, String> {
+pub(super) fn evaluate(job: &Prepared) -> Result<Values, Unmade> {
     let Action::Expression(script) = &job.tool.action else {
-        return Err("The tool is no expression tool.".to_owned());
+        return Err(Unmade::Fault("The tool is no expression tool.".to_owned()));
     };
     let inputs = inputs_json(&job.tool, &job.dispatch.params, &job.views);
     let library = &job.tool.requirements.expression_lib;
-    evaluate_expression_tool(script, &inputs, library).map_err(|error| error.to_string())
+    evaluate_expression_tool(script, &inputs, library).map_err(Unmade::from)
 }
 
 /// The end of an expression tool's job, whose datasets are written. Only for whoever has the job: a server that lost it, or

@@ -58,6 +58,13 @@ pub(super) fn remove(directories: &[PathBuf]) {
     directories.iter().for_each(|directory| clean_up(directory));
 }
 
+/// Removes them while the loop goes on.
+pub(super) fn remove_later(directories: Vec<PathBuf>) {
+    if !directories.is_empty() {
+        tokio::task::spawn_blocking(move || remove(&directories));
+    }
+}
+
 /// Removes what a server that was killed did not get to: the directories of jobs that are over.
 pub(super) async fn remove_of_last_server(services: Arc<Services>) -> Result<(), StoreError> {
     let root = services.data.jobs();

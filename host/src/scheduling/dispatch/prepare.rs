@@ -1,6 +1,7 @@
-//! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored its
-//! files are written. Not before: until then somebody else may have the job, who works in the very same directory.
+//! From a stored job to a directory that a runner can work in: the command is rendered, and once the hand-over is stored
+//! its files are written. Not before: until then somebody else may have the job, who works in the very same directory.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,27 +13,31 @@ use uuid::Uuid;
 use super::directory::{self, Before};
 use super::expression::{self, Values};
 use super::outcome::{failed, paused};
-use super::{BROKEN, unbroken};
-use crate::invoker::known::{Collection, ElementObject, Hda, Known};
+use super::unbroken::{BROKEN, unbroken};
+use super::views::Views;
+use crate::errors::is_lack;
+use crate::invoker::known::{ElementObject, Known};
 use crate::model::state::JobState;
 use crate::scheduling::engine::{EngineSettings, Services};
 use crate::store::StoreError;
 use crate::store::db::Query;
+use crate::store::files::DataDir;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Dispatch, ReadyJob};
 use crate::store::scheduling::known;
 use crate::store::scheduling::readiness::{Start, at_dispatch};
 use crate::tools::Tool;
-use crate::tools::command::{RenderInputs, Rendered, render};
-use crate::tools::inputs_json::{
-    CollectionView, DataRef, DataSource, DataView, DataViews, DatasetView, ElementView, data_refs,
-};
+use crate::tools::command::{RenderError, RenderInputs, Rendered, render};
+use crate::tools::expression::ExpressionError;
+use crate::tools::inputs_json::{DataSource, DataViews, data_refs};
 
 /// A job that only needs a runner.
 pub(super) struct Prepared {
     pub dispatch: Dispatch,
     pub tool: Arc<Tool>,
     pub views: DataViews,
+    /// What the machine lacked when the views were made: they are not whole, and no command is to be made of them.
+    lack: Option<String>,
     pub directory: PathBuf,
     /// What its directory is to hold.
     rendered: Option<Rendered>,
@@ -120,6 +125,18 @@ pub(super) struct Loaded {
     dynamic: HashMap<i64, Uuid>,
 }
 
+impl Loaded {
+    fn views<'a>(&'a self, data: &'a DataDir, for_expression: bool) -> Views<'a> {
+        Views {
+            data,
+            known: &self.known,
+            elements: &self.elements,
+            for_expression,
+            lack: RefCell::default(),
+        }
+    }
+}
+
 /// Reads everything that `ids` need: a fixed number of statements.
 pub(super) async fn load(
     q: &mut impl Query,
@@ -165,32 +182,73 @@ pub(super) struct Made {
     pub no_room: Option<String>,
     /// Those whose scripts take long.
     pub slow: Vec<(ReadyJob, Prepared)>,
+    /// Those whose scripts nobody can evaluate just now. They stay ready.
+    pub without_engine: Vec<ReadyJob>,
+}
+
+/// Why nothing was made of a job's templates and scripts.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unmade {
+    /// Nothing ever will be: what its owner reads.
+    Fault(String),
+    /// The machine has no process for its scripts at the moment, which the log says; it is tried again.
+    NoEngine,
+    /// What it reads could not be read, for want of something that the machine may have again.
+    NoRoom(String),
+}
+
+impl From<ExpressionError> for Unmade {
+    fn from(error: ExpressionError) -> Unmade {
+        match error.is_passing() {
+            true => Unmade::NoEngine,
+            false => Unmade::Fault(error.to_string()),
+        }
+    }
+}
+
+impl From<RenderError> for Unmade {
+    fn from(error: RenderError) -> Unmade {
+        match error.is_passing() {
+            true => Unmade::NoEngine,
+            false => Unmade::Fault(error.to_string()),
+        }
+    }
+}
+
+fn broken() -> Unmade {
+    Unmade::Fault(BROKEN.to_owned())
 }
 
 /// What the tool's templates and scripts make of a job.
 pub(super) enum Worked {
     /// What its directory is to hold, or why there is no command.
-    Command(Result<Rendered, String>),
+    Command(Result<Rendered, Unmade>),
     /// What an expression tool comes to, or why to nothing. Nothing is written yet.
-    Values(Result<Values, String>),
+    Values(Result<Values, Unmade>),
 }
 
 impl Worked {
     /// Whether the job fails by that.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Worked::Command(Err(_)) | Worked::Values(Err(_)))
+        matches!(
+            self,
+            Worked::Command(Err(Unmade::Fault(_))) | Worked::Values(Err(Unmade::Fault(_)))
+        )
     }
 }
 
 /// Evaluates what is to be evaluated for a job, and touches no file. Blocks, as long as its scripts take.
 pub(super) fn work_out(job: &Prepared) -> Worked {
+    if let Some(why) = &job.lack {
+        return Worked::Command(Err(Unmade::NoRoom(why.clone())));
+    }
     if !job.tool.is_expression() {
         return Worked::Command(make(job));
     }
     let values = unbroken("evaluating an expression tool", || {
         expression::evaluate(job)
     });
-    Worked::Values(values.unwrap_or_else(|| Err(BROKEN.to_owned())))
+    Worked::Values(values.unwrap_or_else(|| Err(broken())))
 }
 
 /// The end of an expression tool's job; its datasets are written.
@@ -231,14 +289,6 @@ impl From<String> for Unwritten {
     }
 }
 
-/// Whether an error says that the machine lacks something just now, not that the request was wrong.
-fn is_lack(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
-    )
-}
-
 /// Whether directories of jobs can be written again. Blocks.
 pub(super) fn find_room(services: &Services) -> io::Result<()> {
     /// What the files of a small job take.
@@ -249,7 +299,8 @@ pub(super) fn find_room(services: &Services) -> io::Result<()> {
 
 /// Makes the chosen jobs' commands. Blocks. A job whose command cannot be made, or that its scheduler rejects, ends here;
 /// one whose input was deleted meanwhile is paused, or fails if it was purged. Whatever was started, stopped or taken by
-/// another server since it was chosen is left out: its files are not ours to write. `worked_out`: see [`work_out`]; None where that takes longer than there is time.
+/// another server since it was chosen is left out: its files are not ours to write. `worked_out`: see [`work_out`]; None
+/// where that takes longer than there is time.
 pub(super) fn make_all(
     services: &Services,
     chosen: Vec<(ReadyJob, Result<String, String>)>,
@@ -308,9 +359,11 @@ pub(super) fn make_all(
                 Err(Unwritten::Fault(text)) => made.broken.push(failed(&job.dispatch, &text, now)),
                 Err(Unwritten::NoRoom(why)) => made.no_room = Some(why),
             },
-            Some(Worked::Command(Err(text)) | Worked::Values(Err(text))) => {
-                made.broken.push(failed(&job.dispatch, &text, now));
-            }
+            Some(Worked::Command(Err(unmade)) | Worked::Values(Err(unmade))) => match unmade {
+                Unmade::Fault(text) => made.broken.push(failed(&job.dispatch, &text, now)),
+                Unmade::NoEngine => made.without_engine.push(ready),
+                Unmade::NoRoom(why) => made.no_room = Some(why),
+            },
         }
     }
     made
@@ -337,8 +390,10 @@ pub(super) fn prepare(
         let text = format!("The tool {} is not installed any more.", dispatch.tool_id);
         return Err((Box::new(dispatch), text));
     };
+    let views = loaded.views(&services.data, tool.is_expression());
     Ok(Prepared {
-        views: views(services, loaded, &dispatch, tool.is_expression()),
+        views: views.of(&dispatch),
+        lack: views.lack.take(),
         directory: services.data.job(dispatch.id),
         rendered: None,
         cores: ready.cores.clamp(1, 100_000) as u32,
@@ -349,7 +404,7 @@ pub(super) fn prepare(
 }
 
 /// A job's command, and what is beside it in its directory.
-fn make(job: &Prepared) -> Result<Rendered, String> {
+fn make(job: &Prepared) -> Result<Rendered, Unmade> {
     let rendered = unbroken("making a job's command", || {
         let working = job.working_directory();
         let outdir = working.to_string_lossy();
@@ -360,19 +415,22 @@ fn make(job: &Prepared) -> Result<Rendered, String> {
             outdir: &outdir,
             tmpdir: &outdir,
         };
-        render(&job.tool, &inputs).map_err(|e| e.to_string())
+        render(&job.tool, &inputs).map_err(Unmade::from)
     });
-    rendered.unwrap_or_else(|| Err(BROKEN.to_owned()))
+    rendered.unwrap_or_else(|| Err(broken()))
 }
 
 /// Makes the command of a job anew that was handed over already. Blocks, as long as its scripts take.
-pub(super) fn render_again(job: &mut Prepared) -> Result<(), String> {
+pub(super) fn render_again(job: &mut Prepared) -> Result<(), Unmade> {
+    if let Some(why) = &job.lack {
+        return Err(Unmade::NoRoom(why.clone()));
+    }
     job.rendered = Some(make(job)?);
     Ok(())
 }
 
-/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very token and may be in use
-/// stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
+/// Writes the directory of a job whose command is made and whose hand-over is stored. One that was written for this very
+/// token and may be in use stays, and its files are exchanged for the same ones; any other is removed first. Blocks.
 pub(super) fn write(
     services: &Services,
     job: &Prepared,
@@ -401,134 +459,5 @@ pub(super) fn clean_up(directory: &Path) {
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!("the directory of a finished job could not be removed: {error}");
-    }
-}
-
-fn views(services: &Services, loaded: &Loaded, dispatch: &Dispatch, expression: bool) -> DataViews {
-    let mut identifiers: HashMap<i64, &str> = HashMap::new();
-    for input in &dispatch.inputs {
-        if let Some(identifier) = &input.element_identifier {
-            identifiers.insert(input.hda_id, identifier);
-        }
-    }
-    let mut views = DataViews::new();
-    for reference in data_refs(&dispatch.params) {
-        let view = match reference.src {
-            DataSource::Hda => {
-                let identifier = identifiers.get(&reference.id).map(|i| (*i).to_owned());
-                dataset_view(services, loaded, reference.id, identifier, expression)
-                    .map(DataView::Dataset)
-            }
-            DataSource::Hdca => loaded.known.hdcas.get(&reference.id).map(|hdca| {
-                let mut view =
-                    collection_view(services, loaded, &hdca.collection, &hdca.name, expression);
-                if let crate::invoker::known::Hid::Given(hid) = hdca.hid {
-                    view.hid = Some(hid);
-                }
-                DataView::Collection(view)
-            }),
-            DataSource::Dce => loaded
-                .elements
-                .get(&reference.id)
-                .and_then(|object| match object {
-                    ElementObject::Hda(id) => {
-                        dataset_view(services, loaded, *id, None, expression).map(DataView::Dataset)
-                    }
-                    ElementObject::Collection(collection) => Some(DataView::Collection(
-                        collection_view(services, loaded, collection, "", expression),
-                    )),
-                }),
-            DataSource::Ldda => None,
-        };
-        if let Some(view) = view {
-            views.insert(DataRef::new(reference.src, reference.id), view);
-        }
-    }
-    views
-}
-
-fn dataset_view(
-    services: &Services,
-    loaded: &Loaded,
-    hda_id: i64,
-    identifier: Option<String>,
-    expression: bool,
-) -> Option<DatasetView> {
-    let hda = loaded.known.hdas.get(&hda_id)?;
-    Some(DatasetView {
-        path: services
-            .data
-            .dataset(hda.dataset_id)
-            .to_string_lossy()
-            .into_owned(),
-        ext: hda.extension.clone(),
-        name: hda.name.clone(),
-        element_identifier: identifier,
-        size: hda.size.and_then(|size| u64::try_from(size).ok()),
-        hid: match hda.hid {
-            crate::invoker::known::Hid::Given(hid) => Some(hid),
-            crate::invoker::known::Hid::New(_) => None,
-        },
-        content: content(services, hda),
-        is_value: expression && hda.extension == "expression.json",
-        hda_id: expression.then_some(hda_id),
-        contents: expression.then(|| contents(services, hda)).flatten(),
-    })
-}
-
-/// The value in an `expression.json`.
-fn content(services: &Services, hda: &Hda) -> Option<serde_json::Value> {
-    const CONTENT_MAX: i64 = 1 << 20;
-    if hda.extension != "expression.json" || hda.size.unwrap_or(0) > CONTENT_MAX {
-        return None;
-    }
-    let bytes = std::fs::read(services.data.dataset(hda.dataset_id)).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-/// What an expression may look at, as CWL's loadContents has it: the text of a small file.
-fn contents(services: &Services, hda: &Hda) -> Option<String> {
-    const CONTENTS_MAX: i64 = 64 << 10;
-    if hda.size.unwrap_or(0) > CONTENTS_MAX {
-        return None;
-    }
-    std::fs::read_to_string(services.data.dataset(hda.dataset_id)).ok()
-}
-
-fn collection_view(
-    services: &Services,
-    loaded: &Loaded,
-    collection: &Collection,
-    name: &str,
-    expression: bool,
-) -> CollectionView {
-    let elements = collection.elements.iter().filter_map(|element| {
-        let object = match &element.object {
-            ElementObject::Hda(id) => DataView::Dataset(dataset_view(
-                services,
-                loaded,
-                *id,
-                Some(element.identifier.clone()),
-                expression,
-            )?),
-            ElementObject::Collection(child) => DataView::Collection(collection_view(
-                services,
-                loaded,
-                child,
-                &element.identifier,
-                expression,
-            )),
-        };
-        Some(ElementView {
-            identifier: element.identifier.clone(),
-            object,
-        })
-    });
-    CollectionView {
-        name: name.to_owned(),
-        collection_type: collection.collection_type.clone(),
-        tags: Vec::new(),
-        hid: None,
-        elements: elements.collect(),
     }
 }

@@ -220,10 +220,16 @@ impl ReadyQueue {
         }
     }
 
-    /// A scheduler does not want this one now.
+    /// A scheduler does not want this one now, or it cannot be made.
     pub fn hold(&mut self, job: &ReadyJob, until_ms: i64) {
         self.held.insert(job.id, until_ms);
         self.shelf.turn_is_over(job);
+    }
+
+    /// When the next of those is offered again that are held until some instant.
+    pub fn next_due(&self, now: i64) -> Option<i64> {
+        let later = self.held.values().copied().filter(|until| *until > now);
+        later.min()
     }
 
     /// For each scheduler the oldest of every user, oldest first: at most `count` of each user.
@@ -334,8 +340,13 @@ pub(super) mod tests {
     fn a_held_job_is_offered_again_when_its_time_has_come() {
         let mut queue = ReadyQueue::new(100);
         queue.push(vec![job(1, 1, 1)]);
+        assert_eq!(queue.next_due(0), None);
         queue.hold(&job(1, 1, 1), 500);
         assert!(queue.offer("default", 9, 499).is_empty());
+        assert_eq!(
+            (queue.next_due(499), queue.next_due(500)),
+            (Some(500), None)
+        );
         assert_eq!(ids(&queue.offer("default", 9, 500)), [1]);
     }
 

@@ -1,6 +1,5 @@
-//! What became of the jobs that runners had: at start, when the last server ended; later, when a runner's process was lost.
-//! Each is found running and taken over again, found finished and settled, found never started and handed over once
-//! more, or found lost and failed.
+//! What became of the jobs that runners had for a server that is gone. Each is found running and taken over again, found
+//! finished and settled, found never started and handed over once more, or found lost and failed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -12,7 +11,7 @@ use super::Dispatcher;
 use super::directory::Before;
 use super::elsewhere::{self, Verdict};
 use super::outcome::failed;
-use super::prepare::{self, Prepared, Unwritten};
+use super::prepare::{self, Prepared, Unmade, Unwritten};
 use super::runners::Held;
 use super::stamp;
 use crate::model::state::JobState;
@@ -21,6 +20,7 @@ use crate::store::StoreError;
 use crate::store::scheduling::ends::JobEnd;
 use crate::store::scheduling::jobs::{self, Active, ReadyJob};
 use crate::store::scheduling::leases::is_passive_runner;
+use crate::tools::expression::AWAY_AGAIN_MS;
 
 /// All users' scripts together have so much time while the jobs of a server that is gone are looked at, which is much less
 /// than a lease: what does not fit goes the way of all ready jobs.
@@ -87,7 +87,7 @@ impl Dispatcher {
     }
 
     /// The other machine that wrote this directory, where there can be several.
-    fn elsewhere_of(&self, directory: &Path) -> Option<String> {
+    pub(super) fn elsewhere_of(&self, directory: &Path) -> Option<String> {
         match self.services.store.is_shared() {
             true => stamp::elsewhere(directory),
             false => None,
@@ -188,6 +188,7 @@ impl Dispatcher {
                         Placed::There => again.push((ready, prepared)),
                         Placed::Failed(text) => ends.push(failed(&prepared.dispatch, &text, now)),
                         Placed::Later => self.unplaced.push(job.id),
+                        Placed::Again => self.wake(now + AWAY_AGAIN_MS),
                     }
                     continue;
                 }
@@ -228,7 +229,12 @@ impl Dispatcher {
             .in_time(job.user_id, time, || prepare::render_again(prepared));
         match made {
             Some(Ok(())) => {}
-            Some(Err(text)) => return Placed::Failed(text),
+            Some(Err(Unmade::Fault(text))) => return Placed::Failed(text),
+            Some(Err(Unmade::NoEngine)) => return put_off(job.state),
+            Some(Err(Unmade::NoRoom(why))) => {
+                self.lacks_room(why);
+                return put_off(job.state);
+            }
             None => return out_of_time(job.state),
         }
         match prepare::write(&self.services, prepared, job.token, Before::SameToken) {
@@ -239,96 +245,6 @@ impl Dispatcher {
                 Placed::Later
             }
         }
-    }
-}
-
-impl Dispatcher {
-    /// Asks the runners whose process was lost, or whose last answer said nothing, what became of their jobs. Returns
-    /// when to look again.
-    pub(super) async fn ask_the_uncertain(&mut self) -> Result<(), StoreError> {
-        let mut reports = Vec::new();
-        for (instance, generation) in self.runners.take_doubtful() {
-            let runner = instance.id();
-            let settings = &self.services.settings;
-            let requests: Vec<RecoverRequest> = self
-                .runners
-                .of(runner)
-                .map(|held| RecoverRequest {
-                    spec: held.prepared.spec(held.id, held.token, settings),
-                    external_id: held.external_id.clone().unwrap_or_default().into(),
-                    ..Default::default()
-                })
-                .collect();
-            if requests.is_empty() {
-                self.runners.settled(runner, generation);
-                continue;
-            }
-            let found = match instance.recover(&requests) {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::error!(
-                        plugin = runner,
-                        "a runner could not say what became of its {} jobs and is asked again: {error}",
-                        requests.len()
-                    );
-                    continue;
-                }
-            };
-            self.runners.settled(runner, generation);
-            for result in found {
-                let id = result.job_id as i64;
-                let Some(held) = self.runners.get(id) else {
-                    continue;
-                };
-                tracing::info!(
-                    job.id = id,
-                    plugin = runner,
-                    "a job of a runner that was lost: {}",
-                    status_word(result.status)
-                );
-                let is_elsewhere = result.status == RecoverStatus::LOST
-                    && self.elsewhere_of(&held.prepared.directory).is_some();
-                match answer(result.status, held.seen_running, is_elsewhere) {
-                    Answer::PutBack => {
-                        // Its directory stays: the old process may have been about to start it.
-                        self.runners.remove(id);
-                        self.unplaced.push(id);
-                        continue;
-                    }
-                    Answer::Judge => {
-                        self.runners.remove(id);
-                        self.stopping.remove(&id);
-                        self.sharing.expect_unclaimed();
-                        continue;
-                    }
-                    Answer::Report => {}
-                }
-                let mut report = result.report;
-                report.job_id = result.job_id;
-                report.token = held.token.to_string().into();
-                reports.push(report);
-            }
-        }
-        self.take_reports(reports).await
-    }
-}
-
-/// What is done with a job after its runner was asked once more.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    /// It is ready again.
-    PutBack,
-    /// Another machine may be running it, which this runner cannot see: it is judged as any job of a server that is gone.
-    Judge,
-    /// What the runner says of it is taken.
-    Report,
-}
-
-fn answer(status: RecoverStatus, seen_running: bool, is_elsewhere: bool) -> Answer {
-    match status {
-        RecoverStatus::NOT_STARTED if !seen_running => Answer::PutBack,
-        RecoverStatus::LOST if is_elsewhere => Answer::Judge,
-        _ => Answer::Report,
     }
 }
 
@@ -349,6 +265,8 @@ enum Placed {
     Failed(String),
     /// The job is put back among the ready ones.
     Later,
+    /// Nothing is done for now: its runner is asked about it once more.
+    Again,
 }
 
 /// What is done with a job whose command takes longer to be made than there is time. One that was handed over and never
@@ -357,6 +275,14 @@ fn out_of_time(state: JobState) -> Placed {
     match state {
         JobState::Queued => Placed::Later,
         _ => Placed::Failed(NO_TIME.to_owned()),
+    }
+}
+
+/// What is done with a job whose command cannot be made for want of something that the machine may have again.
+fn put_off(state: JobState) -> Placed {
+    match state {
+        JobState::Queued => Placed::Later,
+        _ => Placed::Again,
     }
 }
 
@@ -391,7 +317,7 @@ fn held(job: &Active, prepared: Prepared, server_started_ms: i64) -> Held {
     }
 }
 
-fn status_word(status: RecoverStatus) -> &'static str {
+pub(super) fn status_word(status: RecoverStatus) -> &'static str {
     match status {
         RecoverStatus::RUNNING => "still running",
         RecoverStatus::FINISHED => "finished meanwhile",
@@ -432,22 +358,17 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_another_machine_is_not_lost_because_its_runner_answered_late() {
-        assert_eq!(answer(RecoverStatus::LOST, true, true), Answer::Judge);
-        assert_eq!(answer(RecoverStatus::LOST, true, false), Answer::Report);
-        let ended = answer(RecoverStatus::FINISHED, true, true);
-        assert_eq!(ended, Answer::Report);
-        let fresh = answer(RecoverStatus::NOT_STARTED, false, false);
-        assert_eq!(fresh, Answer::PutBack);
-        let ran = answer(RecoverStatus::NOT_STARTED, true, false);
-        assert_eq!(ran, Answer::Report);
-    }
-
-    #[test]
     fn a_job_whose_scripts_find_no_time_is_ready_again_unless_it_had_started() {
         assert_eq!(out_of_time(JobState::Queued), Placed::Later);
         let over = Placed::Failed(NO_TIME.to_owned());
         assert_eq!(out_of_time(JobState::Running), over);
+    }
+
+    #[test]
+    fn a_job_whose_command_cannot_be_made_for_now_waits_whether_or_not_it_had_started() {
+        assert_eq!(put_off(JobState::Queued), Placed::Later);
+        assert_eq!(put_off(JobState::Running), Placed::Again);
+        assert_eq!(put_off(JobState::Deleting), Placed::Again);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CHOICE, Dispatcher};
+use super::Dispatcher;
+use super::hand_over::CHOICE;
 use crate::store::{StoreError, handlers};
 
 /// How often others are told of a backlog.

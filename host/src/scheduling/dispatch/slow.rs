@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::prepare::{Prepared, Worked, work_out};
-use crate::scheduling::lanes::{FORGOTTEN_AFTER, Lane};
+use crate::scheduling::lanes::{Lane, Slow, takes_long};
 use crate::store::scheduling::jobs::ReadyJob;
 use crate::tools::expression::with_patience;
 
@@ -82,12 +82,12 @@ impl SlowLane {
 
     /// What `make` comes to within the time that the user has left, and within `most`, which is everybody's and becomes less.
     /// None: that takes longer.
-    pub fn in_time<T>(
+    pub fn in_time<T, E>(
         &mut self,
         user: i64,
         most: &mut Duration,
-        make: impl FnOnce() -> Result<T, String>,
-    ) -> Option<Result<T, String>> {
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         let (made, is_over) = self.timed(user, most, make);
         (!is_over || made.is_ok()).then_some(made)
     }
@@ -98,7 +98,7 @@ impl SlowLane {
         let left = own.min(*most);
         let (done, took) = with_patience(left, work);
         *most = most.saturating_sub(took);
-        self.turns.spend(user, own, took, Instant::now());
+        self.turns.spend(user, took, Instant::now());
         (done, took >= left)
     }
 
@@ -143,8 +143,8 @@ impl SlowLane {
 
     fn came(&mut self, (ready, worked, took): Done) {
         self.turns.came(&ready);
-        if took >= Lane::Fast.patience() {
-            self.turns.since.insert(ready.user_id, Instant::now());
+        if takes_long(took) {
+            self.turns.slow.note(ready.user_id, Instant::now());
         }
         self.worked.insert(ready.id, (ready.ready_time, worked));
         self.back.push(ready);
@@ -173,8 +173,8 @@ fn begin(out: mpsc::UnboundedSender<Done>) -> Sender<(ReadyJob, Prepared)> {
 /// Who has how much time, and whose turn it is.
 #[derive(Debug, Default)]
 struct Turns {
-    /// Users whose jobs took long, and when that was.
-    since: HashMap<i64, Instant>,
+    /// Users whose jobs took long.
+    slow: Slow,
     /// What users' jobs took in this round.
     spent: HashMap<i64, Duration>,
     /// By user: the job that is being worked out.
@@ -184,8 +184,7 @@ struct Turns {
 impl Turns {
     fn begin_round(&mut self, now: Instant) {
         self.spent.clear();
-        self.since
-            .retain(|_, since| now.duration_since(*since) < FORGOTTEN_AFTER);
+        self.slow.forget(now);
     }
 
     fn has(&self, job_id: i64) -> bool {
@@ -194,7 +193,7 @@ impl Turns {
 
     /// What the scripts of a user may take. Without any time left none is begun, and what needs none is made all the same.
     fn left(&self, user: i64) -> Duration {
-        match self.since.contains_key(&user) {
+        match self.slow.has(user) {
             true => Duration::ZERO,
             false => {
                 let spent = self.spent.get(&user).copied().unwrap_or_default();
@@ -203,18 +202,19 @@ impl Turns {
         }
     }
 
-    /// Notes what one of a user's jobs took of what was `left`; true where it was all of that.
-    fn spend(&mut self, user: i64, left: Duration, took: Duration, now: Instant) -> bool {
-        *self.spent.entry(user).or_default() += took;
-        let is_over = took >= left;
-        if is_over && !left.is_zero() {
+    /// Notes what one of a user's jobs took; true where the user was found to be slow by that.
+    fn spend(&mut self, user: i64, took: Duration, now: Instant) -> bool {
+        let spent = self.spent.entry(user).or_default();
+        *spent += took;
+        let is_found = !self.slow.has(user) && takes_long(*spent);
+        if is_found {
+            self.slow.note(user, now);
             tracing::warn!(
                 user.id = user,
                 "scripts in tools take long; this user's jobs with scripts are made one by one"
             );
-            self.since.insert(user, now);
         }
-        is_over
+        is_found
     }
 
     /// Whether the job is to be worked out now: else another one of the same user is.
@@ -234,6 +234,7 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scheduling::dispatch::prepare::Unmade;
 
     fn job(id: i64, user: i64) -> ReadyJob {
         super::super::queue::tests::job(id, user, 0)
@@ -244,14 +245,15 @@ mod tests {
         let (mut turns, now) = (Turns::default(), Instant::now());
         let all = Lane::Fast.patience();
         let part = Duration::from_millis(200);
-        assert!(!turns.spend(1, turns.left(1), part, now));
+        assert!(!turns.spend(1, part, now));
         assert_eq!((turns.left(1), turns.left(2)), (all - part, all));
         turns.begin_round(now);
         assert_eq!(turns.left(1), all);
-        assert!(turns.spend(1, all, all, now));
+        assert!(turns.spend(1, all, now));
+        assert!(!turns.spend(1, all, now), "that is known");
         turns.begin_round(now);
         assert_eq!((turns.left(1), turns.left(2)), (Duration::ZERO, all));
-        turns.begin_round(now + FORGOTTEN_AFTER);
+        turns.begin_round(now + Duration::from_secs(60));
         assert_eq!(turns.left(1), all);
     }
 
@@ -259,7 +261,7 @@ mod tests {
     fn two_jobs_of_a_user_keep_what_each_came_to() {
         let mut lane = SlowLane::new();
         for id in [1, 2] {
-            let worked = Worked::Command(Err(format!("no {id}")));
+            let worked = Worked::Command(Err(Unmade::Fault(format!("no {id}"))));
             lane.came((job(id, 5), worked, Duration::ZERO));
         }
         let mut known = |id, ready_time| {
@@ -268,7 +270,7 @@ mod tests {
                 ..job(id, 5)
             };
             match lane.take_known(&ready) {
-                Some(Worked::Command(Err(why))) => Some(why),
+                Some(Worked::Command(Err(Unmade::Fault(why)))) => Some(why),
                 _ => None,
             }
         };
@@ -283,7 +285,7 @@ mod tests {
         let mut lane = SlowLane::new();
         for id in [1, 2] {
             assert!(lane.turns.take(&job(id, id)));
-            let worked = Worked::Command(Err("no".into()));
+            let worked = Worked::Command(Err(Unmade::NoEngine));
             let sent = lane.out.send((job(id, id), worked, Duration::ZERO));
             assert!(sent.is_ok());
         }
@@ -316,7 +318,7 @@ mod tests {
         assert_eq!(lane.in_time(3, &mut most, scripts(1)), None);
         // What needs none is made all the same, and nobody was found to be slow by that.
         assert_eq!(lane.in_time(3, &mut most, scripts(0)), Some(Ok(())));
-        assert!(lane.turns.since.is_empty());
+        assert!(lane.turns.slow.users().is_empty());
     }
 
     #[test]

@@ -87,10 +87,7 @@ async fn commit_once(
                 next,
                 InvocationState::Scheduled | InvocationState::Cancelling
             ));
-    let wake = writes.waits.iter().filter_map(|w| match w {
-        Wait::Until(at) => Some(*at),
-        _ => None,
-    });
+    let wake = writes.waits.iter().filter_map(|wait| wait.until(now));
     let wake = wake.min().filter(|_| waiting);
     let blocked_on = blocked_on(&writes.waits).filter(|_| waiting);
     if waiting {

@@ -77,7 +77,9 @@ impl Passive<'_> {
             prepared,
             mut broken,
             mut no_room,
+            // Both stay ready, for a later answer.
             slow: _,
+            without_engine: _,
         } = match made {
             Ok((made, left)) => {
                 *time = left;
