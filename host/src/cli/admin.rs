@@ -11,15 +11,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::options::{self, DataFlags};
+use super::options::{self, Common};
 use super::out;
 use crate::clock::Clock;
-use crate::config::{Config, Flags};
 use crate::errors::chain;
 use crate::http::auth::make_key;
 use crate::http::codec::IdCodec;
 use crate::http::users::{hash_password, valid_email, valid_username};
-use crate::server::machine::make_private;
+use crate::server::lock::{DirLock, DirSharing, LockError};
 use crate::store::users::{self, KeyKind, User, UserFilter};
 use crate::store::{Durability, Store, StoreError};
 
@@ -74,15 +73,6 @@ pub struct CreateUser {
     common: Common,
 }
 
-#[derive(Debug, Args)]
-pub struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    data: DataFlags,
-}
-
 pub fn main(command: &Command) -> ExitCode {
     let done = super::block_on(async {
         match command {
@@ -104,33 +94,38 @@ pub fn main(command: &Command) -> ExitCode {
 
 /// The database, which must be there.
 async fn open(common: &Common) -> Result<Store, String> {
-    let config = common.config()?;
-    options::require_database(&config.database).await?;
+    let config = common.existing().await?;
     Store::open(&config.database).await.map_err(told)
+}
+
+/// The database of a server that is stopped and stays so while the lock is held: servers hand out ids in memory.
+async fn open_alone(common: &Common) -> Result<(DirLock, Store), String> {
+    let config = common.existing().await?;
+    let lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
+        let shown = config.data_dir.display();
+        match error {
+            LockError::Held(_) => {
+                format!("the data directory {shown} is {error}; stop the server that uses it first")
+            }
+            LockError::Io(_) => format!(
+                "the data directory {shown} cannot be used; choose another with --data-dir: {}",
+                chain(&error)
+            ),
+        }
+    })?;
+    let store = Store::open(&config.database).await.map_err(told)?;
+    Ok((lock, store))
 }
 
 /// The database, made if there is none yet, which is told: a first user may come before the first start.
 async fn open_or_make(common: &Common) -> Result<Store, String> {
-    let config = common.config()?;
-    let is_new = !options::is_database(&config.database).await?;
-    make_private(&config.data_dir).map_err(|error| {
-        let path = config.data_dir.display();
-        format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
-    })?;
+    let is_new = !options::is_database(&common.config()?.database).await?;
+    let config = common.place()?;
     let store = Store::open(&config.database).await.map_err(told)?;
     if is_new {
-        eprintln!("made a new database at {}", config.database);
+        out::note(format_args!("made a new database at {}", config.database));
     }
     Ok(store)
-}
-
-impl Common {
-    fn config(&self) -> Result<Config, String> {
-        let mut flags = Flags::default();
-        self.data.add_to(&mut flags);
-        options::configuration(self.data.config.as_deref(), &flags)
-            .map_err(|faults| faults.to_string())
-    }
 }
 
 fn told(error: StoreError) -> String {

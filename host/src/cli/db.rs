@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::options::{self, DataFlags};
+use super::options::{self, Common};
 use super::out;
 use crate::clock::Clock;
-use crate::config::{Config, Flags};
 use crate::errors::chain;
-use crate::server::machine::make_private;
 use crate::store::DatabaseUrl;
 use crate::store::upkeep::{self, Counted, Finding, Status, UpkeepError};
 
@@ -59,45 +57,6 @@ pub enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-pub struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    data: DataFlags,
-}
-
-impl Common {
-    fn config(&self) -> Result<Config, String> {
-        let mut flags = Flags::default();
-        self.data.add_to(&mut flags);
-        options::configuration(self.data.config.as_deref(), &flags)
-            .map_err(|faults| faults.to_string())
-    }
-
-    /// Where a database must be.
-    async fn existing(&self) -> Result<Config, String> {
-        let config = self.config()?;
-        options::require_database(&config.database).await?;
-        Ok(config)
-    }
-
-    /// Where a database may have to be made.
-    fn place(&self) -> Result<Config, String> {
-        let config = self.config()?;
-        if let DatabaseUrl::Sqlite(_) = config.database {
-            make_private(&config.data_dir).map_err(|error| {
-                let path = config.data_dir.display();
-                format!(
-                    "the data directory {path} cannot be used; choose another with --data-dir: {error}"
-                )
-            })?;
-        }
-        Ok(config)
-    }
-}
-
 pub fn main(command: &Command) -> ExitCode {
     let done = super::block_on(async {
         match command {
@@ -114,6 +73,8 @@ pub fn main(command: &Command) -> ExitCode {
                 counted(common.json, &what, &rows.map_err(told)?)
             }
             Command::Restore { file, common } => {
+                // What is no backup at all is found before anything is made for it.
+                upkeep::Archive::open(file).map_err(told)?;
                 let config = common.place()?;
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);

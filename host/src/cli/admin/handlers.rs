@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, open, told};
+use super::{open, told};
+use crate::cli::options::Common;
 use crate::cli::out;
 use crate::http::time::iso;
 use crate::model::handler::check_name;
