@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::options::{self, Common};
 use super::out;
 use crate::clock::Clock;
+use crate::config::Environment;
 use crate::errors::chain;
 use crate::store::DatabaseUrl;
 use crate::store::upkeep::{self, Counted, Finding, Status, UpkeepError};
@@ -45,12 +46,12 @@ pub enum Command {
     },
     /// Copy a database into an empty one, of either kind, and compare every row
     Copy {
-        /// What is copied; nothing is changed in it
-        #[arg(long, value_name = "URL")]
-        from: String,
-        /// Where it goes: a new file, or a database without tables
-        #[arg(long, value_name = "URL")]
-        to: String,
+        /// What is copied; nothing is changed in it [BARYCENTER_DATABASE_URL]
+        #[arg(long, value_name = "URL", required_unless_present = "to")]
+        from: Option<String>,
+        /// Where it goes: a new file, or a database without tables [BARYCENTER_DATABASE_URL]
+        #[arg(long, value_name = "URL", required_unless_present = "from")]
+        to: Option<String>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -58,7 +59,7 @@ pub enum Command {
 }
 
 pub fn main(command: &Command) -> ExitCode {
-    let done = super::block_on(async {
+    let done = super::block_on_until_interrupted(async {
         match command {
             Command::Migrate(common) => migrate(common).await,
             Command::Status(common) => status(common).await,
@@ -83,7 +84,10 @@ pub fn main(command: &Command) -> ExitCode {
                 counted(common.json, &what, &rows.map_err(told)?)
             }
             Command::Copy { from, to, json } => {
-                let (from, to) = (url("--from", from)?, url("--to", to)?);
+                let environment = Environment::of_process();
+                let ours = environment.option("database_url");
+                let from = url("--from", from.as_deref(), ours)?;
+                let to = url("--to", to.as_deref(), ours)?;
                 options::require_database(&from).await?;
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);
@@ -104,9 +108,19 @@ fn told(error: UpkeepError) -> String {
     chain(&error)
 }
 
-fn url(flag: &str, text: &str) -> Result<DatabaseUrl, String> {
+/// The database that a flag names, else that of the environment, where a password is not for everybody to read.
+fn url(flag: &str, given: Option<&str>, ours: Option<&str>) -> Result<DatabaseUrl, String> {
+    let (place, text) = match (given, ours) {
+        (Some(text), _) => (flag, text),
+        (None, Some(text)) => ("BARYCENTER_DATABASE_URL", text),
+        (None, None) => {
+            return Err(format!(
+                "{flag} is missing, and BARYCENTER_DATABASE_URL names no database in its place"
+            ));
+        }
+    };
     text.parse()
-        .map_err(|remedy| format!("{flag} cannot be used. {remedy}"))
+        .map_err(|remedy| format!("{place} cannot be used. {remedy}"))
 }
 
 /// What is being done, now and then, on stderr.
@@ -162,7 +176,7 @@ async fn status(common: &Common) -> Result<(), String> {
     let config = common.existing().await?;
     let status = upkeep::status(&config.database).await.map_err(told)?;
     match common.json {
-        true => out::line(format_args!("{:#}", status_json(&status))),
+        true => out::line(status_json(&status)),
         false => {
             let schema = &status.schema;
             out::line(format_args!("database  {}", status.place));
@@ -227,8 +241,7 @@ async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
         .map_err(told)?;
     if common.json {
         let findings: Vec<Value> = findings.iter().map(finding_json).collect();
-        let found = json!({"url": config.database.to_string(), "findings": findings});
-        out::line(format_args!("{found:#}"));
+        out::line(json!({"url": config.database.to_string(), "findings": findings}));
     } else {
         for finding in &findings {
             let (rule, what, count) = (finding.rule, finding.what, finding.count);
@@ -272,4 +285,22 @@ fn counted(as_json: bool, what: &str, rows: &[Counted]) -> Result<(), String> {
         )),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_its_databases_from_flags_and_else_from_the_environment() {
+        let sqlite = |path: &str| Ok(DatabaseUrl::Sqlite(path.into()));
+        assert_eq!(url("--to", Some("sqlite:a"), Some("sqlite:b")), sqlite("a"));
+        assert_eq!(url("--to", None, Some("sqlite:b")), sqlite("b"));
+        let told = url("--from", None, None).expect_err("none");
+        assert!(told.starts_with("--from is missing"), "{told}");
+        let told = url("--from", Some("/a.sqlite"), None).expect_err("no URL");
+        assert!(told.starts_with("--from cannot be used. Give"), "{told}");
+        let told = url("--to", None, Some("x")).expect_err("no URL");
+        assert!(told.starts_with("BARYCENTER_DATABASE_URL cannot"), "{told}");
+    }
 }

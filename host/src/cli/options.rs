@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 
+use super::out;
 use crate::config::{Config, ConfigFaults, Environment, Flags, KEYS};
 use crate::errors::chain;
 use crate::server::machine::make_private;
@@ -14,10 +16,10 @@ use crate::store::db::schema_status;
 #[derive(Debug, Clone, Default, Args)]
 pub struct DataFlags {
     /// Configuration file [BARYCENTER_CONFIG; default: barycenter.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub config: Option<PathBuf>,
     /// Where the database, datasets and jobs are [BARYCENTER_DATA_DIR; default: $XDG_DATA_HOME/barycenter]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     pub data_dir: Option<PathBuf>,
     /// The database [BARYCENTER_DATABASE_URL; default: sqlite://DATA_DIR/barycenter.sqlite]
     #[arg(long, value_name = "URL")]
@@ -45,6 +47,7 @@ impl Common {
     /// Where a database must be.
     pub async fn existing(&self) -> Result<Config, String> {
         let config = self.config()?;
+        warn(&config);
         require_database(&config.database).await?;
         Ok(config)
     }
@@ -52,6 +55,7 @@ impl Common {
     /// Where a database may have to be made: the data directory is made if that is to hold it.
     pub fn place(&self) -> Result<Config, String> {
         let config = self.config()?;
+        warn(&config);
         if is_inside(&config.database, &config.data_dir) {
             make_private(&config.data_dir).map_err(|error| {
                 let path = config.data_dir.display();
@@ -59,6 +63,13 @@ impl Common {
             })?;
         }
         Ok(config)
+    }
+}
+
+/// Says what looks like a mistake, such as a misspelled variable: another database may be meant than the one that is found.
+pub fn warn(config: &Config) {
+    for warning in &config.warnings {
+        out::note(format_args!("barycenter: {warning}"));
     }
 }
 
@@ -74,10 +85,10 @@ fn is_inside(database: &DatabaseUrl, directory: &Path) -> bool {
 #[derive(Debug, Clone, Default, Args)]
 pub struct LoadFlags {
     /// The list of plugins [BARYCENTER_PLUGINS; default: plugins.toml, else the built-in list]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub plugins: Option<PathBuf>,
     /// A directory of tool files; may be repeated [BARYCENTER_TOOL_DIRS, separated by colons]
-    #[arg(long = "tool-dir", value_name = "DIR")]
+    #[arg(long = "tool-dir", value_name = "DIR", value_parser = path())]
     pub tool_dirs: Vec<PathBuf>,
     /// What to log: error, warn, info, debug, trace, or directives [BARYCENTER_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL")]
@@ -105,7 +116,13 @@ impl LoadFlags {
     }
 }
 
-/// Adds a path that was given. Paths that are not UTF-8 are taken as nearly as text can.
+/// Reads a path that becomes an option, which is text: an empty one, and one that is not UTF-8, would name another place than
+/// was meant.
+pub fn path() -> impl TypedValueParser<Value = PathBuf> {
+    NonEmptyStringValueParser::new().map(PathBuf::from)
+}
+
+/// Adds a path that was given and read by [`path`].
 pub fn set_path(flags: &mut Flags, key: &'static str, path: Option<&Path>) {
     flags.set(key, path.map(Path::to_string_lossy).as_deref());
 }

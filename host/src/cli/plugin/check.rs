@@ -40,8 +40,8 @@ pub struct Arguments {
     /// Run the tests in this process, for a debugger
     #[arg(long, requires = "file")]
     in_process: bool,
-    /// Findings as JSON
-    #[arg(long, requires = "file")]
+    /// As JSON
+    #[arg(long)]
     json: bool,
     /// Findings as JUnit's XML into this file
     #[arg(long, value_name = "FILE", requires = "file")]
@@ -76,7 +76,7 @@ pub fn subject(file: &std::path::Path, config: Option<&str>) -> Result<Subject, 
 
 pub fn main(arguments: &Arguments) -> ExitCode {
     let Some(file) = &arguments.file else {
-        return super::check_list(&arguments.of);
+        return super::check_list(&arguments.of, arguments.json);
     };
     let subject = match subject(file, arguments.options.as_deref()) {
         Ok(subject) => subject,
@@ -120,7 +120,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     };
     if arguments.json {
-        out::line(format_args!("{:#}", as_json(&subject, &findings)));
+        out::line(as_json(&subject, &findings));
     } else {
         out::line(format_args!("{}: {}", file.display(), total(&findings)));
     }

@@ -68,7 +68,7 @@ impl Order {
 pub fn order(order: Order, one: &One) -> ExitCode {
     let path = format!("/api/plugins/{}/{}", escaped(&one.id), order.word());
     match ask(&one.server, "POST", &path) {
-        Ok(answer) if one.json => out::line(format_args!("{answer:#}")),
+        Ok(answer) if one.json => out::line(answer),
         Ok(answer) => out::line(sentence(order, &answer)),
         Err(error) => return out::failure(error),
     }
@@ -81,8 +81,14 @@ pub fn list(server: &Server, as_json: bool) -> ExitCode {
         Ok(plugins) => plugins,
         Err(error) => return out::failure(error),
     };
+    let Value::Array(plugins) = plugins else {
+        return out::failure(format_args!(
+            "{}: the answer is no list of plugins; is this a Barycenter?",
+            server.server
+        ));
+    };
     if as_json {
-        out::line(format_args!("{plugins:#}"));
+        out::lines(plugins);
         return ExitCode::SUCCESS;
     }
     let heading = [
@@ -96,7 +102,7 @@ pub fn list(server: &Server, as_json: bool) -> ExitCode {
         "CALLS",
         "REPORT",
     ];
-    let rows: Vec<Vec<String>> = plugins.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<Vec<String>> = plugins.iter().map(row).collect();
     out::table(&heading, &rows);
     ExitCode::SUCCESS
 }
@@ -170,6 +176,8 @@ fn ask(server: &Server, method: &str, path: &str) -> Result<Value, String> {
     let url = format!("{}{path}", server.server.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        // Whoever answers with another address does not get the key.
+        .max_redirects(0)
         .timeout_global(Some(PATIENCE))
         .build()
         .into();
@@ -179,6 +187,15 @@ fn ask(server: &Server, method: &str, path: &str) -> Result<Value, String> {
     };
     let mut answer = sent.map_err(|error| format!("{url}: {error}"))?;
     let status = answer.status();
+    if status.is_redirection() {
+        let to = answer.headers().get("location");
+        let to = to
+            .and_then(|to| to.to_str().ok())
+            .unwrap_or("another address");
+        return Err(format!(
+            "{url} leads to {to}; give the server that is there with --server"
+        ));
+    }
     let text = answer.body_mut().read_to_string();
     let text = text.map_err(|error| format!("{url}: {error}"))?;
     let body: Option<Value> = serde_json::from_str(&text).ok();

@@ -276,7 +276,7 @@ fn list_of(paths: &[&str]) -> Result<Vec<(String, LocalElement)>, String> {
         for entry in std::fs::read_dir(path).map_err(broken)? {
             inside.push(entry.map_err(broken)?.path());
         }
-        inside.retain(|path| path.is_file());
+        inside.retain(|path| path.is_file() && !is_hidden(path));
         inside.sort();
         files.append(&mut inside);
     }
@@ -295,6 +295,12 @@ fn list_of(paths: &[&str]) -> Result<Vec<(String, LocalElement)>, String> {
         elements.push((identifier, LocalElement::File(file(&path, None)?)));
     }
     Ok(elements)
+}
+
+/// What tools leave in folders beside the data, and shells leave out as well.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What a job file says of one input.

@@ -100,8 +100,9 @@ fn flags_give_files_lists_and_typed_values() {
 }
 
 #[test]
-fn a_folder_is_the_list_of_its_files() {
+fn a_folder_is_the_list_of_its_files_but_for_the_hidden_ones() {
     let folder = Folder::new();
+    std::fs::write(folder.path(".DS_Store"), "").expect("written");
     let flags = [format!("Samples={}", folder.path(""))];
     let inputs = folder
         .given("Reads: {class: File, path: r.fq}", &flags)
