@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Environment;
 use crate::errors::chain;
 use crate::store::DatabaseUrl;
+use crate::store::db::SchemaStatus;
 use crate::store::upkeep::{self, Counted, Finding, Status, UpkeepError};
 
 #[derive(Debug, Subcommand)]
@@ -236,6 +237,10 @@ async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
             path.display()
         ));
     }
+    let schema = upkeep::status(&config.database).await.map_err(told)?.schema;
+    if let Some(why) = is_unfit(&schema) {
+        return Err(format!("{} {why}", config.database));
+    }
     let findings = upkeep::check(&config.database, data_dir)
         .await
         .map_err(told)?;
@@ -266,6 +271,19 @@ async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
     })
 }
 
+/// Why the rules that this program knows are not those of a database.
+fn is_unfit(schema: &SchemaStatus) -> Option<String> {
+    let (found, known) = (schema.found, schema.known);
+    let remedy = match (found > known, schema.pending.is_empty()) {
+        (true, _) => "use the program that it was last used with",
+        (false, false) => "bring it up to date with `barycenter db migrate` first",
+        (false, true) => return None,
+    };
+    Some(format!(
+        "is at version {found} of its tables, and this program checks those of version {known}; {remedy}"
+    ))
+}
+
 fn finding_json(finding: &Finding) -> Value {
     json!({
         "rule": finding.rule,
@@ -290,6 +308,22 @@ fn counted(as_json: bool, what: &str, rows: &[Counted]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_of_another_version_is_not_checked_by_rules_of_this_one() {
+        let unfit = |found, pending: &[(i64, String)]| {
+            is_unfit(&SchemaStatus {
+                found,
+                known: 14,
+                pending: pending.to_vec(),
+            })
+        };
+        assert_eq!(unfit(14, &[]), None);
+        let newer = unfit(15, &[]).expect("newer");
+        assert!(newer.contains("version 15") && newer.contains("last used with"));
+        let older = unfit(13, &[(14, "x".to_owned())]).expect("older");
+        assert!(older.contains("version 13") && older.contains("db migrate"));
+    }
 
     #[test]
     fn a_copy_has_its_databases_from_flags_and_else_from_the_environment() {

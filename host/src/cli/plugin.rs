@@ -28,7 +28,7 @@ pub enum Command {
         #[command(flatten)]
         of: Which,
         /// Ask this server, such as http://127.0.0.1:8080
-        #[arg(long, value_name = "URL", conflicts_with_all = ["config", "plugins"])]
+        #[arg(long, value_name = "URL", value_parser = remote::url, conflicts_with_all = ["config", "plugins"])]
         server: Option<String>,
         /// The environment variable that has a user's key, for --server
         #[arg(long, value_name = "NAME", default_value = remote::KEY)]

@@ -113,7 +113,8 @@ impl ApiError {
 
     /// 400 400009: not an id of this server.
     pub fn malformed_id(text: &str) -> ApiError {
-        let shown: String = text.chars().take(64).collect();
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let shown: String = text.chars().take(64).map(plain).collect();
         ApiError::new(
             StatusCode::BAD_REQUEST,
             400_009,
@@ -233,7 +234,7 @@ impl IntoResponse for ApiError {
 /// The error of a body that is JSON but not what the operation takes: 400007 if something is missing, else 400008.
 pub fn from_serde(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let text = shortened(text.split(" at line ").next().unwrap_or(&text));
     let what = json!([{ "msg": text.clone() }]);
     let refused = if text.contains("missing field") {
         ApiError::missing(text)
@@ -243,9 +244,40 @@ pub fn from_serde(error: &serde_json::Error) -> ApiError {
     refused.with("validation_errors", what)
 }
 
+/// Of a long text, which quotes what was sent, its beginning and its end, where it says what was expected.
+fn shortened(text: &str) -> String {
+    const HEAD: usize = 120;
+    const TAIL: usize = 160;
+    let count = text.chars().count();
+    if count <= HEAD + TAIL {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(HEAD).collect();
+    let tail: String = text.chars().skip(count - TAIL).collect();
+    format!("{head}…{tail}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_quoted_in_short_and_on_one_line() {
+        let id = ApiError::malformed_id("a\nb\0");
+        assert_eq!(
+            id.message_text(),
+            "Malformed id ( a b  ) specified, unable to decode"
+        );
+        let long = json!("x".repeat(70_000));
+        let error = serde_json::from_value::<bool>(long).expect_err("no boolean");
+        let told = from_serde(&error);
+        let text = told.message_text();
+        assert!(text.chars().count() < 300, "{}", text.len());
+        assert!(
+            text.starts_with("invalid type: string \"xxx") && text.ends_with("expected a boolean"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn what_the_machine_lacks_is_told_apart_from_our_faults() {

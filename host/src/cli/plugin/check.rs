@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Which;
 use crate::cli::out;
@@ -54,7 +54,7 @@ pub struct Arguments {
 
 /// The options of a single library, checked as JSON.
 pub fn options(text: Option<&str>) -> Result<Value, String> {
-    let options = text.map_or(Ok(serde_json::json!({})), serde_json::from_str);
+    let options = text.map_or(Ok(json!({})), serde_json::from_str);
     match options {
         Ok(Value::Object(options)) => Ok(Value::Object(options)),
         Ok(_) => Err("--options: give a JSON object such as '{\"weight\": 2}'".to_owned()),
@@ -89,7 +89,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     if arguments.list {
         for test in &tests {
-            out::line(format_args!("{:<14} {}", test.id, test.text));
+            match arguments.json {
+                true => out::line(json!({"id": test.id, "test": test.text})),
+                false => out::line(format_args!("{:<14} {}", test.id, test.text)),
+            }
         }
         return ExitCode::SUCCESS;
     }

@@ -12,7 +12,7 @@ use crate::cli::out;
 #[derive(Debug, Args)]
 pub struct Server {
     /// The server, such as http://127.0.0.1:8080
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     server: String,
     /// The environment variable that has the key of an administrator
     #[arg(long, value_name = "NAME", default_value = KEY)]
@@ -25,6 +25,19 @@ impl Server {
             server: url.to_owned(),
             api_key_env: api_key_env.to_owned(),
         }
+    }
+}
+
+/// The URL of a server.
+pub fn url(text: &str) -> Result<String, String> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("give a URL such as http://127.0.0.1:8080".to_owned()),
     }
 }
 
@@ -173,7 +186,13 @@ fn ask(server: &Server, method: &str, path: &str) -> Result<Value, String> {
             server.api_key_env
         ));
     }
-    let url = format!("{}{path}", server.server.trim_end_matches('/'));
+    if !key.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(format!(
+            "the value of {} is no key: it has blanks or other characters that no key has",
+            server.api_key_env
+        ));
+    }
+    let url = format!("{}{path}", server.server);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // Whoever answers with another address does not get the key.
@@ -253,6 +272,22 @@ mod tests {
             sentence(Order::Disable, &answer),
             "job_runner local: disabled, as before"
         );
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_url() {
+        assert_eq!(url("http://h:8080/"), Ok("http://h:8080".to_owned()));
+        assert_eq!(url("https://h/below"), Ok("https://h/below".to_owned()));
+        for text in [
+            "",
+            "h:8080",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "ftp://h",
+        ] {
+            assert!(url(text).is_err(), "{text}");
+        }
     }
 
     #[test]
