@@ -27,6 +27,18 @@ fn told(output: &Output) -> String {
     format!("{}: {out}{error}", output.status)
 }
 
+/// What `--json` prints: an object to a line.
+fn objects(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let object = |line: &str| {
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert!(value.is_object(), "{line}");
+        value
+    };
+    text.lines().map(object).collect()
+}
+
 /// Runs an example into a folder of its own.
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut all = vec!["run"];
@@ -190,14 +202,9 @@ fn with_json_every_line_of_stdout_is_an_object() {
         ],
     );
     assert!(output.status.success(), "{}", told(&output));
-    let text = String::from_utf8(output.stdout).expect("text");
-    assert!(text.lines().count() >= 2);
-    for line in text.lines() {
-        let value: Value =
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert!(value.is_object(), "{line}");
-    }
-    let last = text.lines().last().expect("a line");
+    let events = objects(&output);
+    assert!(events.len() >= 2);
+    let last = events.last().expect("an event").to_string();
     assert!(
         last.contains("report"),
         "the last line tells the results: {last}"
@@ -282,10 +289,9 @@ fn a_run_that_fails_says_so_by_its_exit_code() {
 fn plugins_are_listed_and_checked() {
     let output = barycenter(&["plugin", "list", "--json"]);
     assert!(output.status.success(), "{}", told(&output));
-    let listed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let text = listed.to_string();
+    let listed = objects(&output);
     for plugin in ["default", "pause", "local"] {
-        assert!(text.contains(plugin), "{listed:#}");
+        assert!(listed.iter().any(|one| one["id"] == plugin), "{listed:#?}");
     }
     let output = barycenter(&["plugin", "check"]);
     assert!(output.status.success(), "{}", told(&output));
@@ -330,8 +336,7 @@ fn users_and_keys_are_made_while_the_server_runs_and_while_it_does_not() {
     assert_eq!(admin(&["create-key", "nobody"]).status.code(), Some(1));
     server.stop();
     let output = admin(&["list-users", "--json"]);
-    let listed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(listed.as_array().expect("a list").len(), 3, "{listed:#}");
+    assert_eq!(objects(&output).len(), 3, "{}", told(&output));
 }
 
 #[test]
@@ -427,4 +432,199 @@ fn an_unknown_log_level_is_refused() {
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("trace") && text.contains("log"), "{text}");
+}
+
+#[test]
+fn with_json_every_command_prints_an_object_to_a_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let library = build::library("default_scheduler").display().to_string();
+    let other = format!("sqlite://{}", at("other.sqlite"));
+    let (backup, copy) = (at("backup"), format!("sqlite://{}", at("copy.sqlite")));
+    let commands: [&[&str]; 14] = [
+        &["db", "migrate", "--data-dir", &data],
+        &[
+            "admin",
+            "create-user",
+            "ada@example.org",
+            "--data-dir",
+            &data,
+        ],
+        &["admin", "create-key", "ada", "--data-dir", &data],
+        &["admin", "list-users", "--data-dir", &data],
+        &[
+            "admin",
+            "seed-runs",
+            "--user",
+            "ada",
+            "--tasks",
+            "1",
+            "--data-dir",
+            &data,
+        ],
+        &["db", "status", "--data-dir", &data],
+        &["db", "check", "--no-files", "--data-dir", &data],
+        &["db", "backup", &backup, "--data-dir", &data],
+        &["db", "restore", &backup, "--database-url", &other],
+        &["db", "copy", "--from", &other, "--to", &copy],
+        &["plugin", "list"],
+        &["plugin", "check"],
+        &["plugin", "check", &library, "--only", "L"],
+        &["plugin", "inspect", &library],
+    ];
+    for command in commands {
+        let output = barycenter(&[command, &["--json"]].concat());
+        assert!(output.status.success(), "{command:?}: {}", told(&output));
+        assert!(!objects(&output).is_empty(), "{command:?}");
+    }
+    // Nothing to list is no line.
+    let output = barycenter(&[
+        "admin",
+        "list-users",
+        "--deleted",
+        "--json",
+        "--data-dir",
+        &data,
+    ]);
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{}",
+        told(&output)
+    );
+    let missing = at("missing.toml");
+    let output = barycenter(&["plugin", "check", "--json", "--plugins", &missing]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    let found = objects(&output);
+    assert_eq!(found[0]["passed"], false, "{found:#?}");
+    assert!(!output.stderr.is_empty());
+}
+
+#[test]
+fn a_run_whose_results_could_not_be_written_is_not_begun() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = folder.path().join("taken");
+    fs::write(&taken, "mine").expect("written");
+    for output in [taken.clone(), taken.join("below")] {
+        let output = run(
+            &output,
+            &[
+                "examples/penguins/penguins.ga",
+                "--inputs",
+                "examples/penguins/jobs.yml",
+                "--yes",
+            ],
+        );
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("-o") && text.lines().count() == 1, "{text}");
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(fs::read_to_string(&taken).expect("there"), "mine");
+}
+
+#[test]
+fn what_cannot_be_restored_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let nothing = folder.path().join("nothing");
+    let text = folder.path().join("text");
+    fs::write(&text, "no backup").expect("written");
+    for file in [&nothing, &text] {
+        let output = barycenter(&[
+            "db",
+            "restore",
+            &file.display().to_string(),
+            "--data-dir",
+            &data.display().to_string(),
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+        assert!(
+            told(&output).contains(&file.display().to_string()),
+            "{}",
+            told(&output)
+        );
+        assert!(!data.exists());
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data").display().to_string();
+    assert!(
+        barycenter(&["db", "migrate", "--data-dir", &data])
+            .status
+            .success()
+    );
+    for arguments in [
+        &["plugin", "list"][..],
+        &["--help"],
+        &["completions", "bash"],
+        &["db", "status", "--data-dir", &data],
+    ] {
+        let mut command = Command::new(build::binary());
+        let mut child = clean(&mut command)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+        assert!(output.status.success(), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn what_waits_can_be_interrupted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("pipe");
+    // By Ctrl-C, by whoever stops services, by the end of the terminal.
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        // Whoever runs the tests with nohup runs what they start so.
+        if signals("self", "SigIgn:") >> (number - 1) & 1 == 0 {
+            interrupted(folder.path(), &pipe, signal, number);
+        }
+    }
+}
+
+/// A mask in the status of a process.
+fn signals(process: &str, mask: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let found = status.lines().find_map(|line| line.strip_prefix(mask));
+    found.map_or(0, |mask| {
+        u64::from_str_radix(mask.trim(), 16).expect("a mask")
+    })
+}
+
+fn interrupted(folder: &Path, pipe: &Path, signal: &str, number: u32) {
+    let _ = fs::remove_file(pipe);
+    let made = Command::new("mkfifo").arg(pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let data = folder.join("data");
+    let mut command = Command::new(build::binary());
+    // Nobody ever writes into the pipe.
+    let mut child = clean(&mut command)
+        .args(["db", "restore"])
+        .arg(pipe)
+        .arg("--data-dir")
+        .arg(&data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let process = child.id().to_string();
+    barycenter_tests::eventually("it listens to signals", || {
+        signals(&process, "SigCgt:") >> (number - 1) & 1 == 1
+    });
+    let sent = Command::new("kill").args(["-s", signal, &process]).status();
+    assert!(sent.expect("kill runs").success());
+    let code = child.wait().expect("it ends").code();
+    assert_eq!(code, Some(130), "{signal}");
+    assert!(!data.exists(), "nothing was made");
 }

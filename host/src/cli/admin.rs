@@ -11,15 +11,14 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::options::{self, DataFlags};
+use super::options::{self, Common};
 use super::out;
 use crate::clock::Clock;
-use crate::config::{Config, Flags};
 use crate::errors::chain;
 use crate::http::auth::make_key;
 use crate::http::codec::IdCodec;
 use crate::http::users::{hash_password, valid_email, valid_username};
-use crate::server::machine::make_private;
+use crate::server::lock::{DirLock, DirSharing, LockError};
 use crate::store::users::{self, KeyKind, User, UserFilter};
 use crate::store::{Durability, Store, StoreError};
 
@@ -74,17 +73,8 @@ pub struct CreateUser {
     common: Common,
 }
 
-#[derive(Debug, Args)]
-pub struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    data: DataFlags,
-}
-
 pub fn main(command: &Command) -> ExitCode {
-    let done = super::block_on(async {
+    let done = super::block_on_until_interrupted(async {
         match command {
             Command::CreateUser(new) => create_user(new).await,
             Command::CreateKey { user, common } => create_key(user, common).await,
@@ -104,33 +94,38 @@ pub fn main(command: &Command) -> ExitCode {
 
 /// The database, which must be there.
 async fn open(common: &Common) -> Result<Store, String> {
-    let config = common.config()?;
-    options::require_database(&config.database).await?;
+    let config = common.existing().await?;
     Store::open(&config.database).await.map_err(told)
+}
+
+/// The database of a server that is stopped and stays so while the lock is held: servers hand out ids in memory.
+async fn open_alone(common: &Common) -> Result<(DirLock, Store), String> {
+    let config = common.existing().await?;
+    let lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
+        let shown = config.data_dir.display();
+        match error {
+            LockError::Held(_) => {
+                format!("the data directory {shown} is {error}; stop the server that uses it first")
+            }
+            LockError::Io(_) => format!(
+                "the data directory {shown} cannot be used; choose another with --data-dir: {}",
+                chain(&error)
+            ),
+        }
+    })?;
+    let store = Store::open(&config.database).await.map_err(told)?;
+    Ok((lock, store))
 }
 
 /// The database, made if there is none yet, which is told: a first user may come before the first start.
 async fn open_or_make(common: &Common) -> Result<Store, String> {
-    let config = common.config()?;
+    let config = common.place()?;
     let is_new = !options::is_database(&config.database).await?;
-    make_private(&config.data_dir).map_err(|error| {
-        let path = config.data_dir.display();
-        format!("the data directory {path} cannot be used; choose another with --data-dir: {error}")
-    })?;
     let store = Store::open(&config.database).await.map_err(told)?;
     if is_new {
-        eprintln!("made a new database at {}", config.database);
+        out::note(format_args!("made a new database at {}", config.database));
     }
     Ok(store)
-}
-
-impl Common {
-    fn config(&self) -> Result<Config, String> {
-        let mut flags = Flags::default();
-        self.data.add_to(&mut flags);
-        options::configuration(self.data.config.as_deref(), &flags)
-            .map_err(|faults| faults.to_string())
-    }
 }
 
 fn told(error: StoreError) -> String {
@@ -147,7 +142,7 @@ async fn create_user(new: &CreateUser) -> Result<(), String> {
     let hash = match new.password_stdin {
         false => None,
         true => {
-            let password = read_password()?;
+            let password = read_password(std::io::stdin())?;
             let hash = hash_password(password).await;
             Some(hash.map_err(|error| error.message_text().to_owned())?)
         }
@@ -183,13 +178,20 @@ fn name_from(email: &str) -> String {
     local.chars().map(fitting).collect()
 }
 
-fn read_password() -> Result<String, String> {
+/// Longer passwords are refused: what comes in may be something else.
+const PASSWORD_BYTES_MAX: usize = 4096;
+
+fn read_password(from: impl std::io::Read) -> Result<String, String> {
     let mut text = String::new();
-    std::io::stdin()
-        .take(4096)
+    // With room for the end of its line.
+    from.take(PASSWORD_BYTES_MAX as u64 + 3)
         .read_to_string(&mut text)
         .map_err(|error| format!("the password could not be read from stdin: {error}"))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    let password = text.trim_end_matches(['\r', '\n']);
+    match password.len() {
+        0..=PASSWORD_BYTES_MAX => Ok(password.to_owned()),
+        _ => Err(format!("a password has at most {PASSWORD_BYTES_MAX} bytes")),
+    }
 }
 
 async fn create_key(login: &str, common: &Common) -> Result<(), String> {
@@ -250,8 +252,7 @@ async fn list_users(deleted: bool, common: &Common) -> Result<(), String> {
         .await
         .map_err(told)?;
     if common.json {
-        let shapes: Vec<Value> = found.iter().map(|user| shape(&codec, user)).collect();
-        out::line(format_args!("{:#}", Value::from(shapes)));
+        out::lines(found.iter().map(|user| shape(&codec, user)));
         return Ok(());
     }
     let rows = found.iter().map(|user| {
@@ -275,4 +276,29 @@ fn shape(codec: &IdCodec, user: &User) -> Value {
         "is_admin": user.is_admin,
         "deleted": user.deleted,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_read_whole_or_not_at_all() {
+        let longest = "x".repeat(PASSWORD_BYTES_MAX);
+        for end in ["", "\n", "\r\n"] {
+            let read = read_password(format!("{longest}{end}").as_bytes());
+            assert_eq!(read.as_deref(), Ok(longest.as_str()));
+        }
+        assert_eq!(
+            read_password(format!("{longest}x").as_bytes()),
+            Err("a password has at most 4096 bytes".to_owned())
+        );
+        assert!(read_password(&b"\xff\xfe"[..]).is_err());
+    }
+
+    #[test]
+    fn a_name_is_made_of_what_is_before_the_at() {
+        assert_eq!(name_from("grace.hopper@example.org"), "grace.hopper");
+        assert_eq!(name_from("a+b c@example.org"), "a-b-c");
+    }
 }

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::options::{self, DataFlags};
+use super::options::{self, Common};
 use super::out;
 use crate::clock::Clock;
-use crate::config::{Config, Flags};
+use crate::config::Environment;
 use crate::errors::chain;
-use crate::server::machine::make_private;
 use crate::store::DatabaseUrl;
+use crate::store::db::SchemaStatus;
 use crate::store::upkeep::{self, Counted, Finding, Status, UpkeepError};
 
 #[derive(Debug, Subcommand)]
@@ -47,59 +47,20 @@ pub enum Command {
     },
     /// Copy a database into an empty one, of either kind, and compare every row
     Copy {
-        /// What is copied; nothing is changed in it
-        #[arg(long, value_name = "URL")]
-        from: String,
-        /// Where it goes: a new file, or a database without tables
-        #[arg(long, value_name = "URL")]
-        to: String,
+        /// What is copied; nothing is changed in it [BARYCENTER_DATABASE_URL]
+        #[arg(long, value_name = "URL", required_unless_present = "to")]
+        from: Option<String>,
+        /// Where it goes: a new file, or a database without tables [BARYCENTER_DATABASE_URL]
+        #[arg(long, value_name = "URL", required_unless_present = "from")]
+        to: Option<String>,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
 }
 
-#[derive(Debug, Args)]
-pub struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    data: DataFlags,
-}
-
-impl Common {
-    fn config(&self) -> Result<Config, String> {
-        let mut flags = Flags::default();
-        self.data.add_to(&mut flags);
-        options::configuration(self.data.config.as_deref(), &flags)
-            .map_err(|faults| faults.to_string())
-    }
-
-    /// Where a database must be.
-    async fn existing(&self) -> Result<Config, String> {
-        let config = self.config()?;
-        options::require_database(&config.database).await?;
-        Ok(config)
-    }
-
-    /// Where a database may have to be made.
-    fn place(&self) -> Result<Config, String> {
-        let config = self.config()?;
-        if let DatabaseUrl::Sqlite(_) = config.database {
-            make_private(&config.data_dir).map_err(|error| {
-                let path = config.data_dir.display();
-                format!(
-                    "the data directory {path} cannot be used; choose another with --data-dir: {error}"
-                )
-            })?;
-        }
-        Ok(config)
-    }
-}
-
 pub fn main(command: &Command) -> ExitCode {
-    let done = super::block_on(async {
+    let done = super::block_on_until_interrupted(async {
         match command {
             Command::Migrate(common) => migrate(common).await,
             Command::Status(common) => status(common).await,
@@ -114,6 +75,8 @@ pub fn main(command: &Command) -> ExitCode {
                 counted(common.json, &what, &rows.map_err(told)?)
             }
             Command::Restore { file, common } => {
+                // What is no backup at all is found before anything is made for it.
+                upkeep::Archive::open(file).map_err(told)?;
                 let config = common.place()?;
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);
@@ -122,7 +85,10 @@ pub fn main(command: &Command) -> ExitCode {
                 counted(common.json, &what, &rows.map_err(told)?)
             }
             Command::Copy { from, to, json } => {
-                let (from, to) = (url("--from", from)?, url("--to", to)?);
+                let environment = Environment::of_process();
+                let ours = environment.option("database_url");
+                let from = url("--from", from.as_deref(), ours)?;
+                let to = url("--to", to.as_deref(), ours)?;
                 options::require_database(&from).await?;
                 let mut shown = Shown::new();
                 let mut tell = |table: &str, rows| shown.tell(table, rows);
@@ -143,9 +109,19 @@ fn told(error: UpkeepError) -> String {
     chain(&error)
 }
 
-fn url(flag: &str, text: &str) -> Result<DatabaseUrl, String> {
+/// The database that a flag names, else that of the environment, where a password is not for everybody to read.
+fn url(flag: &str, given: Option<&str>, ours: Option<&str>) -> Result<DatabaseUrl, String> {
+    let (place, text) = match (given, ours) {
+        (Some(text), _) => (flag, text),
+        (None, Some(text)) => ("BARYCENTER_DATABASE_URL", text),
+        (None, None) => {
+            return Err(format!(
+                "{flag} is missing, and BARYCENTER_DATABASE_URL names no database in its place"
+            ));
+        }
+    };
     text.parse()
-        .map_err(|remedy| format!("{flag} cannot be used. {remedy}"))
+        .map_err(|remedy| format!("{place} cannot be used. {remedy}"))
 }
 
 /// What is being done, now and then, on stderr.
@@ -201,7 +177,7 @@ async fn status(common: &Common) -> Result<(), String> {
     let config = common.existing().await?;
     let status = upkeep::status(&config.database).await.map_err(told)?;
     match common.json {
-        true => out::line(format_args!("{:#}", status_json(&status))),
+        true => out::line(status_json(&status)),
         false => {
             let schema = &status.schema;
             out::line(format_args!("database  {}", status.place));
@@ -261,13 +237,16 @@ async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
             path.display()
         ));
     }
+    let schema = upkeep::status(&config.database).await.map_err(told)?.schema;
+    if let Some(why) = is_unfit(&schema) {
+        return Err(format!("{} {why}", config.database));
+    }
     let findings = upkeep::check(&config.database, data_dir)
         .await
         .map_err(told)?;
     if common.json {
         let findings: Vec<Value> = findings.iter().map(finding_json).collect();
-        let found = json!({"url": config.database.to_string(), "findings": findings});
-        out::line(format_args!("{found:#}"));
+        out::line(json!({"url": config.database.to_string(), "findings": findings}));
     } else {
         for finding in &findings {
             let (rule, what, count) = (finding.rule, finding.what, finding.count);
@@ -292,6 +271,19 @@ async fn check(no_files: bool, common: &Common) -> Result<ExitCode, String> {
     })
 }
 
+/// Why the rules that this program knows are not those of a database.
+fn is_unfit(schema: &SchemaStatus) -> Option<String> {
+    let (found, known) = (schema.found, schema.known);
+    let remedy = match (found > known, schema.pending.is_empty()) {
+        (true, _) => "use the program that it was last used with",
+        (false, false) => "bring it up to date with `barycenter db migrate` first",
+        (false, true) => return None,
+    };
+    Some(format!(
+        "is at version {found} of its tables, and this program checks those of version {known}; {remedy}"
+    ))
+}
+
 fn finding_json(finding: &Finding) -> Value {
     json!({
         "rule": finding.rule,
@@ -311,4 +303,38 @@ fn counted(as_json: bool, what: &str, rows: &[Counted]) -> Result<(), String> {
         )),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_another_version_is_not_checked_by_rules_of_this_one() {
+        let unfit = |found, pending: &[(i64, String)]| {
+            is_unfit(&SchemaStatus {
+                found,
+                known: 14,
+                pending: pending.to_vec(),
+            })
+        };
+        assert_eq!(unfit(14, &[]), None);
+        let newer = unfit(15, &[]).expect("newer");
+        assert!(newer.contains("version 15") && newer.contains("last used with"));
+        let older = unfit(13, &[(14, "x".to_owned())]).expect("older");
+        assert!(older.contains("version 13") && older.contains("db migrate"));
+    }
+
+    #[test]
+    fn a_copy_has_its_databases_from_flags_and_else_from_the_environment() {
+        let sqlite = |path: &str| Ok(DatabaseUrl::Sqlite(path.into()));
+        assert_eq!(url("--to", Some("sqlite:a"), Some("sqlite:b")), sqlite("a"));
+        assert_eq!(url("--to", None, Some("sqlite:b")), sqlite("b"));
+        let told = url("--from", None, None).expect_err("none");
+        assert!(told.starts_with("--from is missing"), "{told}");
+        let told = url("--from", Some("/a.sqlite"), None).expect_err("no URL");
+        assert!(told.starts_with("--from cannot be used. Give"), "{told}");
+        let told = url("--to", None, Some("x")).expect_err("no URL");
+        assert!(told.starts_with("BARYCENTER_DATABASE_URL cannot"), "{told}");
+    }
 }

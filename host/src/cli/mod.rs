@@ -10,11 +10,14 @@ mod serve;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use barycenter_plugin_api::API_VERSION;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::sync::oneshot;
 
+use self::serve::{INTERRUPTED, StopSignals};
 use crate::javascript;
 use crate::plugins::process;
 
@@ -30,13 +33,13 @@ struct Arguments {
 enum Command {
     Serve(serve::Arguments),
     Run(run::Arguments),
-    /// Look at the plugins
+    /// Plugins: listed, checked, reloaded, pinned, and a kit for their authors
     #[command(subcommand)]
     Plugin(plugin::Command),
-    /// Users and their keys, also while the server runs
+    /// Users and keys, servers that share a database, and data for tries
     #[command(subcommand)]
     Admin(admin::Command),
-    /// The upkeep of the database: backups, copies, checks
+    /// The upkeep of the database: tables, checks, backups, copies
     #[command(subcommand)]
     Db(db::Command),
     /// Print a completion script for a shell
@@ -95,6 +98,39 @@ fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
     // Whatever blocks (a plugin's call, say) must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// How long what was interrupted has to take back what is half-done.
+const TAKE_BACK: Duration = Duration::from_secs(2);
+
+/// As [`block_on`], for work that Ctrl-C and SIGTERM may end wherever it waits: what it holds (a transaction, a file that is
+/// not whole) is dropped, and the process ends.
+fn block_on_until_interrupted<T>(
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let done = block_on(async {
+        let mut signals =
+            StopSignals::new().map_err(|error| format!("signals cannot be received: {error}"))?;
+        let (interrupt, interrupted) = oneshot::channel();
+        tokio::spawn(async move {
+            signals.next().await;
+            // Nobody hears it if the work is done.
+            let _ = interrupt.send(());
+            let _ = tokio::time::timeout(TAKE_BACK, signals.next()).await;
+            std::process::exit(i32::from(INTERRUPTED));
+        });
+        tokio::select! {
+            done = work => done.map(Some),
+            _ = interrupted => Ok(None),
+        }
+    })?;
+    match done {
+        Some(done) => Ok(done),
+        None => {
+            out::note("barycenter: interrupted");
+            std::process::exit(i32::from(INTERRUPTED))
+        }
+    }
 }
 
 #[cfg(test)]

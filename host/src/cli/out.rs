@@ -9,6 +9,13 @@ pub fn line(text: impl Display) {
     bytes(format!("{text}\n").as_bytes());
 }
 
+/// Each on a line of stdout.
+pub fn lines(texts: impl IntoIterator<Item: Display>) {
+    for text in texts {
+        line(text);
+    }
+}
+
 /// Bytes on stdout, at once.
 pub fn bytes(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();

@@ -13,13 +13,13 @@ use std::process::ExitCode;
 
 use barycenter_plugin_api::Host;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::options;
 use super::out;
 use crate::config::{Config, ConfigFaults, Flags, PluginsFile};
-use crate::plugins::{ListedPlugin, PluginStatus, Plugins, PluginsConfig, Wiring};
+use crate::plugins::{Fault, ListedPlugin, PluginStatus, Plugins, PluginsConfig, Wiring};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -28,7 +28,7 @@ pub enum Command {
         #[command(flatten)]
         of: Which,
         /// Ask this server, such as http://127.0.0.1:8080
-        #[arg(long, value_name = "URL", conflicts_with_all = ["config", "plugins"])]
+        #[arg(long, value_name = "URL", value_parser = remote::url, conflicts_with_all = ["config", "plugins"])]
         server: Option<String>,
         /// The environment variable that has a user's key, for --server
         #[arg(long, value_name = "NAME", default_value = remote::KEY)]
@@ -57,10 +57,10 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Which {
     /// Configuration file [BARYCENTER_CONFIG; default: barycenter.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
     config: Option<PathBuf>,
     /// The list of plugins [BARYCENTER_PLUGINS; default: plugins.toml, else the built-in list]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
     plugins: Option<PathBuf>,
 }
 
@@ -125,7 +125,7 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     };
     let broken = plugins.list().iter().zip(&required).any(is_missing);
     match as_json {
-        true => out::line(format_args!("{:#}", as_values(&plugins.list()))),
+        true => out::lines(plugins.list().iter().map(as_value)),
         false => {
             let heading = [
                 "KIND",
@@ -147,33 +147,45 @@ fn list(of: &Which, as_json: bool) -> ExitCode {
     }
 }
 
-fn check_list(of: &Which) -> ExitCode {
+/// Whether a server would start with this list.
+fn check_list(of: &Which, as_json: bool) -> ExitCode {
     let loaded = of
         .read()
         .and_then(|(file, declared)| Ok((file, load(&declared)?)));
-    match loaded {
-        Ok((file, plugins)) => {
-            let name = match &file {
-                PluginsFile::Default(path) if !path.exists() => "built-in list".to_owned(),
-                PluginsFile::Default(path) | PluginsFile::Named(path) => path.display().to_string(),
-            };
-            let count = plugins.list().len();
-            for plugin in plugins.list() {
-                let reason = match &plugin.status {
-                    PluginStatus::Ready => continue,
-                    PluginStatus::Degraded(reason) => reason.as_str(),
-                    PluginStatus::Disabled => "it says `enabled = false`",
-                };
-                out::note(format_args!(
-                    "{} {} is left out: {reason}",
-                    plugin.kind, plugin.id
-                ));
+    let (file, plugins) = match loaded {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            if as_json {
+                let told = |fault: &Fault| json!({"place": fault.place, "message": fault.message, "remedy": fault.remedy});
+                let told: Vec<Value> = faults.0.iter().map(told).collect();
+                out::line(json!({"passed": false, "faults": told}));
             }
-            out::line(format_args!("{name}: {count} plugins, no faults"));
-            ExitCode::SUCCESS
+            return out::failure(faults);
         }
-        Err(faults) => out::failure(faults),
+    };
+    let name = match &file {
+        PluginsFile::Default(path) if !path.exists() => "built-in list".to_owned(),
+        PluginsFile::Default(path) | PluginsFile::Named(path) => path.display().to_string(),
+    };
+    let mut left_out = Vec::new();
+    for plugin in plugins.list() {
+        let reason = match &plugin.status {
+            PluginStatus::Ready => continue,
+            PluginStatus::Degraded(reason) => reason.as_str(),
+            PluginStatus::Disabled => "it says `enabled = false`",
+        };
+        let (kind, id) = (plugin.kind, &plugin.id);
+        out::note(format_args!("{kind} {id} is left out: {reason}"));
+        left_out.push(json!({"kind": kind.to_string(), "id": id, "reason": reason}));
     }
+    let count = plugins.list().len();
+    match as_json {
+        true => out::line(json!({
+            "passed": true, "list": name, "plugins": count, "left_out": left_out, "faults": [],
+        })),
+        false => out::line(format_args!("{name}: {count} plugins, no faults")),
+    }
+    ExitCode::SUCCESS
 }
 
 /// Loads without a server behind: what plugins report goes nowhere.
@@ -222,20 +234,17 @@ fn row(plugin: &ListedPlugin) -> Vec<String> {
     ]
 }
 
-fn as_values(plugins: &[ListedPlugin]) -> serde_json::Value {
-    let value = |plugin: &ListedPlugin| {
-        json!({
-            "kind": plugin.kind.to_string(),
-            "id": plugin.id,
-            "type": plugin.type_id,
-            "version": plugin.version,
-            "api": api(plugin),
-            "file": plugin.path.display().to_string(),
-            "sha256": plugin.sha256,
-            "status": status(plugin),
-            "isolation": plugin.isolation.map(|(isolation, _)| isolation.word()),
-            "isolation_reason": plugin.isolation.map(|(_, why)| why),
-        })
-    };
-    plugins.iter().map(value).collect()
+fn as_value(plugin: &ListedPlugin) -> Value {
+    json!({
+        "kind": plugin.kind.to_string(),
+        "id": plugin.id,
+        "type": plugin.type_id,
+        "version": plugin.version,
+        "api": api(plugin),
+        "file": plugin.path.display().to_string(),
+        "sha256": plugin.sha256,
+        "status": status(plugin),
+        "isolation": plugin.isolation.map(|(isolation, _)| isolation.word()),
+        "isolation_reason": plugin.isolation.map(|(_, why)| why),
+    })
 }

@@ -14,9 +14,9 @@ use crate::server::Server;
 
 /// Start the server.
 ///
-/// When it is ready it prints one line, `listening on http://ADDR`, on stdout; logs go to stderr. SIGTERM and
-/// Ctrl-C stop it within ten seconds: what is being stored is finished, and jobs that run go on and are found
-/// again by the next server. A second Ctrl-C ends it at once, which is as safe.
+/// When it is ready it prints one line, `listening on http://ADDR`, on stdout; logs go to stderr. SIGTERM, Ctrl-C and
+/// the end of its terminal stop it within ten seconds: what is being stored is finished, and jobs that run go on and
+/// are found again by the next server. A second Ctrl-C ends it at once, which is as safe.
 #[derive(Debug, Args)]
 #[command(after_long_help = options::keys_help())]
 pub struct Arguments {
@@ -34,7 +34,7 @@ pub struct Arguments {
     #[command(flatten)]
     load: LoadFlags,
     /// Write every call of a scheduler into this directory, for `barycenter plugin replay` [BARYCENTER_RECORD]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = options::path())]
     record: Option<std::path::PathBuf>,
     /// A key that acts as an administrator; better given in the environment, which others cannot read
     /// [BARYCENTER_BOOTSTRAP_ADMIN_API_KEY]
@@ -92,10 +92,25 @@ async fn serve(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// SIGTERM and Ctrl-C.
+/// SIGTERM, Ctrl-C, and the end of the terminal.
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    /// None where it is ignored, as `nohup` has it.
+    hangup: Option<Signal>,
+}
+
+/// Whether whoever started this process had it ignore a signal.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_in_mask(&status, "SigIgn:", kind.as_raw_value())
+}
+
+/// Whether a signal is in one of the masks of a process's status.
+fn is_in_mask(status: &str, name: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix(name));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The exit code of a process that Ctrl-C ended.
@@ -107,14 +122,25 @@ impl StopSignals {
         Ok(StopSignals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: match is_ignored(SignalKind::hangup()) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     }
 
-    /// The next of either.
+    /// The next of any.
     pub async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
 
@@ -126,5 +152,19 @@ impl StopSignals {
             self.next().await;
             std::process::exit(i32::from(INTERRUPTED));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_says_which_signals_are_ignored() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let ignored = |signal| is_in_mask(status, "SigIgn:", signal);
+        assert!(ignored(libc::SIGHUP) && ignored(libc::SIGPIPE));
+        assert!(!ignored(libc::SIGINT) && !ignored(libc::SIGTERM));
+        assert!(!is_in_mask("", "SigIgn:", libc::SIGHUP));
     }
 }

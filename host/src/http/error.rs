@@ -105,7 +105,7 @@ impl ApiError {
         ApiError {
             status,
             code,
-            message: message.into(),
+            message: shortened(&message.into(), MESSAGE_HEAD, MESSAGE_TAIL),
             extra: Map::new(),
             cause: None,
         }
@@ -113,7 +113,8 @@ impl ApiError {
 
     /// 400 400009: not an id of this server.
     pub fn malformed_id(text: &str) -> ApiError {
-        let shown: String = text.chars().take(64).collect();
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let shown: String = text.chars().take(64).map(plain).collect();
         ApiError::new(
             StatusCode::BAD_REQUEST,
             400_009,
@@ -233,7 +234,7 @@ impl IntoResponse for ApiError {
 /// The error of a body that is JSON but not what the operation takes: 400007 if something is missing, else 400008.
 pub fn from_serde(error: &serde_json::Error) -> ApiError {
     let text = error.to_string();
-    let text = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let text = shortened(text.split(" at line ").next().unwrap_or(&text), 120, 160);
     let what = json!([{ "msg": text.clone() }]);
     let refused = if text.contains("missing field") {
         ApiError::missing(text)
@@ -243,9 +244,49 @@ pub fn from_serde(error: &serde_json::Error) -> ApiError {
     refused.with("validation_errors", what)
 }
 
+/// What is left of a message that lists or quotes more than anybody reads.
+const MESSAGE_HEAD: usize = 3_000;
+const MESSAGE_TAIL: usize = 1_000;
+
+/// Of a long text, which quotes what was sent, its beginning and its end, where it says what was expected.
+fn shortened(text: &str, head: usize, tail: usize) -> String {
+    let count = text.chars().count();
+    if count <= head + tail {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(head).collect();
+    let tail: String = text.chars().skip(count - tail).collect();
+    format!("{head}…{tail}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_quoted_in_short_and_on_one_line() {
+        let id = ApiError::malformed_id("a\nb\0");
+        assert_eq!(
+            id.message_text(),
+            "Malformed id ( a b  ) specified, unable to decode"
+        );
+        let long = ApiError::not_found(format!("There is no {}.", "x".repeat(70_000)));
+        let text = long.message_text();
+        assert!(
+            text.chars().count() == 4_001 && text.ends_with("xx."),
+            "{}",
+            text.len()
+        );
+        let long = json!("x".repeat(70_000));
+        let error = serde_json::from_value::<bool>(long).expect_err("no boolean");
+        let told = from_serde(&error);
+        let text = told.message_text();
+        assert!(text.chars().count() < 300, "{}", text.len());
+        assert!(
+            text.starts_with("invalid type: string \"xxx") && text.ends_with("expected a boolean"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn what_the_machine_lacks_is_told_apart_from_our_faults() {

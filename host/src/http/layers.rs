@@ -4,7 +4,8 @@ use std::any::Any;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::http::{Method, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
@@ -33,6 +34,35 @@ pub async fn finish_what_was_begun(request: Request, next: Next) -> Response {
     match tokio::spawn(next.run(request).in_current_span()).await {
         Ok(response) => response,
         Err(stopped) => ApiError::broken(stopped).into_response(),
+    }
+}
+
+/// Longer texts are no refusals of the web framework's.
+const REFUSAL_BYTES_MAX: usize = 4096;
+
+/// What the web framework refuses by itself, such as a path that is not UTF-8, it tells as plain text: in Galaxy's envelope
+/// instead.
+pub async fn tell_in_the_envelope(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let content_type = response.headers().get(CONTENT_TYPE);
+    let is_plain = content_type.is_some_and(|sort| sort.as_bytes().starts_with(b"text/plain"));
+    let status = response.status();
+    if !status.is_client_error() || !is_plain {
+        return response;
+    }
+    let body = axum::body::to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await;
+    let text = body.unwrap_or_default();
+    refused(status, &String::from_utf8_lossy(&text)).into_response()
+}
+
+fn refused(status: StatusCode, text: &str) -> ApiError {
+    let sentence = match text.trim().trim_end_matches('.') {
+        "" => "The request cannot be understood.".to_owned(),
+        text => format!("{text}."),
+    };
+    match status {
+        StatusCode::BAD_REQUEST => ApiError::invalid(sentence),
+        status => ApiError::new(status, u32::from(status.as_u16()) * 1000 + 1, sentence),
     }
 }
 
@@ -102,6 +132,26 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_refusal_is_one_sentence_with_a_code() {
+        let told = |status, text| {
+            let error = refused(status, text);
+            (
+                error.status().as_u16(),
+                error.code(),
+                error.message_text().to_owned(),
+            )
+        };
+        assert_eq!(
+            told(StatusCode::BAD_REQUEST, "Invalid UTF-8 in `id`"),
+            (400, 400_008, "Invalid UTF-8 in `id`.".to_owned())
+        );
+        assert_eq!(
+            told(StatusCode::PAYLOAD_TOO_LARGE, ""),
+            (413, 413_001, "The request cannot be understood.".to_owned())
+        );
     }
 
     #[tokio::test]

@@ -81,6 +81,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(layers::unknown_method)
         // Every body has a limit of its own: `extract::read_body`, and the uploads' count of bytes.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(layers::tell_in_the_envelope))
         .layer(CatchPanicLayer::custom(layers::after_panic))
         .layer(from_fn(again::handle_again))
         .layer(from_fn(layers::finish_what_was_begun))

@@ -77,10 +77,20 @@ impl Project<'_> {
             None => VENDORED.to_owned(),
             Some(path) => checkout(path)?,
         };
+        let was_there = self.folder.exists();
+        let made = self.fill(&api);
+        if made.is_err() {
+            // A second try would find the folder taken.
+            empty(self.folder, was_there);
+        }
+        made
+    }
+
+    fn fill(&self, api: &str) -> Result<Vec<String>, NewError> {
         let mut names = Vec::new();
         for (name, template) in self.templates() {
             let path = self.folder.join(name);
-            put(&path, &self.filled(template, &api))
+            put(&path, &self.filled(template, api))
                 .map_err(|error| NewError::Write(path, error))?;
             names.push(name.to_owned());
         }
@@ -253,6 +263,21 @@ fn put(path: &Path, text: &str) -> io::Result<()> {
     std::fs::write(path, text)
 }
 
+/// Takes away what was begun in a folder that was empty, or not there. What cannot be taken away stays.
+fn empty(folder: &Path, was_there: bool) {
+    if !was_there {
+        let _ = std::fs::remove_dir_all(folder);
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = match entry.file_type().is_ok_and(|sort| sort.is_dir()) {
+            true => std::fs::remove_dir_all(path),
+            false => std::fs::remove_file(path),
+        };
+    }
+}
+
 /// The crate's folder as the new manifest names it: absolute, because the project may lie anywhere.
 fn checkout(path: &Path) -> Result<String, NewError> {
     let wrong = || NewError::Api(path.to_owned());
@@ -329,6 +354,19 @@ mod tests {
             .write()
             .unwrap_err();
         assert!(matches!(told, NewError::Exists(_)), "{told}");
+    }
+
+    #[test]
+    fn a_folder_that_could_not_be_filled_is_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        for was_there in [false, true] {
+            let at = folder.path().join(was_there.to_string());
+            std::fs::create_dir_all(at.join("src")).unwrap();
+            std::fs::write(at.join("Cargo.toml"), "x").unwrap();
+            empty(&at, was_there);
+            assert_eq!(at.exists(), was_there);
+            assert_eq!(std::fs::read_dir(&at).into_iter().flatten().count(), 0);
+        }
     }
 
     #[test]

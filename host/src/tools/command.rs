@@ -69,8 +69,8 @@ pub fn render(tool: &Tool, inputs: &RenderInputs<'_>) -> Result<Rendered, Render
         runtime: &runtime,
         library: &tool.requirements.expression_lib,
     };
-    let mut evaluator = Evaluator::new(scope, Limits::default());
-    let command_line = command_line(tool, &mut evaluator)?;
+    let evaluator = Evaluator::new(scope, Limits::default());
+    let command_line = command_line(tool, &evaluator)?;
     let mut files = Vec::with_capacity(tool.config_files.len());
     for file in &tool.config_files {
         let content = evaluator
@@ -98,7 +98,7 @@ pub fn render(tool: &Tool, inputs: &RenderInputs<'_>) -> Result<Rendered, Render
     })
 }
 
-fn command_line(tool: &Tool, evaluator: &mut Evaluator<'_>) -> Result<String, RenderError> {
+fn command_line(tool: &Tool, evaluator: &Evaluator<'_>) -> Result<String, RenderError> {
     let failed = |source| RenderError::Command {
         tool: tool.id.clone(),
         source,

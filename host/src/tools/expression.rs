@@ -61,7 +61,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The value of a template that is one expression as it is, else the text.
-    pub fn value(&mut self, template: &Template) -> Result<Value, ExpressionError> {
+    pub fn value(&self, template: &Template) -> Result<Value, ExpressionError> {
         match template.segments() {
             [single @ (Segment::Reference(_) | Segment::Script(_))] => self.segment(single),
             _ => self.text(template).map(Value::String),
@@ -69,7 +69,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// The template with every value inserted: strings bare, anything else as JSON.
-    pub fn text(&mut self, template: &Template) -> Result<String, ExpressionError> {
+    pub fn text(&self, template: &Template) -> Result<String, ExpressionError> {
         let mut text = String::with_capacity(template.source().len() + 64);
         for segment in template.segments() {
             match segment {
@@ -85,7 +85,7 @@ impl<'a> Evaluator<'a> {
         Ok(text)
     }
 
-    fn segment(&mut self, segment: &Segment) -> Result<Value, ExpressionError> {
+    fn segment(&self, segment: &Segment) -> Result<Value, ExpressionError> {
         match segment {
             Segment::Text(text) => Ok(Value::String(text.clone())),
             Segment::Reference(reference) => match resolve(&reference.path, self.scope) {

@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, open, told};
+use super::{open, told};
+use crate::cli::options::Common;
 use crate::cli::out;
 use crate::http::time::iso;
 use crate::model::handler::check_name;
@@ -50,12 +51,12 @@ pub async fn list(common: &Common) -> Result<(), String> {
     );
     store.db.close().await;
     if common.json {
-        out::line(Value::Array(shown));
+        out::lines(shown);
         return Ok(());
     }
     let rows: Vec<Vec<String>> = shown.iter().map(row).collect();
     out::table(
-        &["name", "state", "roles", "invocations", "jobs", "host"],
+        &["NAME", "STATE", "ROLES", "INVOCATIONS", "JOBS", "HOST"],
         &rows,
     );
     Ok(())
@@ -121,6 +122,14 @@ pub async fn reassign(wanted: &Reassign) -> Result<(), String> {
     if !wanted.force && store.is_shared() && live(from) {
         return Err(format!(
             "the server {from} is alive; stop it, which hands its work over, or add --force"
+        ));
+    }
+    let holdings = handlers::holdings(&mut store.reader())
+        .await
+        .map_err(told)?;
+    if !wanted.force && !known(from) && !holdings.contains_key(from) {
+        return Err(format!(
+            "no server and no tag is known as {from}, and nothing is held under that name; see `barycenter admin handlers`"
         ));
     }
     if !wanted.force && !known(to) {

@@ -5,11 +5,10 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, told};
-use crate::cli::{options, out};
+use super::{open_alone, told};
+use crate::cli::options::Common;
+use crate::cli::out;
 use crate::http::codec::IdCodec;
-use crate::server::lock::{DirLock, DirSharing};
-use crate::store::Store;
 use crate::store::wes::copies::{self, Unfit};
 
 #[derive(Debug, Args)]
@@ -24,15 +23,9 @@ pub struct SeedCopies {
     common: Common,
 }
 
-/// Writes the copies. The server must be stopped: it hands out ids in memory.
+/// Writes the copies.
 pub async fn seed_copies(wanted: &SeedCopies) -> Result<(), String> {
-    let config = wanted.common.config()?;
-    options::require_database(&config.database).await?;
-    let _lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
-        let shown = config.data_dir.display();
-        format!("the data directory {shown} is {error}; stop the server that uses it first")
-    })?;
-    let store = Store::open(&config.database).await.map_err(told)?;
+    let (_lock, store) = open_alone(&wanted.common).await?;
     let codec = IdCodec::of_installation(&store).await.map_err(told)?;
     let like = codec
         .decode(&wanted.like)

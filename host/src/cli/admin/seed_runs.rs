@@ -5,13 +5,13 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Common, told};
-use crate::cli::{options, out};
+use super::{open_alone, told};
+use crate::cli::options::Common;
+use crate::cli::out;
 use crate::clock::Clock;
 use crate::http::codec::IdCodec;
-use crate::server::lock::{DirLock, DirSharing};
+use crate::store::users;
 use crate::store::wes::seed::{self, Seeded};
-use crate::store::{Store, users};
 
 #[derive(Debug, Args)]
 pub struct SeedRuns {
@@ -41,15 +41,9 @@ enum Shape {
     Mixed,
 }
 
-/// Writes the runs. The server must be stopped: it hands out ids in memory.
+/// Writes the runs.
 pub async fn seed_runs(wanted: &SeedRuns) -> Result<(), String> {
-    let config = wanted.common.config()?;
-    options::require_database(&config.database).await?;
-    let shown = config.data_dir.display();
-    let _lock = DirLock::take(&config.data_dir, DirSharing::Alone).map_err(|error| {
-        format!("the data directory {shown} is {error}; stop the server that uses it first")
-    })?;
-    let store = Store::open(&config.database).await.map_err(told)?;
+    let (_lock, store) = open_alone(&wanted.common).await?;
     let found = users::by_login(&mut store.reader(), &wanted.user).await;
     let Some((user, _)) = found.map_err(told)? else {
         return Err(format!(

@@ -47,9 +47,19 @@ pub fn stub_tools(wanted: &StubTools) -> Result<(), String> {
     let told =
         |path: &std::path::Path, error: std::io::Error| format!("{}: {error}", path.display());
     std::fs::create_dir_all(&wanted.out).map_err(|error| told(&wanted.out, error))?;
+    // All or none: which of them are missing is not to be puzzled out.
+    let at = |name: &stand_ins::ToolName| wanted.out.join(stand_ins::file_name(name));
+    if let Some(path) = found.keys().map(at).find(|path| path.exists())
+        && !wanted.force
+    {
+        return Err(format!(
+            "{} is there already; name another folder with --out, or replace what is there with --force",
+            path.display()
+        ));
+    }
     let is_datatype = |name: &str| datatypes::datatype(name).is_some();
     for (name, stand_in) in &found {
-        let path = wanted.out.join(stand_ins::file_name(name));
+        let path = at(name);
         let text = format!("{:#}\n", stand_ins::write(name, stand_in, &is_datatype));
         let mut options = std::fs::File::options();
         options.write(true).create(true).truncate(true);

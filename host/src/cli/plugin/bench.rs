@@ -59,7 +59,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Err(error) => return out::failure(error),
     };
     match arguments.json {
-        true => out::line(serde_json::to_string_pretty(&results).unwrap_or_default()),
+        true => out::line(serde_json::to_string(&results).unwrap_or_default()),
         false => print(&results),
     }
     let faults = before.map_or_else(Vec::new, |before| worse(&results, &before));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Which;
 use crate::cli::out;
@@ -40,8 +40,8 @@ pub struct Arguments {
     /// Run the tests in this process, for a debugger
     #[arg(long, requires = "file")]
     in_process: bool,
-    /// Findings as JSON
-    #[arg(long, requires = "file")]
+    /// As JSON
+    #[arg(long)]
     json: bool,
     /// Findings as JUnit's XML into this file
     #[arg(long, value_name = "FILE", requires = "file")]
@@ -54,7 +54,7 @@ pub struct Arguments {
 
 /// The options of a single library, checked as JSON.
 pub fn options(text: Option<&str>) -> Result<Value, String> {
-    let options = text.map_or(Ok(serde_json::json!({})), serde_json::from_str);
+    let options = text.map_or(Ok(json!({})), serde_json::from_str);
     match options {
         Ok(Value::Object(options)) => Ok(Value::Object(options)),
         Ok(_) => Err("--options: give a JSON object such as '{\"weight\": 2}'".to_owned()),
@@ -76,7 +76,7 @@ pub fn subject(file: &std::path::Path, config: Option<&str>) -> Result<Subject, 
 
 pub fn main(arguments: &Arguments) -> ExitCode {
     let Some(file) = &arguments.file else {
-        return super::check_list(&arguments.of);
+        return super::check_list(&arguments.of, arguments.json);
     };
     let subject = match subject(file, arguments.options.as_deref()) {
         Ok(subject) => subject,
@@ -89,7 +89,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     if arguments.list {
         for test in &tests {
-            out::line(format_args!("{:<14} {}", test.id, test.text));
+            match arguments.json {
+                true => out::line(json!({"id": test.id, "test": test.text})),
+                false => out::line(format_args!("{:<14} {}", test.id, test.text)),
+            }
         }
         return ExitCode::SUCCESS;
     }
@@ -120,7 +123,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     };
     if arguments.json {
-        out::line(format_args!("{:#}", as_json(&subject, &findings)));
+        out::line(as_json(&subject, &findings));
     } else {
         out::line(format_args!("{}: {}", file.display(), total(&findings)));
     }

@@ -45,24 +45,21 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     let kinds: Vec<&str> = preamble.kinds().map(PluginKind::name).collect();
     let version = |(major, minor, patch): (u16, u16, u16)| format!("{major}.{minor}.{patch}");
     if arguments.json {
-        out::line(format_args!(
-            "{:#}",
-            json!({
-                "file": arguments.file.display().to_string(),
-                "fits": true,
-                "kinds": kinds,
-                "type": preamble.type_id,
-                "version": preamble.version,
-                "api": version(preamble.api),
-                "server_api": version(API_VERSION),
-                "unwinds": preamble.unwind,
-                "debug_assertions": preamble.debug,
-                "rustc": preamble.rustc,
-                "target": preamble.target,
-                "bytes": bytes.len(),
-                "sha256": sha256,
-            })
-        ));
+        out::line(json!({
+            "file": arguments.file.display().to_string(),
+            "fits": true,
+            "kinds": kinds,
+            "type": preamble.type_id,
+            "version": preamble.version,
+            "api": version(preamble.api),
+            "server_api": version(API_VERSION),
+            "unwinds": preamble.unwind,
+            "debug_assertions": preamble.debug,
+            "rustc": preamble.rustc,
+            "target": preamble.target,
+            "bytes": bytes.len(),
+            "sha256": sha256,
+        }));
         return ExitCode::SUCCESS;
     }
     let rows = [

@@ -43,13 +43,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         Err(faults) => return out::failure(ConfigFaults(faults)),
     };
     for pin in &pins {
-        let word = match (&pin.before, pin.is_new()) {
-            (_, false) => "unchanged",
-            (None, true) => "pinned",
-            (Some(_), true) => "changed",
-        };
         out::line(format_args!(
-            "{word:<9} {} {} {} {}",
+            "{:<9} {} {} {} {}",
+            word(pin, arguments.check),
             pin.kind,
             pin.id,
             pin.sha256,
@@ -71,6 +67,16 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             "{}: the file cannot be written ({error})",
             path.display()
         )),
+    }
+}
+
+/// What is done about a pin, or with `--check` would have to be.
+fn word(pin: &Pin, check: bool) -> &'static str {
+    match (&pin.before, pin.is_new()) {
+        (_, false) => "unchanged",
+        (None, true) if check => "unpinned",
+        (None, true) => "pinned",
+        (Some(_), true) => "changed",
     }
 }
 

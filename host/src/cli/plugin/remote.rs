@@ -12,7 +12,7 @@ use crate::cli::out;
 #[derive(Debug, Args)]
 pub struct Server {
     /// The server, such as http://127.0.0.1:8080
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = url)]
     server: String,
     /// The environment variable that has the key of an administrator
     #[arg(long, value_name = "NAME", default_value = KEY)]
@@ -25,6 +25,19 @@ impl Server {
             server: url.to_owned(),
             api_key_env: api_key_env.to_owned(),
         }
+    }
+}
+
+/// The URL of a server.
+pub fn url(text: &str) -> Result<String, String> {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("give a URL such as http://127.0.0.1:8080".to_owned()),
     }
 }
 
@@ -68,7 +81,7 @@ impl Order {
 pub fn order(order: Order, one: &One) -> ExitCode {
     let path = format!("/api/plugins/{}/{}", escaped(&one.id), order.word());
     match ask(&one.server, "POST", &path) {
-        Ok(answer) if one.json => out::line(format_args!("{answer:#}")),
+        Ok(answer) if one.json => out::line(answer),
         Ok(answer) => out::line(sentence(order, &answer)),
         Err(error) => return out::failure(error),
     }
@@ -81,8 +94,14 @@ pub fn list(server: &Server, as_json: bool) -> ExitCode {
         Ok(plugins) => plugins,
         Err(error) => return out::failure(error),
     };
+    let Value::Array(plugins) = plugins else {
+        return out::failure(format_args!(
+            "{}: the answer is no list of plugins; is this a Barycenter?",
+            server.server
+        ));
+    };
     if as_json {
-        out::line(format_args!("{plugins:#}"));
+        out::lines(plugins);
         return ExitCode::SUCCESS;
     }
     let heading = [
@@ -96,7 +115,7 @@ pub fn list(server: &Server, as_json: bool) -> ExitCode {
         "CALLS",
         "REPORT",
     ];
-    let rows: Vec<Vec<String>> = plugins.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<Vec<String>> = plugins.iter().map(row).collect();
     out::table(&heading, &rows);
     ExitCode::SUCCESS
 }
@@ -167,9 +186,17 @@ fn ask(server: &Server, method: &str, path: &str) -> Result<Value, String> {
             server.api_key_env
         ));
     }
-    let url = format!("{}{path}", server.server.trim_end_matches('/'));
+    if !key.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(format!(
+            "the value of {} is no key: it has blanks or other characters that no key has",
+            server.api_key_env
+        ));
+    }
+    let url = format!("{}{path}", server.server);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
+        // Whoever answers with another address does not get the key.
+        .max_redirects(0)
         .timeout_global(Some(PATIENCE))
         .build()
         .into();
@@ -179,6 +206,15 @@ fn ask(server: &Server, method: &str, path: &str) -> Result<Value, String> {
     };
     let mut answer = sent.map_err(|error| format!("{url}: {error}"))?;
     let status = answer.status();
+    if status.is_redirection() {
+        let to = answer.headers().get("location");
+        let to = to
+            .and_then(|to| to.to_str().ok())
+            .unwrap_or("another address");
+        return Err(format!(
+            "{url} leads to {to}; give the server that is there with --server"
+        ));
+    }
     let text = answer.body_mut().read_to_string();
     let text = text.map_err(|error| format!("{url}: {error}"))?;
     let body: Option<Value> = serde_json::from_str(&text).ok();
@@ -236,6 +272,22 @@ mod tests {
             sentence(Order::Disable, &answer),
             "job_runner local: disabled, as before"
         );
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_url() {
+        assert_eq!(url("http://h:8080/"), Ok("http://h:8080".to_owned()));
+        assert_eq!(url("https://h/below"), Ok("https://h/below".to_owned()));
+        for text in [
+            "",
+            "h:8080",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "ftp://h",
+        ] {
+            assert!(url(text).is_err(), "{text}");
+        }
     }
 
     #[test]

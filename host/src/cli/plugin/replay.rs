@@ -39,7 +39,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     match replay(&subject, &arguments.traces, &arguments.isolation) {
         Ok(replayed) => {
             if arguments.json {
-                out::line(format_args!("{:#}", replayed.as_json()));
+                out::line(replayed.as_json());
             } else {
                 for line in replayed.lines() {
                     out::line(line);

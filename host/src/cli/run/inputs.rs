@@ -2,7 +2,7 @@
 //!
 //! Pure but for looking whether files are there. All that is wrong is told at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -40,6 +40,7 @@ pub fn collect(
     let mut collector = Collector {
         workflow,
         faults: Vec::new(),
+        faulty: BTreeSet::new(),
         inputs: Inputs::new(),
     };
     if let Some(job) = job {
@@ -56,6 +57,8 @@ pub fn collect(
 struct Collector<'a> {
     workflow: &'a WorkflowDescription,
     faults: Vec<String>,
+    /// Inputs that are given something of which a fault tells.
+    faulty: BTreeSet<usize>,
     inputs: Inputs,
 }
 
@@ -95,6 +98,7 @@ impl<'a> Collector<'a> {
                 let line = error.lines().next().unwrap_or_default();
                 self.faults
                     .push(format!("{} cannot be read: {line}", job.name));
+                self.all_are_faulty();
                 return;
             }
         };
@@ -103,6 +107,7 @@ impl<'a> Collector<'a> {
             self.faults.push(format!(
                 "{name} must map the labels of inputs to what they are given."
             ));
+            self.all_are_faulty();
             return;
         };
         for (label, value) in &map {
@@ -114,7 +119,10 @@ impl<'a> Collector<'a> {
             }
             match from_job(step, label, value, job.folder) {
                 Ok(input) => drop(self.inputs.insert(step.order_index, input)),
-                Err(fault) => self.faults.push(format!("{}: {label}: {fault}", job.name)),
+                Err(fault) => {
+                    self.faulty.insert(step.order_index);
+                    self.faults.push(format!("{}: {label}: {fault}", job.name));
+                }
             }
         }
     }
@@ -141,14 +149,24 @@ impl<'a> Collector<'a> {
         for (step, label, values) in given {
             match from_flags(step, label, &values) {
                 Ok(input) => drop(self.inputs.insert(step.order_index, input)),
-                Err(fault) => self.faults.push(format!("-i {label}: {fault}")),
+                Err(fault) => {
+                    self.faulty.insert(step.order_index);
+                    self.faults.push(format!("-i {label}: {fault}"));
+                }
             }
         }
     }
 
+    /// What a job file that cannot be read gives to the inputs is not known.
+    fn all_are_faulty(&mut self) {
+        let inputs = self.workflow.input_steps();
+        self.faulty.extend(inputs.map(|step| step.order_index));
+    }
+
     fn missing(&mut self) {
         for step in self.workflow.input_steps() {
-            let is_given = self.inputs.contains_key(&step.order_index);
+            let place = step.order_index;
+            let is_given = self.inputs.contains_key(&place) || self.faulty.contains(&place);
             if is_given || step.input_optional() || step.input_default().is_some() {
                 continue;
             }
@@ -276,7 +294,7 @@ fn list_of(paths: &[&str]) -> Result<Vec<(String, LocalElement)>, String> {
         for entry in std::fs::read_dir(path).map_err(broken)? {
             inside.push(entry.map_err(broken)?.path());
         }
-        inside.retain(|path| path.is_file());
+        inside.retain(|path| path.is_file() && !is_hidden(path));
         inside.sort();
         files.append(&mut inside);
     }
@@ -295,6 +313,12 @@ fn list_of(paths: &[&str]) -> Result<Vec<(String, LocalElement)>, String> {
         elements.push((identifier, LocalElement::File(file(&path, None)?)));
     }
     Ok(elements)
+}
+
+/// What tools leave in folders beside the data, and shells leave out as well.
+fn is_hidden(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 /// What a job file says of one input.
@@ -402,6 +426,9 @@ fn job_file(value: &Value, folder: &Path) -> Result<LocalFile, String> {
 /// A file that is there.
 fn file(path: &Path, extension: Option<String>) -> Result<LocalFile, String> {
     let shown = path.display();
+    if path.as_os_str().is_empty() {
+        return Err("no file is named.".to_owned());
+    }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(format!("{shown} is a folder, not a file.")),
         Ok(_) => match std::fs::File::open(path) {

@@ -100,8 +100,9 @@ fn flags_give_files_lists_and_typed_values() {
 }
 
 #[test]
-fn a_folder_is_the_list_of_its_files() {
+fn a_folder_is_the_list_of_its_files_but_for_the_hidden_ones() {
     let folder = Folder::new();
+    std::fs::write(folder.path(".DS_Store"), "").expect("written");
     let flags = [format!("Samples={}", folder.path(""))];
     let inputs = folder
         .given("Reads: {class: File, path: r.fq}", &flags)
@@ -218,11 +219,24 @@ fn files_that_are_missing_or_far_away_are_refused() {
 }
 
 #[test]
-fn a_job_file_that_is_no_map_is_one_fault_more() {
+fn what_is_given_wrongly_is_not_called_missing() {
+    let flags = ["Reads=", "Samples=/nowhere/x"].map(str::to_owned);
+    assert_eq!(
+        collect(&workflow(), None, &flags).expect_err("refused"),
+        [
+            "-i Reads: no file is named.",
+            "-i Samples: there is no file /nowhere/x."
+        ]
+    );
+}
+
+#[test]
+fn a_job_file_that_is_no_map_is_the_one_fault() {
     let folder = Folder::new();
     for text in ["- 1", "a: [", "just text"] {
         let faults = folder.given(text, &[]).expect_err("refused");
         assert!(faults[0].starts_with("job.yml"), "{faults:?}");
+        assert_eq!(faults.len(), 1, "what it gives is not known: {faults:?}");
     }
 }
 

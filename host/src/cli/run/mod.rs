@@ -66,13 +66,13 @@ pub struct Arguments {
     #[arg(long)]
     keep: bool,
     /// Work in this directory and keep it, instead of in a temporary one
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = options::path())]
     data_dir: Option<PathBuf>,
     /// The database, which belongs to that directory [default: sqlite://DIR/barycenter.sqlite]
     #[arg(long, value_name = "URL", requires = "data_dir")]
     database_url: Option<String>,
     /// Configuration file [BARYCENTER_CONFIG; default: barycenter.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = options::path())]
     config: Option<PathBuf>,
     #[command(flatten)]
     load: LoadFlags,
@@ -109,8 +109,14 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<u8, NotRun> {
     let workflow = read_workflow(&arguments.workflow)?;
     let inputs = read_inputs(arguments, &workflow)?;
+    let folder = output_folder(arguments);
+    results::can_be_written(&folder).map_err(|error| {
+        let shown = folder.display();
+        format!("the results cannot be written to {shown}; name another folder with -o: {error}")
+    })?;
     let home = Home::open(arguments)?;
     let config = configuration(arguments, home.path())?;
+    options::warn(&config);
     let bars = (!arguments.json && std::io::stderr().is_terminal()).then(MultiProgress::new);
     logging::start(&config.log, bars.clone());
     let show = match bars {
@@ -120,8 +126,25 @@ fn run(arguments: &Arguments) -> Result<u8, NotRun> {
     };
     let work = run_in(arguments, &config, workflow, inputs, show);
     let done = super::block_on(work);
-    home.close(arguments.keep);
-    Ok(done?)
+    let is_lost = done.as_ref().is_ok_and(|ended| ended.is_lost);
+    home.close(arguments.keep || is_lost);
+    Ok(done?.code)
+}
+
+/// How the command ends.
+struct Ended {
+    code: u8,
+    /// The results could not be written, and are nowhere but among the data.
+    is_lost: bool,
+}
+
+impl From<u8> for Ended {
+    fn from(code: u8) -> Ended {
+        Ended {
+            code,
+            is_lost: false,
+        }
+    }
 }
 
 async fn run_in(
@@ -130,7 +153,7 @@ async fn run_in(
     workflow: WorkflowDescription,
     inputs: Inputs,
     mut show: Show,
-) -> Result<u8, String> {
+) -> Result<Ended, String> {
     let mut signals = StopSignals::new().map_err(|error| error.to_string())?;
     let machine = Machine::start(config)
         .await
@@ -146,7 +169,7 @@ async fn run_in(
         started = start::start(&machine.app, asked) => started,
         () = signals.next() => {
             machine.stop().await;
-            return Ok(INTERRUPTED);
+            return Ok(INTERRUPTED.into());
         }
     };
     let started = match started {
@@ -193,15 +216,18 @@ async fn tell(
     ending: &Ending,
     folder: &Path,
     show: &Show,
-) -> Result<u8, String> {
+) -> Result<Ended, String> {
     let app = &machine.app;
     let mut outputs = Vec::new();
+    let mut lost = None;
     // Of a run that failed, whatever is ready may still be of use.
     if matches!(ending, Ending::Done(_)) {
         let details = follow::details(app, started.invocation_id).await?;
-        let written = results::write(app, &details, folder)
-            .await
-            .map_err(|error| chain(&error))?;
+        let written = results::write(app, &details, folder).await;
+        let written = written.unwrap_or_else(|error| {
+            lost = Some(chain(&error));
+            Vec::new()
+        });
         for result in written {
             show.result(&result.label, &result.path, result.fault.as_deref());
             outputs.push(json!({
@@ -211,14 +237,16 @@ async fn tell(
             }));
         }
     }
-    let troubles = follow::troubles(app, ending).await?;
+    let mut troubles = follow::troubles(app, ending).await?;
+    let is_lost = lost.is_some();
+    troubles.extend(lost);
     for trouble in &troubles {
         show.say(trouble);
     }
     let code = match ending {
         Ending::Interrupted => INTERRUPTED,
         Ending::Refused(_) => REFUSED,
-        Ending::Done(_) if ending.is_success() => 0,
+        Ending::Done(_) if ending.is_success() && !is_lost => 0,
         Ending::Done(_) => 1,
     };
     show.say(&ending.sentence(show.seconds()));
@@ -229,7 +257,7 @@ async fn tell(
             "outputs": outputs, "troubles": troubles,
         }),
     );
-    Ok(code)
+    Ok(Ended { code, is_lost })
 }
 
 fn read_workflow(path: &Path) -> Result<WorkflowDescription, NotRun> {

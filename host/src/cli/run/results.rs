@@ -33,6 +33,23 @@ pub enum ResultsError {
     Store(#[from] StoreError),
 }
 
+/// Whether results can be written into `folder`, which is made only once there are some.
+pub fn can_be_written(folder: &Path) -> io::Result<()> {
+    let mut place = folder;
+    // The nearest that is there.
+    loop {
+        match std::fs::metadata(place) {
+            Ok(found) if found.is_dir() => return tempfile::tempfile_in(place).map(drop),
+            Ok(_) => return Err(io::ErrorKind::NotADirectory.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let above = place.parent().filter(|above| !above.as_os_str().is_empty());
+                place = above.unwrap_or(Path::new("."));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Writes every labelled output into `folder`, datasets as `label.ext`, collections as folders, values as JSON.
 /// What is not ready is left out and told.
 pub async fn write(
@@ -258,6 +275,19 @@ fn safe_extension(extension: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_no_results_can_be_written_is_known_beforehand() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        assert!(can_be_written(&folder.path().join("a/b/c")).is_ok());
+        assert!(can_be_written(folder.path()).is_ok());
+        assert!(can_be_written(&file).is_err());
+        assert!(can_be_written(&file.join("below")).is_err());
+        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 1, "nothing was made");
+    }
 
     #[test]
     fn labels_become_names_that_cannot_leave_the_folder() {

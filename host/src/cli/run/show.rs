@@ -197,10 +197,16 @@ impl Show {
     pub fn result(&self, label: &str, path: &Path, fault: Option<&str>) {
         match (&self.how, fault) {
             (How::Json, _) => {}
-            (_, None) => out::line(format_args!("{label}\t{}", path.display())),
+            (_, None) => out::line(format_args!("{}\t{}", in_line(label), path.display())),
             (_, Some(fault)) => self.say(&format!("{label} was not written: {fault}")),
         }
     }
+}
+
+/// A label between other fields of a line.
+fn in_line(label: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    label.chars().map(plain).collect()
 }
 
 fn draw(bars: &MultiProgress, shown: &mut Shown, label_width: usize) {
@@ -361,6 +367,12 @@ mod tests {
             assert!(ProgressStyle::with_template(&template).is_ok());
             style(&step(phase, Jobs::default()), 9);
         }
+    }
+
+    #[test]
+    fn a_label_stays_in_its_field() {
+        assert_eq!(in_line("two\tfields\nand \u{1b}[2J"), "two fields and  [2J");
+        assert_eq!(in_line("Größe"), "Größe");
     }
 
     #[test]

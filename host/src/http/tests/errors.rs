@@ -16,6 +16,8 @@ async fn every_kind_of_bad_input_has_galaxys_code() {
         ("GET", "/api/nothing".into(), "", 404, 404_001),
         ("DELETE", "/api/version".into(), "", 405, 405_001),
         ("GET", "/api/histories/nonsense".into(), "", 400, 400_009),
+        ("GET", "/api/histories/%ff".into(), "", 400, 400_008),
+        ("PUT", "/api/histories/%ff".into(), "{}", 400, 400_008),
         ("GET", format!("/api/histories/{unknown}"), "", 404, 404_001),
         ("GET", format!("/api/datasets/{unknown}"), "", 404, 404_001),
         (

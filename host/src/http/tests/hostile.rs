@@ -446,6 +446,18 @@ fn check(answer: &super::Answer, method: &str, path: &str, body: &Value) {
         answer.status,
         String::from_utf8_lossy(&answer.body)
     );
+    if answer.status.is_client_error() && method != "head" {
+        let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let is_sentence = told["err_msg"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty());
+        assert!(
+            is_sentence && told["err_code"].is_u64(),
+            "{method} {path} {shown}: {} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body)
+        );
+    }
 }
 
 #[tokio::test]
@@ -460,6 +472,7 @@ async fn no_path_and_no_query_is_a_fault_of_the_server() {
         "0",
         "ffffffffffffffff",
         "%00",
+        "%ff%fe",
         "..%2f..",
         "💥",
         "undefined",

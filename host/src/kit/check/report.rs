@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn a_program_reads_what_was_asked_and_what_was_found() {
+        let noted = finding(Outcome::Noted {
+            text: "hm".to_owned(),
+        });
+        assert_eq!(
+            serde_json::to_string(&noted).expect("JSON"),
+            r#"{"id":"B.rules","test":"plans keep the rules","outcome":"noted","text":"hm","milliseconds":3}"#
+        );
+    }
+
+    #[test]
     fn sentences_stand_below_what_failed() {
         let told = lines(&finding(Outcome::Failed {
             faults: vec!["one".to_owned(), "two".to_owned()],

@@ -22,7 +22,8 @@ pub struct Limits {
 pub struct Finding {
     /// The test.
     pub id: &'static str,
-    /// What must hold.
+    /// What must hold. (The outcome has a text, too.)
+    #[serde(rename = "test")]
     pub text: &'static str,
     /// How it ended.
     #[serde(flatten)]

@@ -44,6 +44,12 @@ pub enum StoreError {
         found: i64,
         known: i64,
     },
+    /// A file with tables, none of which are this program's.
+    #[error(
+        "the database {place} holds another program's tables and nothing of Barycenter's; name another with --data-dir or \
+         --database-url"
+    )]
+    Foreign { place: String },
     /// No connection became free, or none could be made, in time.
     #[error("no connection to the database within {} s", waited.as_secs_f32())]
     NoConnection {

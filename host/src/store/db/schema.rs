@@ -34,7 +34,7 @@ pub async fn schema_status(url: &DatabaseUrl) -> Result<SchemaStatus, StoreError
             if !path.exists() {
                 return Ok(status(&SQLITE, &[]));
             }
-            let mut connection = sqlite::connect(path).await.map_err(failed("opened"))?;
+            let mut connection = sqlite::look(path).await.map_err(failed("opened"))?;
             let applied = sqlite_versions(&mut connection).await;
             let _ = connection.close().await;
             Ok(status(&SQLITE, &applied.map_err(failed("read"))?))
@@ -77,6 +77,15 @@ pub(super) async fn migrate_sqlite(
     let applied = sqlite_versions(connection).await;
     let applied = applied.map_err(failure(place, "read"))?;
     refuse_newer(&SQLITE, &applied, place)?;
+    if applied.is_empty()
+        && holds_tables(connection)
+            .await
+            .map_err(failure(place, "read"))?
+    {
+        return Err(StoreError::Foreign {
+            place: place.to_owned(),
+        });
+    }
     run(&SQLITE, connection, place).await
 }
 
@@ -162,6 +171,16 @@ async fn sqlite_versions(connection: &mut SqliteConnection) -> Result<Vec<i64>, 
         .await
 }
 
+/// Whether a file in which nothing is ours has tables: it is another program's.
+async fn holds_tables(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name <> '_sqlx_migrations' AND substr(name, 1, 7) <> 'sqlite_'",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(tables > 0)
+}
+
 async fn postgres_versions(connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
     let known: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
@@ -215,6 +234,34 @@ mod tests {
                 .collect()
         };
         assert_eq!(names(&SQLITE), names(&POSTGRES));
+    }
+
+    #[test]
+    fn another_programs_file_is_looked_at_without_a_change_and_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("other.sqlite");
+        let url = DatabaseUrl::Sqlite(path.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            std::fs::write(&path, "").expect("written");
+            let mut other = sqlite::look(&path).await.expect("opened");
+            let made = sqlx::query("CREATE TABLE a (b)").execute(&mut other);
+            made.await.expect("made");
+            other.close().await.expect("closed");
+            let before = std::fs::read(&path).expect("read");
+            let status = schema_status(&url).await.expect("looked at");
+            assert_eq!(status.found, 0);
+            assert_eq!(std::fs::read(&path).expect("read"), before);
+            let refused = migrate(&url).await.expect_err("it is another's");
+            assert!(matches!(refused, StoreError::Foreign { .. }), "{refused}");
+            let mut other = sqlite::look(&path).await.expect("opened");
+            let versions = sqlite_versions(&mut other).await.expect("read");
+            assert!(versions.is_empty());
+            other.close().await.expect("closed");
+        });
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use super::*;
-use crate::tools::inputs_json::{DataRef, DataSource, DatasetView, ElementView};
+use crate::tools::inputs_json::{
+    CollectionView, DataRef, DataSource, DataView, DatasetView, ElementView,
+};
 use crate::tools::yaml;
 
 fn tool(outputs: &str) -> Tool {

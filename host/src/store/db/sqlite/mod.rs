@@ -61,6 +61,15 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error
     options(path).connect().await
 }
 
+/// A connection that leaves the file as it is, whoever's it may be: not even the way in which its log is kept is changed.
+pub(super) async fn look(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    options.connect().await
+}
+
 /// Opens, creates and migrates the database in a file.
 pub(super) async fn open(
     path: &Path,
