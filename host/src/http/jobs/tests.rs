@@ -4,26 +4,34 @@ use crate::args;
 use crate::http::tests::Server;
 use crate::store::Durability;
 
-#[tokio::test]
-async fn jobs_are_their_owners_and_bad_filters_are_refused() {
-    let server = Server::start().await;
+/// A job of Ada's that said hello, with parameters as they are stored; answers its id.
+async fn add_job(server: &Server, tool: &str, parameters: &[(&str, &str)]) -> String {
     let mut tx = server.app.store.begin().await.unwrap();
     tx.run(
         "INSERT INTO job (id, uuid, user_id, tool_id, state, tool_stdout, create_time, update_time)
-         SELECT 7, 'u', id, 'Show beginning1', 'ok', 'hello', 1, 1 FROM galaxy_user WHERE username = 'ada'",
-        args![],
+         SELECT 7, 'u', id, $1, 'ok', 'hello', 1, 1 FROM galaxy_user WHERE username = 'ada'",
+        args![tool],
     )
     .await
     .unwrap();
-    tx.run(
-        "INSERT INTO job_parameter (job_id, name, value) VALUES (7, 'lineNum', '10'),
-            (7, 'input', '{\"values\": [{\"src\": \"hda\", \"id\": 41}]}')",
-        args![],
-    )
-    .await
-    .unwrap();
+    for (name, value) in parameters {
+        tx.run(
+            "INSERT INTO job_parameter (job_id, name, value) VALUES (7, $1, $2)",
+            args![*name, *value],
+        )
+        .await
+        .unwrap();
+    }
     tx.commit(Durability::Progress, "test").await.unwrap();
-    let id = server.app.encode(7);
+    server.app.encode(7)
+}
+
+#[tokio::test]
+async fn a_job_is_shown_with_its_parameters_and_what_it_said_and_is_found() {
+    let server = Server::start().await;
+    let input = r#"{"values": [{"src": "hda", "id": 41}]}"#;
+    let parameters = [("lineNum", "10"), ("input", input)];
+    let id = add_job(&server, "Show beginning1", &parameters).await;
     let shown = server.get(&format!("/api/jobs/{id}?full=True")).await.ok();
     assert_eq!(
         (&shown["stdout"], &shown["params"]["lineNum"]),
@@ -58,22 +66,18 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
         server.get("/api/jobs?date_range_min=2026-01-01").await.ok(),
         json!([])
     );
-    let mut tx = server.app.store.begin().await.unwrap();
-    tx.run(
-        "INSERT INTO job (id, uuid, user_id, tool_id, state, create_time, update_time)
-         SELECT 70, 'v', id, 'param_value_from_file', 'ok', 1, 1 FROM galaxy_user WHERE username = 'ada'",
-        args![],
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_job_are_told_in_the_words_of_its_tool() {
+    let server = Server::start().await;
+    let id = add_job(
+        &server,
+        "param_value_from_file",
+        &[("param_type", "\"float\"")],
     )
-    .await
-    .unwrap();
-    tx.run(
-        "INSERT INTO job_parameter (job_id, name, value) VALUES (70, 'param_type', '\"float\"')",
-        args![],
-    )
-    .await
-    .unwrap();
-    tx.commit(Durability::Progress, "test").await.unwrap();
-    let display = format!("/api/jobs/{}/parameters_display", server.app.encode(70));
+    .await;
+    let display = format!("/api/jobs/{id}/parameters_display");
     let told = server.get(&display).await.ok();
     let line = json!({"text": "Select type of parameter to parse", "depth": 1, "value": "float", "notes": null});
     assert!(
@@ -81,6 +85,12 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
         "{told}"
     );
     assert_eq!(told["has_parameter_errors"], json!(false));
+}
+
+#[tokio::test]
+async fn jobs_are_their_owners_and_bad_filters_are_refused() {
+    let server = Server::start().await;
+    let id = add_job(&server, "Show beginning1", &[]).await;
     for part in [
         "",
         "/parameters_display",
@@ -127,5 +137,7 @@ async fn jobs_are_their_owners_and_bad_filters_are_refused() {
 }
 
 crate::store::testing::on_postgres_too!(
+    a_job_is_shown_with_its_parameters_and_what_it_said_and_is_found,
+    the_parameters_of_a_job_are_told_in_the_words_of_its_tool,
     jobs_are_their_owners_and_bad_filters_are_refused,
 );

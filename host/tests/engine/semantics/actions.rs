@@ -140,13 +140,18 @@ async fn an_output_is_hidden_only_when_its_job_succeeds_and_mail_is_written_also
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_are_set_and_results_are_validated_when_the_job_ends() {
     let world = World::new().await;
-    let actions = json!([
-        {"action_type": "ColumnSetAction", "output_name": "out", "action_arguments": {"chromCol": "c3", "startCol": "2"}},
+    let columns = json!([
+        {"action_type": "ColumnSetAction", "output_name": "out", "action_arguments": {"chromCol": "c3", "startCol": "2"}}]);
+    let validated = json!([
+        {"action_type": "ChangeDatatypeAction", "output_name": "out", "action_arguments": {"newtype": "json"}},
         {"action_type": "ValidateOutputsAction", "output_name": "", "action_arguments": {}}]);
-    let workflow = steps(vec![with_actions(
-        tool(0, "table", "1", json!({}), &[]),
-        actions,
-    )]);
+    let workflow = steps(vec![
+        with_actions(tool(0, "table", "1", json!({}), &[]), columns),
+        with_actions(
+            tool(1, "write", "1", json!({"text": "[1, 2]"}), &[]),
+            validated,
+        ),
+    ]);
     let id = world.invoke(workflow, &[]).await;
     world.wait_for(id, "completed").await;
     let made = output_of(&world, id, 0, "out").await;
@@ -157,8 +162,10 @@ async fn columns_are_set_and_results_are_validated_when_the_job_ends() {
         (&metadata["chromCol"], &metadata["startCol"]),
         (&json!(3), &json!(2))
     );
-    let validated = "SELECT COALESCE(validated_state, 'none'), id FROM history_dataset_association WHERE id = $1";
-    assert_ne!(world.text(validated, made).await, "none");
+    let validated = "SELECT validated_state, id FROM history_dataset_association WHERE id = $1";
+    let looked_at = output_of(&world, id, 1, "out").await;
+    assert_eq!(world.text(validated, looked_at).await, "ok");
+    assert_eq!(world.text(validated, made).await, "unknown");
 }
 
 #[tokio::test(flavor = "multi_thread")]
