@@ -1,7 +1,7 @@
 //! Schedulers that take their invocations by themselves: claims under a lease, reports, and everything that goes wrong
 //! between the two.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use barycenter_tests::wait::{eventually, until};
 use barycenter_tests::{
@@ -17,16 +17,22 @@ fn server(options: &str) -> (TestServer, PathBuf) {
 /// The same, with these lines in the scheduler's table.
 fn server_with(lines: &str, options: &str) -> (TestServer, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder").keep();
+    let text = declared(&folder, lines, options);
+    let server = Setup::default().plugins(&text).start();
+    (server, folder.join("journal"))
+}
+
+/// The plugins.toml of such a server.
+fn declared(folder: &Path, lines: &str, options: &str) -> String {
     let journal = folder.join("journal");
-    let text = format!(
+    format!(
         "[[scheduler]]\ntype = \"default\"\n\
          [[scheduler]]\ntype = \"passive\"\nid = \"farm\"\npath = {:?}\n{lines}\n\
          [scheduler.config]\njournal = {journal:?}\n{}\n\
          [[workflow_module]]\ntype = \"pause\"\n[[job_runner]]\ntype = \"local\"\n",
         build::library("passive_scheduler"),
         options.replace("FOLDER", &folder.display().to_string()),
-    );
-    (Setup::default().plugins(&text).start(), journal)
+    )
 }
 
 fn lines(journal: &PathBuf) -> Vec<String> {
@@ -344,4 +350,67 @@ fn one_that_does_not_stop_for_a_reload_is_ended_and_its_work_is_done_by_the_next
         lines.iter().any(|line| line.ends_with("again")),
         "{lines:#?}"
     );
+}
+
+/// A reload whose new instance fails with this option and says these words. The old one had to stop before the new one
+/// could begin: it is there again, with its state and what it held, and nothing is done twice.
+fn the_one_before_goes_on(isolation: &str, option: &str, words: &str) {
+    let lines = format!("isolation = \"{isolation}\"");
+    let options = "work_ms = 120\nlease_ms = 600000";
+    let (mut server, journal) = server_with(&lines, options);
+    let (client, admin) = (server.client(), server.admin());
+    let invocations: Vec<String> = (0..3).map(|_| invoke(&client, "farm")).collect();
+    until("it works", || {
+        (count(&journal, "worked on") >= 2).then_some(())
+    });
+    let folder = journal.parent().expect("a folder");
+    let text = declared(folder, &lines, &format!("{options}\n{option} = true"));
+    server.set_plugins(&text);
+    let reload = admin.post("/api/plugins/farm/reload", &json!({}));
+    let told = reload.refused(409, 409_001);
+    assert!(told.contains(words), "{told}");
+    for invocation in &invocations {
+        let done = client.wait_for_state(invocation, &["completed"]);
+        assert_eq!(client.output(&done, "b_out"), "HELLO\n");
+    }
+    let said = self::lines(&journal);
+    let mut worked: Vec<&String> = { said.iter() }
+        .filter(|line| line.starts_with("worked on"))
+        .collect();
+    worked.sort();
+    let all = worked.len();
+    worked.dedup();
+    assert_eq!((all, worked.len()), (6, 6), "{said:#?}");
+    // What it had done before it stopped is its state again.
+    let restored = said
+        .iter()
+        .position(|line| line.starts_with("goes on after"))
+        .unwrap_or_else(|| panic!("it has its state: {said:#?}"));
+    let before = said[..restored]
+        .iter()
+        .filter(|line| line.starts_with("worked on"))
+        .count();
+    let told: usize = said[restored]
+        .rsplit(' ')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("a number");
+    assert!((2..=before).contains(&told), "{said:#?}");
+    let shown = admin.get("/api/plugins/farm").ok();
+    assert_eq!(shown["state"], "ready", "{shown:#}");
+}
+
+#[test]
+fn when_its_successor_does_not_start_the_one_before_goes_on_in_a_process() {
+    the_one_before_goes_on("process", "startup_fails", "the farm is closed");
+}
+
+#[test]
+fn when_its_successor_does_not_start_the_one_before_goes_on_inside_the_server() {
+    the_one_before_goes_on("inproc", "startup_fails", "the farm is closed");
+}
+
+#[test]
+fn when_its_successor_refuses_its_state_the_one_before_goes_on() {
+    the_one_before_goes_on("process", "restore_fails", "the farm forgets");
 }

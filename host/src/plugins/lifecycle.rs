@@ -15,9 +15,10 @@ use super::making;
 use super::registry::{PluginStatus, Plugins, Slot, Source};
 use super::rehearsal::Shadow;
 use super::status::{Report, now_ms};
+use super::succession::{give_state, hand_over, state_of, take_over_alone};
 use super::switch::Switch;
 use super::trust::Trust;
-use barycenter_plugin_api::{Host, PluginKind, capability};
+use barycenter_plugin_api::{Host, PluginKind};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -250,13 +251,14 @@ impl Lifecycle {
         let shadow = self.rehearse(&source, old.as_ref())?;
         let new = self.make(source, old.as_ref())?;
         self.0.plugins.record_slot(&new);
-        let has_state = match (self.hand_over(old.as_ref(), &new), &old) {
-            (Ok(has_state), _) => has_state,
-            (Err(refusal), Some(Instance::Scheduler(one))) if !one.is_active() => {
-                self.bring_back(place);
-                return Err(refusal);
+        let has_state = match (&old, &new.instance) {
+            (Some(Instance::Scheduler(old)), Some(Instance::Scheduler(one)))
+                if !one.is_active() =>
+            {
+                self.succeed(old, one, place.as_ref())?
             }
-            (Err(refusal), _) => return Err(refusal),
+            _ => hand_over(old.as_ref(), new.instance.as_ref())
+                .map_err(|what| failed(kind, id, &what))?,
         };
         let before = place.and_then(|slot| {
             slot.instance.as_ref()?;
@@ -354,53 +356,47 @@ impl Lifecycle {
         Ok(Some(shadow))
     }
 
-    /// Whether the new one got the old one's state.
-    fn hand_over(&self, old: Option<&Instance>, new: &Slot) -> Result<bool, Refusal> {
-        let failed = |what: String| {
-            let text = format!("{} {}: {what}", new.listed.kind, new.listed.id);
-            Refusal::Refused(shortened(&text))
-        };
-        match &new.instance {
-            Some(Instance::Scheduler(one)) => {
-                if let Some(Instance::Scheduler(old)) = old
-                    && !one.is_active()
-                {
-                    return succeed(old, one).map_err(failed);
-                }
-                one.startup().map_err(|error| failed(error.to_string()))?;
-                match old {
-                    Some(Instance::Scheduler(old)) => {
-                        one.follow(old);
-                        give_state(old, one).map_err(failed)
-                    }
-                    _ => Ok(false),
-                }
-            }
-            Some(Instance::Runner(one)) => {
-                one.capacity().map_err(|error| failed(error.to_string()))?;
-                Ok(false)
-            }
-            _ => Ok(false),
+    /// One that takes its invocations by itself gives them back before the next one takes any: else both would do the same
+    /// work. If the next one does not start, the old one is made again. Whether the new one got the old one's state.
+    fn succeed(
+        &self,
+        old: &SchedulerInstance,
+        new: &SchedulerInstance,
+        place: Option<&Slot>,
+    ) -> Result<bool, Refusal> {
+        let state = state_of(old);
+        if let Err(error) = old.give_back() {
+            tracing::warn!(target: "plugin", plugin = old.id(), "the old one did not stop, what it held is done again: {error}");
         }
+        let begun = take_over_alone(old, new, state.as_deref());
+        begun.map_err(|what| {
+            // It may have taken invocations since; the old one is made again and is not to share them with it.
+            if let Err(error) = new.give_back() {
+                tracing::warn!(target: "plugin", plugin = new.id(), "what was to replace it did not stop: {error}");
+            }
+            self.bring_back(old, place, state.as_deref());
+            failed(PluginKind::Scheduler, new.id(), &what)
+        })
     }
 
-    /// A passive scheduler whose successor did not start had to stop before that: it is made again.
-    fn bring_back(&self, place: Option<Slot>) {
-        let Some((source, old)) = place.and_then(|slot| Some((slot.source?, slot.instance))) else {
+    /// A passive scheduler whose successor did not start had to stop before that: it is made again, with its state.
+    fn bring_back(&self, old: &SchedulerInstance, place: Option<&Slot>, state: Option<&str>) {
+        let Some(source) = place.and_then(|slot| slot.source.clone()) else {
             return;
         };
-        let id = source.entry.id.clone();
-        let again = self.make(source, old.as_ref()).and_then(|slot| {
+        let before = Instance::Scheduler(old.clone());
+        let again = self.make(source, Some(&before)).and_then(|slot| {
+            self.0.plugins.record_slot(&slot);
             if let Some(Instance::Scheduler(one)) = &slot.instance {
-                let started = one.startup();
-                started.map_err(|error| Refusal::Refused(error.to_string()))?;
+                let begun = take_over_alone(old, one, state);
+                begun.map_err(|what| failed(PluginKind::Scheduler, one.id(), &what))?;
             }
             Ok(slot)
         });
         match again {
             Ok(slot) => self.put_in_place(slot),
             Err(error) => {
-                tracing::error!(target: "plugin", plugin = id, "the one before could not be started again: {error}");
+                tracing::error!(target: "plugin", plugin = old.id(), "the one before could not be started again: {error}");
             }
         }
     }
@@ -418,49 +414,9 @@ impl Lifecycle {
     }
 }
 
-/// One that takes its invocations by itself gives them back before the next one takes any: else both would do the same work.
-fn succeed(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, String> {
-    let state = state_for(old, new);
-    if let Err(error) = old.give_back() {
-        tracing::warn!(target: "plugin", plugin = old.id(), "the old one did not stop, what it held is done again: {error}");
-    }
-    new.supervision().begin_life();
-    new.startup().map_err(|error| error.to_string())?;
-    new.follow(old);
-    take_over(new, state).inspect_err(|_| {
-        // It may have taken invocations since; the old one is made again and is not to share them with it.
-        if let Err(error) = new.give_back() {
-            tracing::warn!(target: "plugin", plugin = new.id(), "what was to replace it did not stop: {error}");
-        }
-    })
-}
-
-/// Whether the new one got the old one's state.
-fn give_state(old: &SchedulerInstance, new: &SchedulerInstance) -> Result<bool, String> {
-    take_over(new, state_for(old, new))
-}
-
-/// The state of the old one, if both keep any. One that cannot tell it does not hold up what is to replace it.
-fn state_for(old: &SchedulerInstance, new: &SchedulerInstance) -> Option<String> {
-    let keeps = |one: &SchedulerInstance| one.capabilities().has(capability::STATE);
-    if !keeps(old) || !keeps(new) {
-        return None;
-    }
-    let state = old.snapshot_state();
-    state
-        .inspect_err(|error| {
-            tracing::warn!(target: "plugin", plugin = old.id(), "a new one begins without its state: {error}");
-        })
-        .ok()
-}
-
-fn take_over(new: &SchedulerInstance, state: Option<String>) -> Result<bool, String> {
-    let Some(state) = state else {
-        return Ok(false);
-    };
-    let given = new.restore_state(&state);
-    given.map_err(|error| format!("it does not take the old one's state over: {error}"))?;
-    Ok(true)
+/// It was not put into its place.
+fn failed(kind: PluginKind, id: &str, what: &str) -> Refusal {
+    Refusal::Refused(shortened(&format!("{kind} {id}: {what}")))
 }
 
 fn told(failure: Failure) -> Refusal {

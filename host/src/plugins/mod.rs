@@ -40,6 +40,7 @@ mod rehearsal;
 mod services;
 mod stats;
 mod status;
+mod succession;
 mod supervision;
 mod switch;
 mod tame;

@@ -6,12 +6,14 @@
 use barycenter_plugin_api::passive::{
     ClaimRequest, Claimed, ElementReport, OutputReport, Work, WorkReport, work_state,
 };
-use barycenter_plugin_api::{Host, Plan, PlanRequest, Plugin, PluginError, Scheduler};
+use barycenter_plugin_api::{
+    Host, Plan, PlanRequest, Plugin, PluginError, Scheduler, Text, capability,
+};
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +21,10 @@ pub struct Passive {
     farm: Farm,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// Refuses to start.
+    startup_fails: bool,
+    /// Refuses an earlier one's state.
+    restore_fails: bool,
 }
 
 /// The "other server".
@@ -41,6 +47,8 @@ struct Farm {
     /// Says that the work failed.
     fails: bool,
     journal: Option<PathBuf>,
+    /// Its state: how much work was done, by this one and those whose state it was given.
+    worked: Arc<AtomicU64>,
 }
 
 impl Plugin for Passive {
@@ -59,21 +67,28 @@ impl Plugin for Passive {
                 idle: flag("idle"),
                 fails: flag("fails"),
                 journal: path("journal"),
+                worked: Arc::default(),
             },
             stop: Arc::default(),
             thread: None,
+            startup_fails: flag("startup_fails"),
+            restore_fails: flag("restore_fails"),
         })
     }
 }
 
 impl Scheduler for Passive {
     const ACTIVE: bool = false;
+    const CAPABILITIES: &'static [&'static str] = &[capability::STATE];
 
     fn plan(&mut self, _: &PlanRequest) -> Result<Plan, PluginError> {
         panic!("a passive scheduler is not asked for a plan")
     }
 
     fn startup(&mut self) -> Result<(), PluginError> {
+        if self.startup_fails {
+            return Err(PluginError::failed("the farm is closed"));
+        }
         let (mut farm, stop) = (self.farm.clone(), self.stop.clone());
         self.thread = Some(std::thread::spawn(move || farm.work_until(&stop)));
         Ok(())
@@ -85,6 +100,20 @@ impl Scheduler for Passive {
             // The thread tells the journal itself what went wrong.
             let _ = thread.join();
         }
+    }
+
+    fn snapshot_state(&mut self) -> Result<Text, PluginError> {
+        Ok(self.farm.worked.load(Ordering::SeqCst).to_string().into())
+    }
+
+    fn restore_state(&mut self, state_json: &str) -> Result<(), PluginError> {
+        if self.restore_fails {
+            return Err(PluginError::failed("the farm forgets"));
+        }
+        let worked: u64 = serde_json::from_str(state_json)?;
+        self.farm.worked.fetch_add(worked, Ordering::SeqCst);
+        self.farm.note(format!("goes on after {worked}"));
+        Ok(())
     }
 }
 
@@ -198,6 +227,7 @@ impl Farm {
         }
         std::thread::sleep(Duration::from_millis(self.work_ms));
         for work in work {
+            self.worked.fetch_add(1, Ordering::SeqCst);
             self.note(format!("worked on {}", work.job_id));
         }
         self.tell(token, &self.results(work));
@@ -336,7 +366,9 @@ barycenter_plugin_api::export_scheduler! {
             "late": { "type": "boolean" },
             "hostile": { "type": "boolean" },
             "idle": { "type": "boolean" },
-            "fails": { "type": "boolean" }
+            "fails": { "type": "boolean" },
+            "startup_fails": { "type": "boolean" },
+            "restore_fails": { "type": "boolean" }
         },
         "additionalProperties": false
     }"#,
