@@ -1,5 +1,9 @@
 //! Barycenter: a workflow scheduling server whose schedulers, step types and job runners are plugins.
 
+// What tests share with integration tests calls this crate by its name.
+#[cfg(test)]
+extern crate self as barycenter;
+
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -16,17 +16,15 @@ mod world;
 
 #[path = "../src/store/testing/databases.rs"]
 mod databases;
+#[path = "../src/store/testing/given.rs"]
+mod given;
 use world::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_runs_to_its_end() {
     let world = World::new().await;
     let input = world.dataset("hello\n").await;
-    let chain = steps(vec![
-        step(0, "data_input", None, &[]),
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-    ]);
+    let chain = steps(vec![data(0), copy(1, 0, "output"), copy(2, 1, "out")]);
     let id = world.invoke(chain, &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
     assert_eq!(
@@ -61,13 +59,9 @@ async fn a_refused_review_cancels_the_invocation() {
     world.wait_for_review(id).await;
     world.act(id, json!(false)).await;
     world.wait_for(id, "cancelled").await;
-    let messages = world
-        .rows(
-            "SELECT reason, id FROM workflow_invocation_message WHERE workflow_invocation_id = $1",
-            id,
-        )
-        .await;
-    assert_eq!(messages[0].0, "cancelled_on_review");
+    let reason =
+        "SELECT reason, id FROM workflow_invocation_message WHERE workflow_invocation_id = $1";
+    assert_eq!(world.text(reason, id).await, "cancelled_on_review");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,11 +69,11 @@ async fn a_failed_job_pauses_its_dependants_and_the_invocation_completes() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
     let chain = steps(vec![
-        step(0, "data_input", None, &[]),
-        step(1, "tool", Some("fail"), &[("input", 0, "output")]),
-        step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        step(3, "tool", Some("copy"), &[("input", 2, "out")]),
-        step(4, "tool", Some("copy"), &[("input", 0, "output")]),
+        data(0),
+        run_on(1, "fail", 0, "output"),
+        copy(2, 1, "out"),
+        copy(3, 2, "out"),
+        copy(4, 0, "output"),
     ]);
     let id = world.invoke(chain, &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
@@ -92,8 +86,8 @@ async fn a_tool_is_mapped_over_a_list() {
     let list = world.list(&["a\n", "b\n", "c\n"]).await;
     let mapped = steps(vec![
         step(0, "data_collection_input", None, &[]),
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+        copy(1, 0, "output"),
+        copy(2, 1, "out"),
     ]);
     let id = world.invoke(mapped, &[(0, "hdca", list)]).await;
     world.wait_for(id, "completed").await;
@@ -108,16 +102,9 @@ async fn a_tool_is_mapped_over_a_list() {
 async fn word_of_a_job_that_runs_already_leaves_it_alone() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let nap = steps(vec![
-        step(0, "data_input", None, &[]),
-        step(1, "tool", Some("nap"), &[("input", 0, "output")]),
-    ]);
+    let nap = steps(vec![data(0), run_on(1, "nap", 0, "output")]);
     let id = world.invoke(nap, &[(0, "hda", input)]).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while world.jobs(id).await != ["running"] {
-        assert!(Instant::now() < deadline, "nothing runs");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    world.until_jobs(id, &["running"]).await;
     let sql = format!(
         "SELECT {} FROM job WHERE workflow_invocation_id = $1",
         ReadyJob::COLUMNS
@@ -129,6 +116,7 @@ async fn word_of_a_job_that_runs_already_leaves_it_alone() {
         engine.queue().ready(vec![job.clone()]);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    world.wake();
     world.wait_for(id, "completed").await;
     engine.queue().ready(vec![job]);
     assert_eq!(world.jobs(id).await, ["ok"]);
@@ -158,62 +146,38 @@ fn around(inside: Value) -> Value {
     });
     sub["input_connections"] =
         json!({"given": {"id": 0, "output_name": "output", "input_subworkflow_step_id": 0}});
-    steps(vec![
-        step(0, "data_input", None, &[]),
-        sub,
-        step(2, "tool", Some("copy"), &[("input", 1, "made")]),
-    ])
+    steps(vec![data(0), sub, copy(2, 1, "made")])
 }
 
 fn inside(last: Value) -> Value {
     let mut last = last;
     last["workflow_outputs"] = json!([{"output_name": if last["type"] == "pause" { "output" } else { "out" }, "label": "made"}]);
-    let mut input = step(0, "data_input", None, &[]);
+    let mut input = data(0);
     input["label"] = "given".into();
-    steps(vec![
-        input,
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        last,
-    ])
+    steps(vec![input, copy(1, 0, "output"), last])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subworkflow_is_driven_through_its_root() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let whole = around(inside(step(
-        2,
-        "tool",
-        Some("copy"),
-        &[("input", 1, "out")],
-    )));
+    let whole = around(inside(copy(2, 1, "out")));
     let id = world.invoke(whole, &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
     assert!(world.outputs(id).await[0].ends_with("x\ncopied\ncopied\ncopied\n"));
-    let children = world
-        .rows(
-            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
-            id,
-        )
-        .await;
-    assert_eq!(children[0].0, "completed");
+    let child = world.child(id).await;
+    assert_eq!(world.state(child).await, "completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_inside_a_subworkflow_holds_what_follows_it() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let whole = around(inside(step(2, "pause", None, &[("input", 1, "out")])));
+    let whole = around(inside(pause(2, 1, "out")));
     let id = world.invoke(whole, &[(0, "hda", input)]).await;
     world.wait_for_review(id).await;
     assert!(world.jobs(id).await.is_empty());
-    let child = world
-        .rows(
-            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
-            id,
-        )
-        .await;
-    world.act(child[0].1, json!(true)).await;
+    world.act(world.child(id).await, json!(true)).await;
     world.wait_for(id, "completed").await;
     assert!(world.outputs(id).await[0].ends_with("x\ncopied\ncopied\n"));
 }
@@ -222,29 +186,11 @@ async fn a_pause_inside_a_subworkflow_holds_what_follows_it() {
 async fn a_cancelled_invocation_stops_its_jobs_and_those_inside_it() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let whole = around(inside(step(
-        2,
-        "tool",
-        Some("sleep"),
-        &[("input", 1, "out")],
-    )));
+    let whole = around(inside(run_on(2, "sleep", 1, "out")));
     let id = world.invoke(whole, &[(0, "hda", input)]).await;
-    let child = world
-        .rows(
-            "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1",
-            id,
-        )
-        .await[0]
-        .1;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !world.jobs(child).await.iter().any(|s| s == "running") {
-        assert!(
-            Instant::now() < deadline,
-            "nothing runs: {:?}",
-            world.jobs(child).await
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let child = world.child(id).await;
+    let any_runs = |jobs: &[String]| jobs.iter().any(|state| state == "running");
+    world.wait_for_jobs(child, any_runs).await;
     let mut tx = world.store.begin().await.expect("begins");
     invocations::request_cancel(&mut tx, id, 5)
         .await
@@ -255,14 +201,8 @@ async fn a_cancelled_invocation_stops_its_jobs_and_those_inside_it() {
     world.services().signals.invocations_changed();
     world.wait_for(id, "cancelled").await;
     world.wait_for(child, "cancelled").await;
-    while world.jobs(child).await.last().map(String::as_str) != Some("deleted") {
-        assert!(
-            Instant::now() < deadline,
-            "not stopped: {:?}",
-            world.jobs(child).await
-        );
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let last_stopped = |jobs: &[String]| jobs.last().is_some_and(|state| state == "deleted");
+    world.wait_for_jobs(child, last_stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,7 +80,7 @@ impl Case {
         };
         // Whoever eats memory needs time for it.
         let limit = match self.fault {
-            "loop" | "sleep" | "close" | "scribble" => "400ms",
+            "loop" | "sleep" | "close" | "scribble" => "1s",
             _ => "20s",
         };
         try_load(&format!(
@@ -201,7 +201,7 @@ impl Case {
             return (known, None); // it is left alone until it comes back
         }
         let begin = Instant::now();
-        let until = begin + Duration::from_secs(10);
+        let until = begin + Duration::from_secs(60);
         while let Err(error) = self.call(&loaded, folder) {
             assert!(
                 error.is_absence() && Instant::now() < until,

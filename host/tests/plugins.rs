@@ -347,7 +347,7 @@ fn a_slow_plan_is_given_up_and_the_scheduler_serves_again_later() {
     assert!(error.was_not_asked(), "{error}");
     let status = scheduler.supervision().status();
     assert_eq!(status.threads_written_off, 1);
-    assert!(begin.elapsed() < Duration::from_millis(390));
+    assert!(begin.elapsed() < Duration::from_secs(3));
     let until = Instant::now() + Duration::from_secs(30);
     while scheduler.startup().is_err() {
         assert!(Instant::now() < until, "it never comes back");

@@ -6,6 +6,8 @@
 
 #[path = "simulation/generate.rs"]
 mod generate;
+#[path = "../src/store/testing/given.rs"]
+mod given;
 #[path = "simulation/going_on.rs"]
 mod going_on;
 #[path = "simulation/many.rs"]

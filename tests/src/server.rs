@@ -527,7 +527,7 @@ pub fn refused(command: &mut Command, code: i32) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program runs");
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + START;
     while child.try_wait().expect("it can be waited for").is_none() {
         if Instant::now() > end {
             child.kill().expect("killed");

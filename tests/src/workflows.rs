@@ -24,6 +24,11 @@ steps:
     in: {input: review/output}
 ";
 
+/// The part of a script that waits until a file is there.
+pub fn wait_for(file: &Path) -> String {
+    format!("until [ -e {} ]; do sleep 0.02; done", file.display())
+}
+
 /// One step that runs `script` on the dataset `data`.
 pub fn script(script: &str) -> String {
     steps(&[("work", script, "data")])

@@ -116,11 +116,7 @@ fn a_new_plugin_of_every_kind_builds_and_keeps_the_contract_untouched_and_a_sche
         .env("BARYCENTER_RECORD", &record.display().to_string())
         .start();
     let ada = server.client();
-    let history = ada.create_history("mine");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(barycenter_tests::workflows::REVIEWED);
-    let inputs = json!({"data": {"src": "hda", "id": data}});
-    let invocation = ada.invoke(&workflow, &history, &inputs);
+    let invocation = ada.invoke_on(barycenter_tests::workflows::REVIEWED, "hello\n");
     ada.wait_for_job(&invocation, "first", &["ok"]);
 
     // What it decided is recorded, and gives the same answers again, byte for byte.

@@ -93,7 +93,7 @@ fn scripts_in_commands_that_do_not_end_hold_up_their_owner_alone() {
     }
     let took = begun.elapsed();
     // One endless script may take five seconds, and thirty wait.
-    assert!(took.as_secs() < 20, "{took:?}");
+    assert!(took.as_secs() < 60, "{took:?}");
     let waiting = invocations
         .iter()
         .filter(|id| bob.invocation(id)["state"] != "completed")

@@ -119,20 +119,16 @@ fn a_job_that_runs_on_through_a_kill_is_found_again_and_keeps_its_result() {
     let gate = server.folder().join("gate");
     let started = server.folder().join("started");
     let script = format!(
-        "echo x >> {}; until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt; echo told; exit 0",
+        "echo x >> {}; {}; echo survived > out.txt; echo told; exit 0",
         started.display(),
-        gate.display()
+        workflows::wait_for(&gate)
     );
-    let history = ada.create_history("kill");
-    let data = ada.upload(&history, "data", "x\n");
-    let workflow = ada.import_yaml(&workflows::steps(&[
-        ("slow", &script, "data"),
-        ("next", "cat $INPUT > out.txt", "slow/out"),
-    ]));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
+    let invocation = ada.invoke_on(
+        &workflows::steps(&[
+            ("slow", &script, "data"),
+            ("next", "cat $INPUT > out.txt", "slow/out"),
+        ]),
+        "x\n",
     );
     eventually("the job starts", || started.exists());
     server.kill9();
@@ -160,18 +156,11 @@ fn a_job_that_ends_while_no_server_runs_is_found_with_its_result() {
         let gate = server.folder().join("gate");
         let started = server.folder().join("started");
         let script = format!(
-            "echo x >> {}; until [ -e {} ]; do sleep 0.02; done; echo done > out.txt; exit {code}",
+            "echo x >> {}; {}; echo done > out.txt; exit {code}",
             started.display(),
-            gate.display()
+            workflows::wait_for(&gate)
         );
-        let history = ada.create_history("kill");
-        let data = ada.upload(&history, "data", "x\n");
-        let workflow = ada.import_yaml(&workflows::script(&script));
-        let invocation = ada.invoke(
-            &workflow,
-            &history,
-            &json!({"data": {"src": "hda", "id": data}}),
-        );
+        let invocation = ada.invoke_on(&workflows::script(&script), "x\n");
         eventually("the job starts", || started.exists());
         server.kill9();
         std::fs::write(&gate, "").expect("the gate opens");
@@ -189,14 +178,7 @@ fn a_job_that_ends_while_no_server_runs_is_found_with_its_result() {
 fn a_job_that_is_killed_while_no_server_runs_is_an_error_that_says_so() {
     let mut server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("kill");
-    let data = ada.upload(&history, "data", "x\n");
-    let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let invocation = ada.invoke_on(&workflows::script("sleep 600"), "x\n");
     ada.wait_for_job(&invocation, "work", &["running"]);
     server.kill9();
     barycenter_tests::processes::kill_below(&server.data_dir());
@@ -214,14 +196,7 @@ fn a_job_that_is_killed_while_no_server_runs_is_an_error_that_says_so() {
 fn a_pause_waits_through_kills_and_an_approval_that_was_answered_is_kept() {
     let mut server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("pause");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(REVIEWED);
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let invocation = ada.invoke_on(REVIEWED, "hello\n");
     let before = ada.wait_for_step(&invocation, "review", "scheduled");
     let waiting = ada.wait_for_state(&invocation, &["ready"]);
     server.kill9();
@@ -269,14 +244,7 @@ fn what_was_acknowledged_right_before_a_kill_is_there() {
 fn a_cancellation_that_was_answered_is_finished_after_a_kill() {
     let mut server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("cancel");
-    let data = ada.upload(&history, "data", "x\n");
-    let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let invocation = ada.invoke_on(&workflows::script("sleep 600"), "x\n");
     ada.wait_for_job(&invocation, "work", &["running"]);
     ada.delete(&format!("/api/invocations/{invocation}")).ok();
     server.kill9();
@@ -294,18 +262,8 @@ fn sigterm_leaves_running_jobs_to_be_found_again() {
     let mut server = TestServer::start();
     let ada = server.client();
     let gate = server.folder().join("gate");
-    let history = ada.create_history("stop");
-    let data = ada.upload(&history, "data", "x\n");
-    let script = format!(
-        "until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt",
-        gate.display()
-    );
-    let workflow = ada.import_yaml(&workflows::script(&script));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let script = format!("{}; echo survived > out.txt", workflows::wait_for(&gate));
+    let invocation = ada.invoke_on(&workflows::script(&script), "x\n");
     ada.wait_for_job(&invocation, "work", &["running"]);
     server.stop();
     assert!(!server.job_processes().is_empty());
@@ -394,14 +352,7 @@ fn a_crash_around_a_cancellation_leaves_no_process_and_no_doubt() {
         for side in ["before", "after"] {
             let mut server = TestServer::start();
             let ada = server.client();
-            let history = ada.create_history("cancel");
-            let data = ada.upload(&history, "data", "x\n");
-            let workflow = ada.import_yaml(&workflows::script("sleep 600"));
-            let invocation = ada.invoke(
-                &workflow,
-                &history,
-                &json!({"data": {"src": "hda", "id": data}}),
-            );
+            let invocation = ada.invoke_on(&workflows::script("sleep 600"), "x\n");
             ada.wait_for_job(&invocation, "work", &["running"]);
             server.restart_with(&[(
                 "BARYCENTER_CRASH_AT".to_owned(),

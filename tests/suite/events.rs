@@ -15,6 +15,7 @@ fn fifty_invocations_of_three_users_all_complete_and_the_server_answers_meanwhil
         server.create_user("three", false),
     ];
     let stop = AtomicBool::new(false);
+    let begun = Instant::now();
     let slowest = std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let mut slowest = Duration::ZERO;
@@ -49,9 +50,11 @@ fn fifty_invocations_of_three_users_all_complete_and_the_server_answers_meanwhil
             .for_each(|user| user.expect("all of a user's invocations complete"));
         slowest
     });
+    // Whoever is busy with all that until it is done would answer only then.
+    let all = begun.elapsed();
     assert!(
-        slowest < Duration::from_secs(1),
-        "an answer took {slowest:?}"
+        slowest < Duration::from_secs(1).max(all / 4),
+        "an answer took {slowest:?}, all together {all:?}"
     );
 }
 

@@ -154,7 +154,9 @@ fn a_users_limit_is_told_in_the_invocation_and_in_the_run_and_goes_away() {
     let client = server.client();
     let history = client.create_history("limit");
     let data = client.upload(&history, "data", "x\n");
-    let workflow = client.import_yaml(&workflows::script("sleep 2; echo done > out.txt"));
+    let gate = server.folder().join("gate");
+    let script = format!("{}; echo done > out.txt", workflows::wait_for(&gate));
+    let workflow = client.import_yaml(&workflows::script(&script));
     let inputs = json!({"data": {"src": "hda", "id": data}});
     let first = client.invoke(&workflow, &history, &inputs);
     client.wait_for_job(&first, "work", &["queued", "running"]);
@@ -180,6 +182,7 @@ fn a_users_limit_is_told_in_the_invocation_and_in_the_run_and_goes_away() {
         explained["explanation"]["code"], "fair_share",
         "{explained}"
     );
+    std::fs::write(&gate, "").expect("the gate opens");
     client.wait_for_state(&second, &["completed"]);
     eventually("nothing is held any more", || {
         client.invocation(&second)["holds"] == json!([])

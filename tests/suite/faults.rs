@@ -15,10 +15,7 @@ use serde_json::{Value, json};
 
 /// A job that waits until the gate is there, and then says so.
 fn gated(gate: &Path) -> String {
-    let script = format!(
-        "until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt",
-        gate.display()
-    );
+    let script = format!("{}; echo survived > out.txt", workflows::wait_for(gate));
     workflows::steps(&[
         ("slow", &script, "data"),
         ("next", "cat $INPUT > out.txt", "slow/out"),

@@ -207,13 +207,9 @@ fn a_module_may_crash_and_hang_and_its_step_waits() {
             .plugins(&plugins("default", &tables, LOCAL))
             .start();
         let ada = server.client();
-        let history = ada.create_history("module");
-        let data = ada.upload(&history, "data", "hello\n");
-        let workflow = ada.import_yaml(&REVIEWED.replace("type: pause", "type: faulty-step"));
-        let invocation = ada.invoke(
-            &workflow,
-            &history,
-            &json!({"data": {"src": "hda", "id": data}}),
+        let invocation = ada.invoke_on(
+            &REVIEWED.replace("type: pause", "type: faulty-step"),
+            "hello\n",
         );
         let done = ada.wait_for_state(&invocation, &["completed", "failed"]);
         assert_eq!(
@@ -406,10 +402,12 @@ fn the_local_runner_in_a_process_is_killed_and_its_jobs_are_found_again() {
     let history = ada.create_history("killed");
     let data = ada.upload(&history, "data", "hello\n");
     let marks = server.folder().join("marks");
+    let go = server.folder().join("marks.go");
     let script = |name: &str| {
         format!(
-            "echo {name} >> {0}; while ! test -e {0}.go; do sleep 0.05; done; cat $INPUT > out.txt",
-            marks.display()
+            "echo {name} >> {}; {}; cat $INPUT > out.txt",
+            marks.display(),
+            workflows::wait_for(&go)
         )
     };
     let steps: Vec<(String, String)> = (0..6)
@@ -441,7 +439,7 @@ fn the_local_runner_in_a_process_is_killed_and_its_jobs_are_found_again() {
             .iter()
             .any(|other| *other != pid)
     });
-    std::fs::write(marks.with_extension("go"), "").expect("written");
+    std::fs::write(&go, "").expect("written");
     let done = ada.wait_for_state(&invocation, &["completed"]);
     for at in 0..6 {
         assert_eq!(ada.output(&done, &format!("s{at}_out")), "hello\n");
@@ -478,14 +476,7 @@ fn every_shipped_plugin_works_in_a_process_of_its_own() {
     .concat();
     let mut server = Setup::default().plugins(&text).start();
     let ada = server.client();
-    let history = ada.create_history("reviewed");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(REVIEWED);
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let invocation = ada.invoke_on(REVIEWED, "hello\n");
     let pause = ada.wait_for_step(&invocation, "review", "scheduled");
     assert_eq!(
         ada.act(&invocation, &text_of(&pause), &json!(true)).status,

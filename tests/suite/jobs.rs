@@ -4,7 +4,7 @@ use std::fs;
 
 use barycenter_tests::client::{step, text};
 use barycenter_tests::{Client, Setup, TestServer, eventually, processes, workflows};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Runs one script on a dataset; returns its invocation.
 fn run(ada: &Client, script: &str) -> String {
@@ -12,14 +12,7 @@ fn run(ada: &Client, script: &str) -> String {
 }
 
 fn run_steps(ada: &Client, steps: &[(&str, &str, &str)]) -> String {
-    let history = ada.create_history("jobs");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(&workflows::steps(steps));
-    ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    )
+    ada.invoke_on(&workflows::steps(steps), "hello\n")
 }
 
 /// The state of a step's output dataset.
@@ -68,27 +61,24 @@ fn a_failed_job_pauses_those_that_need_it_and_the_invocation_completes() {
 fn resumed_jobs_run_once_their_input_is_ok_again() {
     let server = TestServer::start();
     let ada = server.client();
-    let gate = server.folder().join("gate");
-    let invocation = run_steps(
-        &ada,
-        &[
-            (
-                "bad",
-                &format!("test -e {}; echo mended > out.txt", gate.display()),
-                "data",
-            ),
-            ("next", "cat $INPUT > out.txt", "bad/out"),
-        ],
-    );
-    ada.wait_for_job(&invocation, "bad", &["error"]);
-    let paused = ada.wait_for_job(&invocation, "next", &["paused"]);
-    // Its input is still broken: it is paused again, or refused.
-    let answer = ada.put(
-        &format!("/api/jobs/{}/resume", text(&paused, "id")),
-        &json!({}),
-    );
-    assert!([200, 400].contains(&answer.status), "{answer}");
-    ada.wait_for_job(&invocation, "next", &["paused"]);
+    let invocation = ada.invoke_on(workflows::REVIEWED, "hello\n");
+    let review = ada.wait_for_step(&invocation, "review", "scheduled");
+    ada.wait_for_job(&invocation, "first", &["ok"]);
+    let first = step(&ada.invocation(&invocation), "first").expect("it was reached");
+    let copied = format!("/api/datasets/{}", text(&first["outputs"]["out"], "id"));
+    ada.delete(&copied).ok();
+    ada.act(&invocation, &text(&review, "id"), &json!(true))
+        .ok();
+    let paused = ada.wait_for_job(&invocation, "second", &["paused"]);
+    let resume = format!("/api/jobs/{}/resume", text(&paused, "id"));
+    // Its input is still gone: it is paused again.
+    ada.put(&resume, &json!({})).ok();
+    ada.wait_for_job(&invocation, "second", &["paused"]);
+    ada.put(&copied, &json!({"deleted": false})).ok();
+    ada.put(&resume, &json!({})).ok();
+    ada.wait_for_job(&invocation, "second", &["ok"]);
+    let done = ada.wait_for_state(&invocation, &["completed"]);
+    assert_eq!(ada.output(&done, "after"), "hello\ncopied\ncopied\n");
 }
 
 #[test]
@@ -136,7 +126,7 @@ fn a_job_that_ignores_sigterm_is_killed() {
 }
 
 #[test]
-fn a_deleted_job_is_stopped_and_what_waits_for_it_is_paused_or_deleted() {
+fn a_deleted_job_is_stopped_and_what_waits_for_it_is_paused() {
     let server = TestServer::start();
     let ada = server.client();
     let invocation = run_steps(
@@ -153,7 +143,7 @@ fn a_deleted_job_is_stopped_and_what_waits_for_it_is_paused_or_deleted() {
     eventually("the process is gone", || server.job_processes().is_empty());
     assert_eq!(ada.delete(&path).ok(), json!(false));
     ada.wait_for_state(&invocation, &["completed"]);
-    ada.wait_for_job(&invocation, "next", &["paused", "deleted", "error"]);
+    ada.wait_for_job(&invocation, "next", &["paused"]);
 }
 
 #[test]
@@ -265,19 +255,14 @@ fn links_out_of_the_working_directory_are_no_results() {
 }
 
 #[test]
-fn a_link_to_an_input_is_a_result() {
+fn a_link_to_an_input_is_no_result_either() {
     let server = TestServer::start();
     let ada = server.client();
     let invocation = run(&ada, "ln -s $INPUT out.txt");
     ada.wait_for_state(&invocation, &["completed"]);
-    // Refused or copied: never a link into somebody's dataset.
-    let job = ada.wait_for_job(&invocation, "work", &["error", "ok"]);
-    if job["state"] == "ok" {
-        assert_eq!(
-            ada.output(&ada.invocation(&invocation), "work_out"),
-            "hello\n"
-        );
-    }
+    let job = ada.wait_for_job(&invocation, "work", &["error"]);
+    assert!(text(&job, "info").contains("out.txt"), "{job:#}");
+    // Nothing is a link into somebody's dataset.
     let files = server.data_dir().join("files");
     let mut pending = vec![files];
     while let Some(folder) = pending.pop() {
@@ -289,186 +274,6 @@ fn a_link_to_an_input_is_a_result() {
             }
         }
     }
-}
-
-#[test]
-fn elements_are_discovered_in_order_whatever_their_names() {
-    let server = TestServer::start();
-    let ada = server.client();
-    let names = [
-        "plain",
-        "with blank",
-        "quote'\"",
-        "dollar$(id)",
-        "ünï",
-        "-rf",
-        "..hidden",
-        "semi;colon",
-        "a&b<c>",
-    ];
-    let history = ada.create_history("split");
-    let data = ada.upload(&history, "data", &(names.join("\n") + "\n"));
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {parts: {outputSource: split/parts}, copies: {outputSource: each/out}}\nsteps:\n  \
-         split: {tool_id: split, in: {input: data}}\n  each: {tool_id: copy, in: {input: split/parts}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let parts = ada.elements(&text(&done["output_collections"]["parts"], "id"));
-    let copies = ada.elements(&text(&done["output_collections"]["copies"], "id"));
-    assert_eq!(parts.len(), names.len(), "{parts:?}");
-    for (identifier, content) in &parts {
-        assert_eq!(*content, format!("{identifier}\n"));
-        let copy = copies
-            .iter()
-            .find(|(name, _)| name == identifier)
-            .expect("mapped over");
-        assert_eq!(copy.1, format!("{identifier}\ncopied\n"));
-    }
-}
-
-#[test]
-fn a_hostile_line_among_element_names_cannot_leave_the_working_directory() {
-    let server = TestServer::start();
-    let ada = server.client();
-    let history = ada.create_history("split");
-    let data = ada.upload(&history, "data", "good\n../escaped\n");
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {parts: {outputSource: split/parts}}\nsteps:\n  split: {tool_id: split, in: {input: data}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let parts = ada.elements(&text(&done["output_collections"]["parts"], "id"));
-    assert_eq!(parts, [("good".to_owned(), "good\n".to_owned())]);
-}
-
-#[test]
-fn a_tool_is_mapped_over_a_list_and_over_a_list_of_pairs() {
-    let server = TestServer::start();
-    let ada = server.client();
-    let history = ada.create_history("map");
-    let list = ada.upload_list(
-        &history,
-        "list",
-        &[("b", "1\n"), ("a", "2\n"), ("c", "3\n")],
-    );
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {list: {type: collection, collection_type: list}}\noutputs: {copies: {outputSource: each/out}}\nsteps:\n  each: {tool_id: copy, in: {input: list}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"list": {"src": "hdca", "id": list}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let copies = ada.elements(&text(&done["output_collections"]["copies"], "id"));
-    let expected = [
-        ("b", "1\ncopied\n"),
-        ("a", "2\ncopied\n"),
-        ("c", "3\ncopied\n"),
-    ];
-    assert_eq!(copies, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
-    let each = step(&done, "each").expect("a step");
-    assert_eq!(each["jobs"].as_array().expect("jobs").len(), 3);
-    assert!(each["implicit_collection_jobs_id"].is_string() && each["job_id"].is_null());
-
-    let pair = |name: &str| {
-        let of = |end: &str| {
-            let id = ada.upload(&history, end, &format!("{name} {end}\n"));
-            json!({"name": end, "src": "hda", "id": id})
-        };
-        json!({"name": name, "src": "new_collection", "collection_type": "paired",
-               "element_identifiers": [of("forward"), of("reverse")]})
-    };
-    let pairs = ada.create_collection(
-        &history,
-        "pairs",
-        "list:paired",
-        &json!([pair("x"), pair("y")]),
-    );
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {pairs: {type: collection, collection_type: \"list:paired\"}}\noutputs: {joined: {outputSource: join/out}, each: {outputSource: each/out}}\nsteps:\n  \
-         join: {tool_id: pair, in: {pair: pairs}}\n  each: {tool_id: copy, in: {input: pairs}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"pairs": {"src": "hdca", "id": pairs}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let joined = ada.elements(&text(&done["output_collections"]["joined"], "id"));
-    let expected = [
-        ("x", "x forward\nx reverse\n"),
-        ("y", "y forward\ny reverse\n"),
-    ];
-    assert_eq!(joined, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
-    let each = ada.collection(&text(&done["output_collections"]["each"], "id"));
-    assert_eq!(each["collection_type"], "list:paired");
-    assert_eq!(
-        each["elements"][1]["object"]["elements"][1]["element_identifier"],
-        "reverse"
-    );
-}
-
-#[test]
-fn mapping_over_an_empty_collection_makes_no_job_and_an_empty_collection() {
-    let server = TestServer::start();
-    let ada = server.client();
-    let history = ada.create_history("empty");
-    let list = ada.create_collection(&history, "none", "list", &json!([]));
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {list: {type: collection, collection_type: list}}\noutputs: {copies: {outputSource: second/out}}\nsteps:\n  \
-         first: {tool_id: copy, in: {input: list}}\n  second: {tool_id: copy, in: {input: first/out}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"list": {"src": "hdca", "id": list}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let copies = ada.collection(&text(&done["output_collections"]["copies"], "id"));
-    assert_eq!(
-        (&copies["element_count"], &copies["populated"]),
-        (&json!(0), &json!(true)),
-        "{copies:#}"
-    );
-    assert_eq!(step(&done, "second").expect("a step")["jobs"], json!([]));
-}
-
-#[test]
-fn one_failed_element_of_a_mapped_step_spares_the_others() {
-    let server = TestServer::start();
-    let ada = server.client();
-    let history = ada.create_history("one bad");
-    let list = ada.upload_list(&history, "list", &[("good", "1\n"), ("bad", "2\n")]);
-    let script = json!("grep 1 $INPUT > out.txt");
-    let workflow = ada.import_yaml(&format!(
-        "class: GalaxyWorkflow\ninputs: {{list: {{type: collection, collection_type: list}}}}\noutputs: {{copies: {{outputSource: second/out}}}}\nsteps:\n  \
-         first:\n    tool_id: script\n    in: {{input: list}}\n    state: {{script: {script}}}\n  second: {{tool_id: copy, in: {{input: first/out}}}}\n",
-    ));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"list": {"src": "hdca", "id": list}}),
-    );
-    let done = ada.wait_for_state(&invocation, &["completed"]);
-    let states = |label: &str| -> Vec<Value> {
-        let jobs = step(&done, label).expect("a step")["jobs"]
-            .as_array()
-            .expect("jobs")
-            .clone();
-        jobs.iter().map(|job| job["state"].clone()).collect()
-    };
-    assert_eq!(states("first"), ["ok", "error"]);
-    assert_eq!(states("second"), ["ok", "paused"]);
 }
 
 #[test]

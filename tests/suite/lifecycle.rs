@@ -53,14 +53,7 @@ fn shown(client: &Client, plugin: &str) -> Value {
 }
 
 fn invoke(client: &Client, yaml: &str) -> String {
-    let history = client.create_history("lifecycle");
-    let data = client.upload(&history, "data", "hello\n");
-    let workflow = client.import_yaml(yaml);
-    client.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    )
+    client.invoke_on(yaml, "hello\n")
 }
 
 /// A chain of three jobs, each of which notes that it ran.
@@ -344,10 +337,7 @@ fn a_disabled_module_waits_and_a_disabled_runner_follows_what_it_has() {
     let reviewed = invoke(&client, workflows::REVIEWED);
     client.wait_for_job(&reviewed, "first", &["ok"]);
     let flag = server.folder().join("flag");
-    let script = format!(
-        "while [ ! -e {} ]; do sleep 0.05; done; cat $INPUT > out.txt",
-        flag.display()
-    );
+    let script = format!("{}; cat $INPUT > out.txt", workflows::wait_for(&flag));
     let long = invoke(&client, &workflows::script(&script));
     client.wait_for_job(&long, "work", &["running"]);
     order(&admin, "local", "disable").ok();

@@ -1,9 +1,11 @@
 //! The whole system from outside: the real server, its real plugins, HTTP and the command line. One file per theme.
 
+mod access;
 mod api;
 mod author_kit;
 mod bad_input;
 mod clients;
+mod collections;
 mod command_line;
 mod conditions;
 mod crash_points;
@@ -25,5 +27,6 @@ mod plugin_border;
 mod requests;
 mod start_up;
 mod storm;
+mod uploads;
 mod wait_until;
 mod wes;

@@ -7,11 +7,7 @@ use serde_json::{Value, json};
 
 /// Uploads `data`, imports the reviewed copy and invokes it; returns the invocation at its pause, and the pause.
 fn at_the_pause(ada: &Client) -> (String, Value) {
-    let history = ada.create_history("reviewed");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(REVIEWED);
-    let inputs = json!({"data": {"src": "hda", "id": data}});
-    let invocation = ada.invoke(&workflow, &history, &inputs);
+    let invocation = ada.invoke_on(REVIEWED, "hello\n");
     ada.wait_for_job(&invocation, "first", &["ok"]);
     let pause = ada.wait_for_step(&invocation, "review", "scheduled");
     (invocation, pause)
@@ -111,16 +107,8 @@ fn a_refusal_cancels_with_cancelled_on_review() {
 fn a_pause_at_the_end_holds_nothing_up_and_takes_no_action_afterwards() {
     let server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("terminal");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {}\nsteps:\n  review:\n    type: pause\n    in: {input: data}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+    let workflow = "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {}\nsteps:\n  review:\n    type: pause\n    in: {input: data}\n";
+    let invocation = ada.invoke_on(workflow, "hello\n");
     let done = ada.wait_for_state(&invocation, &["completed"]);
     let pause = text(&step(&done, "review").expect("a step"), "id");
     ada.act(&invocation, &pause, &json!(true))
@@ -131,19 +119,11 @@ fn a_pause_at_the_end_holds_nothing_up_and_takes_no_action_afterwards() {
 fn an_approval_is_taken_back_while_the_invocation_is_active() {
     let server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("twice");
-    let data = ada.upload(&history, "data", "hello\n");
     // A second pause keeps the invocation active after the first was approved.
-    let workflow = ada.import_yaml(
-        "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {}\nsteps:\n  \
+    let workflow = "class: GalaxyWorkflow\ninputs: {data: data}\noutputs: {}\nsteps:\n  \
          review: {type: pause, in: {input: data}}\n  second: {tool_id: copy, in: {input: review/output}}\n  \
-         again: {type: pause, in: {input: second/out}}\n  third: {tool_id: copy, in: {input: again/output}}\n",
-    );
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
-    );
+         again: {type: pause, in: {input: second/out}}\n  third: {tool_id: copy, in: {input: again/output}}\n";
+    let invocation = ada.invoke_on(workflow, "hello\n");
     let pause = text(&ada.wait_for_step(&invocation, "review", "scheduled"), "id");
     ada.act(&invocation, &pause, &json!(true)).ok();
     ada.act(&invocation, &pause, &json!(true)).ok();
@@ -157,24 +137,15 @@ fn an_approval_is_taken_back_while_the_invocation_is_active() {
 fn an_approval_may_come_before_the_upstream_job_is_done() {
     let server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("early");
-    let data = ada.upload(&history, "data", "hello\n");
     let gate = server.folder().join("gate");
-    let slow = format!(
-        "until [ -e {} ]; do sleep 0.02; done; cat $INPUT > out.txt",
-        gate.display()
-    );
-    let workflow = ada.import_yaml(&format!(
+    let slow = format!("{}; cat $INPUT > out.txt", workflows::wait_for(&gate));
+    let workflow = format!(
         "class: GalaxyWorkflow\ninputs: {{data: data}}\noutputs: {{after: {{outputSource: second/out}}}}\nsteps:\n  \
          slow:\n    tool_id: script\n    in: {{input: data}}\n    state: {{script: {}}}\n  \
          review: {{type: pause, in: {{input: slow/out}}}}\n  second: {{tool_id: copy, in: {{input: review/output}}}}\n",
         json!(slow)
-    ));
-    let invocation = ada.invoke(
-        &workflow,
-        &history,
-        &json!({"data": {"src": "hda", "id": data}}),
     );
+    let invocation = ada.invoke_on(&workflow, "hello\n");
     let pause = text(&ada.wait_for_step(&invocation, "review", "scheduled"), "id");
     ada.wait_for_job(&invocation, "slow", &["running"]);
     ada.act(&invocation, &pause, &json!(true)).ok();
@@ -198,6 +169,7 @@ fn an_action_on_what_takes_none_is_refused() {
     assert_eq!(answer.status, 400, "{answer}");
     let nobody = format!("/api/invocations/{invocation}/steps/{invocation}");
     let answer = ada.put(&nobody, &json!({"action": true}));
+    // Of no step, or of one that takes no actions.
     assert!([400, 404].contains(&answer.status), "{answer}");
     ada.act(&invocation, &text(&pause, "id"), &json!(true)).ok();
     ada.wait_for_state(&invocation, &["completed"]);

@@ -156,14 +156,13 @@ fn the_numbers_are_well_formed_and_count_what_happens() {
     let server = TestServer::start();
     let client = server.client();
     let before = read(&server.anonymous());
-    let history = client.create_history("metrics");
-    let data = client.upload(&history, "data", "hello\n");
-    let workflow = client.import_yaml(&workflows::steps(&[
-        ("a", "cat $INPUT > out.txt", "data"),
-        ("b", "exit 1", "a/out"),
-    ]));
-    let inputs = json!({"data": {"src": "hda", "id": data}});
-    let id = client.invoke(&workflow, &history, &inputs);
+    let id = client.invoke_on(
+        &workflows::steps(&[
+            ("a", "cat $INPUT > out.txt", "data"),
+            ("b", "exit 1", "a/out"),
+        ]),
+        "hello\n",
+    );
     client.wait_for_job(&id, "b", &["error"]);
     client.get("/api/nonsense/%22%0A");
     let after = read(&server.anonymous());

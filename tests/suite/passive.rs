@@ -224,7 +224,7 @@ fn one_whose_process_crashes_is_started_again_and_takes_its_invocations_again_at
 #[test]
 fn one_that_asks_for_nothing_while_work_waits_is_taken_for_hung_and_started_again() {
     let (server, journal) = server_with(
-        "isolation = \"process\"\nlimits = { silence = \"1500ms\" }",
+        "isolation = \"process\"\nlimits = { silence = \"5s\" }",
         "hang_once = \"FOLDER/hung\"\nlease_ms = 1000",
     );
     let client = server.client();
@@ -235,7 +235,7 @@ fn one_that_asks_for_nothing_while_work_waits_is_taken_for_hung_and_started_agai
     let shown = server.admin().get("/api/plugins/farm").ok();
     assert_eq!(shown["supervision"]["timeouts"], 1, "{shown:#}");
     let error = shown["supervision"]["last_error"].to_string();
-    assert!(error.contains("asked for nothing for 1.5s"), "{error}");
+    assert!(error.contains("asked for nothing for 5s"), "{error}");
     assert_eq!(shown["state"], "ready", "{shown:#}");
 }
 
@@ -330,8 +330,8 @@ fn a_reload_loses_nothing_and_does_nothing_twice_inside_the_server() {
 fn one_that_does_not_stop_for_a_reload_is_ended_and_its_work_is_done_by_the_next() {
     // Shutting down waits for the work, which takes longer than a call may.
     let (server, journal) = server_with(
-        "isolation = \"process\"\nlimits = { call_timeout = \"300ms\" }",
-        "work_ms = 3000\nlease_ms = 600000",
+        "isolation = \"process\"\nlimits = { call_timeout = \"1s\" }",
+        "work_ms = 4000\nlease_ms = 600000",
     );
     let client = server.client();
     let invocation = invoke(&client, "farm");

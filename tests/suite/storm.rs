@@ -114,7 +114,7 @@ impl Fleet {
     /// A request, sent again to whichever server is there until it is answered.
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let bytes = body.map(|body| body.to_string()).unwrap_or_default();
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(120);
         loop {
             for client in self.clients() {
                 let headers = [("content-type", "application/json")];
@@ -278,7 +278,7 @@ fn order(fleet: &Fleet, works: &mut [Work]) {
 
 /// Waits for everything to end and compares with what must be.
 fn check(fleet: &Fleet, works: &mut [Work], marks: &PathBuf) {
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(300);
     let mut ended: Vec<Value> = Vec::new();
     loop {
         order(fleet, works);

@@ -44,7 +44,7 @@ fn a_step_goes_on_after_its_time_and_says_meanwhile_until_when_it_waits() {
     let begin = Instant::now();
     let invocation = invoke(
         &client,
-        &workflow(&json!({"after": "3s"}), false),
+        &workflow(&json!({"after": "6s"}), false),
         json!({}),
     );
     let hold = until("it says that it waits", || {
@@ -59,7 +59,7 @@ fn a_step_goes_on_after_its_time_and_says_meanwhile_until_when_it_waits() {
     assert!(!hold["until"].is_null(), "{hold}");
     let done = client.wait_for_state(&invocation, &["completed"]);
     assert!(
-        begin.elapsed() >= Duration::from_secs(3),
+        begin.elapsed() >= Duration::from_secs(6),
         "{:?}",
         begin.elapsed()
     );
@@ -72,29 +72,28 @@ fn a_step_goes_on_after_its_time_and_says_meanwhile_until_when_it_waits() {
 fn the_instant_survives_a_crash() {
     let mut server = server();
     let client = server.client();
-    let invocation = invoke(
-        &client,
-        &workflow(&json!({"after": "5s"}), false),
-        json!({}),
-    );
-    let until_when = |client: &Client| {
-        let shown = client.invocation(&invocation);
-        shown["holds"]
-            .as_array()?
-            .first()
-            .map(|hold| text(hold, "until"))
+    let after = |time: &str| {
+        invoke(
+            &client,
+            &workflow(&json!({"after": time}), false),
+            json!({}),
+        )
     };
-    let before = until("it waits", || until_when(&client));
+    let (long, brief) = (after("1h"), after("6s"));
+    let until_when = |client: &Client, invocation: &str| {
+        let hold = client.invocation(invocation)["holds"][0].clone();
+        hold["until"].as_str().map(str::to_owned)
+    };
+    let before = until("it waits", || until_when(&client, &long));
+    until("the other one waits", || until_when(&client, &brief));
     server.kill9();
     std::thread::sleep(Duration::from_secs(1));
     server.restart();
     let client = server.client();
-    // Raises a signal, so that the step is asked anew.
-    if let Some(after) = until_when(&client) {
-        assert_eq!(after, before, "a restart does not begin the duration anew");
-    }
-    let done = client.wait_for_state(&invocation, &["completed"]);
+    let done = client.wait_for_state(&brief, &["completed"]);
     assert_eq!(client.output(&done, "after"), "hello\ncopied\ncopied\n");
+    let after = until_when(&client, &long).expect("it still waits");
+    assert_eq!(after, before, "a restart does not begin the duration anew");
 }
 
 #[test]

@@ -2,18 +2,14 @@
 
 use barycenter_tests::TestServer;
 use barycenter_tests::wait::eventually;
-use barycenter_tests::workflows::REVIEWED;
+use barycenter_tests::workflows::{self, REVIEWED};
 use serde_json::json;
 
 #[test]
 fn readiness_says_why_and_work_goes_on_when_the_database_is_back() {
     let server = TestServer::start();
     let ada = server.client();
-    let history = ada.create_history("away");
-    let data = ada.upload(&history, "data", "hello\n");
-    let workflow = ada.import_yaml(REVIEWED);
-    let inputs = json!({"data": {"src": "hda", "id": data}});
-    let invocation = ada.invoke(&workflow, &history, &inputs);
+    let invocation = ada.invoke_on(REVIEWED, "hello\n");
     let pause = ada.wait_for_step(&invocation, "review", "scheduled");
     let door = server.anonymous();
     assert_eq!(door.get("/readyz").status, 200);
@@ -43,11 +39,8 @@ fn jobs_that_end_while_the_database_is_away_are_stored_when_it_is_back() {
     let gate = server.folder().join("gate");
     let history = ada.create_history("away");
     let data = ada.upload(&history, "data", "hello\n");
-    let script = format!(
-        "until [ -e {} ]; do sleep 0.02; done; echo survived > out.txt",
-        gate.display()
-    );
-    let workflow = ada.import_yaml(&barycenter_tests::workflows::steps(&[
+    let script = format!("{}; echo survived > out.txt", workflows::wait_for(&gate));
+    let workflow = ada.import_yaml(&workflows::steps(&[
         ("slow", &script, "data"),
         ("next", "cat $INPUT > out.txt", "slow/out"),
     ]));

@@ -26,9 +26,9 @@ fn workers(server: &TestServer) -> Vec<(String, String)> {
 /// A step that waits for the file `gate`, says that it runs in `started`, and hands its input on.
 fn gated(folder: &Path) -> String {
     workflows::script(&format!(
-        "echo x >> {}; until [ -e {} ]; do sleep 0.02; done; cat $INPUT > out.txt",
+        "echo x >> {}; {}; cat $INPUT > out.txt",
         folder.join("started").display(),
-        folder.join("gate").display()
+        workflows::wait_for(&folder.join("gate"))
     ))
 }
 
@@ -41,11 +41,7 @@ struct Running {
 fn running() -> Running {
     let server = setup().start();
     let ada = server.client();
-    let history = ada.create_history("handlers");
-    let data = ada.upload(&history, "data", "kept\n");
-    let workflow = ada.import_yaml(&gated(server.folder()));
-    let inputs = json!({"data": {"src": "hda", "id": data}});
-    let invocation = ada.invoke(&workflow, &history, &inputs);
+    let invocation = ada.invoke_on(&gated(server.folder()), "kept\n");
     ada.wait_for_job(&invocation, "work", &["running"]);
     Running { server, invocation }
 }

@@ -368,3 +368,6 @@ async fn resume(
         &jobs::outputs(&mut q, job.id).await?,
     )))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use crate::given::Node;
+
 #[path = "semantics/actions.rs"]
 mod actions;
 #[path = "semantics/conditions.rs"]
@@ -147,6 +149,18 @@ struct Said {
     hdca_id: Option<i64>,
 }
 
+impl Said {
+    /// Its reason, and the step it is about.
+    fn about(&self) -> (&str, Option<&str>) {
+        (&self.reason, self.step.as_deref())
+    }
+
+    /// The step it is about, and the one that this one depends on.
+    fn steps(&self) -> (Option<&str>, Option<&str>) {
+        (self.step.as_deref(), self.dependent.as_deref())
+    }
+}
+
 /// What an invocation says; one message.
 async fn said(world: &World, invocation: i64) -> Said {
     let mut all = world
@@ -197,9 +211,21 @@ async fn written(world: &World, invocation: i64, step: i64, output: &str) -> Vec
 }
 
 async fn text_of(world: &World, invocation: i64, step: i64, output: &str) -> String {
+    let made = output_of(world, invocation, step, output).await;
+    content(world, made).await.0
+}
+
+/// What each element of a step's output collection says.
+async fn texts_of(world: &World, invocation: i64, step: i64, output: &str) -> Vec<String> {
     let found = written(world, invocation, step, output).await;
+    found.into_iter().map(|(_, text)| text).collect()
+}
+
+/// The one dataset that is a step's output, or the only element of it.
+async fn output_of(world: &World, invocation: i64, step: i64, output: &str) -> i64 {
+    let found = outputs_of(world, invocation, step, output).await;
     assert_eq!(found.len(), 1, "one output {output} of step {step}");
-    found[0].1.clone()
+    found[0].1
 }
 
 /// The id of a step's output collection, with its type.
@@ -216,57 +242,15 @@ async fn collection_of(world: &World, invocation: i64, step: i64, output: &str) 
     (row.get(0).expect("a type"), row.get(1).expect("an id"))
 }
 
-/// A collection to make.
-enum Node {
-    Dataset(&'static str),
-    Inner(&'static str, Vec<(&'static str, Node)>),
-}
-
-/// The invocation inside an invocation's subworkflow step.
-async fn child_of(world: &World, invocation: i64) -> i64 {
-    let child = "SELECT id FROM workflow_invocation WHERE parent_invocation_id = $1";
-    number(world, child, invocation).await
-}
-
 impl World {
     /// A collection of any type in the history.
-    async fn collection(
-        &self,
-        collection_type: &'static str,
-        of: Vec<(&'static str, Node)>,
-    ) -> i64 {
-        let collection = Box::pin(self.structure(collection_type, of)).await;
-        let hdca = self.store.ids.hdca();
-        self.change(
-            "INSERT INTO history_dataset_collection_association (id, collection_id, history_id, hid, name, create_time, update_time)
-             VALUES ($1, $2, $3, 2, 'nested', 1, 1)",
-            args![hdca, collection, self.history],
-        )
-        .await;
-        hdca
-    }
-
-    async fn structure(&self, collection_type: &'static str, of: Vec<(&'static str, Node)>) -> i64 {
-        let id = self.store.ids.collection();
-        self.change(
-            "INSERT INTO dataset_collection (id, collection_type, populated_state, element_count, create_time, update_time)
-             VALUES ($1, $2, 'ok', $3, 1, 1)",
-            args![id, collection_type, of.len()],
-        )
-        .await;
-        for (n, (identifier, node)) in of.into_iter().enumerate() {
-            let (hda, child) = match node {
-                Node::Dataset(content) => (Some(self.dataset(content).await), None),
-                Node::Inner(inner, of) => (None, Some(Box::pin(self.structure(inner, of)).await)),
-            };
-            self.change(
-                "INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, child_collection_id, element_index, element_identifier)
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-                args![self.store.ids.element(), id, hda, child, n, identifier],
-            )
-            .await;
-        }
-        id
+    async fn collection(&self, collection_type: &str, of: Vec<(&str, Node<'_>)>) -> i64 {
+        let of = of.into_iter().map(|(name, node)| (name.to_owned(), node));
+        let services = self.services();
+        let contents = self.contents(&services);
+        contents
+            .collection("nested", collection_type, of.collect())
+            .await
     }
 
     /// A list of pairs: identifier, forward, reverse.
@@ -280,31 +264,6 @@ impl World {
         };
         self.collection("list:paired", of.iter().map(pair).collect())
             .await
-    }
-
-    /// One statement, stored.
-    async fn change(&self, sql: &'static str, arguments: Vec<barycenter::store::db::Val>) {
-        let mut tx = self.store.begin().await.expect("begins");
-        tx.run(sql, arguments).await.expect("runs");
-        tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
-    }
-
-    /// Waits until the invocation's jobs are in these states.
-    async fn until_jobs(&self, id: i64, wanted: &[&str]) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let found = self.jobs(id).await;
-            if found == wanted {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "jobs are {found:?}, not {wanted:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 }
 
@@ -373,9 +332,12 @@ async fn number(world: &World, sql: &'static str, id: i64) -> i64 {
         .expect("a number")
 }
 
+/// The jobs of an invocation that are over and went well.
+const JOBS_OK: &str = "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'";
+
 /// Waits until a question about the database is answered with `wanted`.
 async fn wait_until(world: &World, sql: &'static str, id: i64, wanted: i64) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let found = number(world, sql, id).await;
         if found == wanted {
@@ -433,15 +395,18 @@ async fn on_input(world: &World, input: Value, item: i64, rest: Vec<Value>) -> i
     world.invoke(steps(all), &[(0, src, item)]).await
 }
 
+/// The same, run until it is completed.
+async fn completed_on(world: &World, input: Value, item: i64, rest: Vec<Value>) -> i64 {
+    let id = on_input(world, input, item, rest).await;
+    world.wait_for(id, "completed").await;
+    id
+}
+
 /// A step that reads the dataset of another one as a value of a type.
 fn value_of(id: usize, param_type: &str, from: usize) -> Value {
     let state = json!({"param_type": param_type, "remove_newlines": true});
     let input = [("input1", from, "output")];
     tool(id, "param_value_from_file", "0.1.0", state, &input)
-}
-
-fn data(id: usize) -> Value {
-    step(id, "data_input", None, &[])
 }
 
 fn list(id: usize) -> Value {

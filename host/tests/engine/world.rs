@@ -11,17 +11,18 @@ use barycenter::model::invocation::{
     NewInvocation, RequestInput, RequestParameter, RequestParameterKind, meta,
 };
 use barycenter::model::revision::Revision;
-use barycenter::model::state::InvocationState;
 use barycenter::plugins::{Plugins, PluginsConfig, Wiring};
 use barycenter::scheduling::{Engine, EngineSettings, Membership, Services, Sharing, Signals};
+use barycenter::store::db::Val;
 use barycenter::store::files::DataDir;
 use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
-use barycenter::store::{Durability, Query, Store, histories, invocations, users};
+use barycenter::store::{Durability, Query, Store, invocations};
 use barycenter::tools::Toolbox;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::databases::TestDatabase;
+use crate::given::{self, Contents};
 
 /// The folder with the plugin libraries, built by this test where they are not.
 pub static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -56,6 +57,10 @@ pub static BUILT: LazyLock<PathBuf> = LazyLock::new(|| {
     target.join(profile)
 });
 
+/// How long something may take that has to come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+
 pub struct World {
     pub store: Store,
     pub directory: TestDatabase,
@@ -67,7 +72,7 @@ pub struct World {
     pub running: Option<(Engine, Arc<Services>)>,
 }
 
-pub const WRITE: &str = r#"
+const WRITE: &str = r#"
 class: GalaxyTool
 id: write
 name: Write a text
@@ -79,7 +84,7 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
-pub const COPY: &str = r#"
+const COPY: &str = r#"
 class: GalaxyTool
 id: copy
 name: Copy a dataset
@@ -91,7 +96,7 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
-pub const SLEEP: &str = r#"
+const SLEEP: &str = r#"
 class: GalaxyTool
 id: sleep
 name: Sleep long
@@ -103,19 +108,20 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
-pub const NAP: &str = r#"
+/// Ends when [`World::wake`] makes a file in the world's folder HERE, or when that is gone.
+const NAP: &str = r#"
 class: GalaxyTool
 id: nap
-name: Sleep a second
+name: Sleep until woken
 version: "1"
-shell_command: cat '$(inputs.input.path)' > out.txt; sleep 1; echo slept >> out.txt
+shell_command: cat '$(inputs.input.path)' > out.txt; while test -d 'HERE' && ! test -e 'HERE/alarm'; do sleep 0.02; done; echo slept >> out.txt
 inputs:
   - {name: input, type: data, format: txt}
 outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
-pub const FAIL: &str = r#"
+const FAIL: &str = r#"
 class: GalaxyTool
 id: fail
 name: Fail always
@@ -127,7 +133,7 @@ outputs:
   - {name: out, type: data, format: txt, from_work_dir: out.txt}
 "#;
 
-pub const FLAKY: &str = r#"
+const FLAKY: &str = r#"
 class: GalaxyTool
 id: flaky
 name: Fail on what is bad
@@ -144,12 +150,13 @@ impl World {
         let directory = TestDatabase::fresh();
         let tools = directory.path().join("tools");
         std::fs::create_dir(&tools).expect("a new folder");
+        let nap = NAP.replace("HERE", &directory.path().display().to_string());
         for (name, text) in [
             ("write.yml", WRITE),
             ("copy.yml", COPY),
             ("fail.yml", FAIL),
             ("sleep.yml", SLEEP),
-            ("nap.yml", NAP),
+            ("nap.yml", &nap),
             ("flaky.yml", FLAKY),
         ] {
             std::fs::write(tools.join(name), text).expect("a tool file");
@@ -161,24 +168,7 @@ impl World {
         }
         let url = directory.url().parse().expect("a URL");
         let store = Store::open(&url).await.expect("a fresh database");
-        let mut tx = store.begin().await.expect("begins");
-        let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
-            .await
-            .expect("a user");
-        let history = store.ids.history(&mut tx).await.expect("an id");
-        histories::create(&mut tx, history, user, "test", 1)
-            .await
-            .expect("a history");
-        // Inputs are put in by hand as items 1 (and 2).
-        tx.run(
-            "UPDATE history SET hid_counter = 2 WHERE id = $1",
-            args![history],
-        )
-        .await
-        .expect("set");
-        tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
+        let (user, history) = given::owner(&store).await;
         let mut world = World {
             store,
             directory,
@@ -188,6 +178,9 @@ impl World {
             job_cap: 1000,
             running: None,
         };
+        // Inputs are put in by hand as items 1 (and 2).
+        let counter = "UPDATE history SET hid_counter = 2 WHERE id = $1";
+        world.change(counter, args![history]).await;
         world.start().await;
         world
     }
@@ -235,46 +228,40 @@ impl World {
         }
     }
 
+    /// Ends all naps, those to come as well.
+    pub fn wake(&self) {
+        std::fs::write(self.directory.path().join("alarm"), "").expect("written");
+    }
+
     pub fn services(&self) -> Arc<Services> {
         self.running.as_ref().expect("running").1.clone()
     }
 
     /// A dataset with this content.
     pub async fn dataset(&self, content: &str) -> i64 {
-        let (id, dataset) = (self.store.ids.hda(), self.store.ids.dataset());
-        self.services()
-            .data
-            .write_dataset(dataset, content.as_bytes())
-            .expect("written");
-        let mut tx = self.store.begin().await.expect("begins");
-        tx.run("INSERT INTO dataset (id, uuid, state, file_size, create_time, update_time) VALUES ($1, $2, 'ok', 1, 1, 1)", args![dataset, uuid::Uuid::new_v4()]).await.expect("a dataset");
-        tx.run(
-            "INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, create_time, update_time) VALUES ($1, $2, $3, 1, 'in.txt', 'txt', 1, 1)",
-            args![id, self.history, dataset],
-        ).await.expect("an hda");
-        tx.commit(Durability::Progress, "test")
-            .await
-            .expect("commits");
-        id
+        self.contents(&self.services()).dataset(content).await
     }
 
     /// A flat list of datasets, as an hdca.
     pub async fn list(&self, contents: &[&str]) -> i64 {
-        let mut hdas = Vec::new();
-        for content in contents {
-            hdas.push(self.dataset(content).await);
+        self.contents(&self.services()).list(contents).await
+    }
+
+    pub fn contents<'a>(&'a self, services: &'a Services) -> Contents<'a> {
+        Contents {
+            store: &self.store,
+            data: &services.data,
+            history: self.history,
         }
-        let (hdca, collection) = (self.store.ids.hdca(), self.store.ids.collection());
+    }
+
+    /// One statement, stored.
+    pub async fn change(&self, sql: &'static str, arguments: Vec<Val>) {
         let mut tx = self.store.begin().await.expect("begins");
-        tx.run("INSERT INTO dataset_collection (id, collection_type, populated_state, element_count, create_time, update_time) VALUES ($1, 'list', 'ok', $2, 1, 1)", args![collection, hdas.len()]).await.expect("a collection");
-        for (n, hda) in hdas.iter().enumerate() {
-            tx.run("INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, element_index, element_identifier) VALUES ($1, $2, $3, $4, $5)", args![self.store.ids.element(), collection, *hda, n, format!("e{n}")]).await.expect("an element");
-        }
-        tx.run("INSERT INTO history_dataset_collection_association (id, collection_id, history_id, hid, name, create_time, update_time) VALUES ($1, $2, $3, 2, 'list', 1, 1)", args![hdca, collection, self.history]).await.expect("an hdca");
-        tx.commit(Durability::Progress, "test")
+        tx.run(sql, arguments).await.expect("runs");
+        tx.commit(Durability::Acknowledged, "test")
             .await
             .expect("commits");
-        hdca
     }
 
     /// Stores a workflow and asks for an invocation of it; `inputs` by order_index: ("hda" | "hdca", id).
@@ -337,7 +324,7 @@ impl World {
                 })
                 .collect::<Vec<_>>()
         };
-        let mut new = self.request(&loaded);
+        let mut new = given::request(&loaded, self.history, self.user);
         (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
         (new.input_datasets, new.input_collections) = (given("hda"), given("hdca"));
         change(&mut new, &loaded);
@@ -352,34 +339,6 @@ impl World {
         id
     }
 
-    /// A request without inputs, for a workflow and all inside it.
-    pub fn request(&self, revision: &Revision) -> NewInvocation {
-        let steps = &revision.description.steps;
-        NewInvocation {
-            uuid: uuid::Uuid::new_v4(),
-            workflow_id: revision.id,
-            history_id: self.history,
-            user_id: self.user,
-            state: InvocationState::New,
-            scheduler: None,
-            handler: None,
-            on_complete: None,
-            parameters: Vec::new(),
-            step_states: steps
-                .iter()
-                .map(|s| (revision.step_ids[s.order_index], s.tool_inputs.clone()))
-                .collect(),
-            input_datasets: Vec::new(),
-            input_collections: Vec::new(),
-            input_parameters: Vec::new(),
-            children: revision
-                .subrevisions
-                .iter()
-                .map(|(n, inner)| (revision.step_ids[*n], self.request(inner)))
-                .collect(),
-        }
-    }
-
     pub async fn rows(&self, sql: &'static str, id: i64) -> Vec<(String, i64)> {
         let rows = self
             .store
@@ -392,14 +351,20 @@ impl World {
             .collect()
     }
 
+    /// The text in the first row.
+    pub async fn text(&self, sql: &'static str, id: i64) -> String {
+        self.rows(sql, id).await.remove(0).0
+    }
+
     pub async fn state(&self, id: i64) -> String {
-        self.rows(
-            "SELECT state, id FROM workflow_invocation WHERE id = $1",
-            id,
-        )
-        .await[0]
-            .0
-            .clone()
+        let state = "SELECT state, id FROM workflow_invocation WHERE id = $1";
+        self.text(state, id).await
+    }
+
+    /// The invocation inside an invocation's subworkflow step.
+    pub async fn child(&self, id: i64) -> i64 {
+        let child = "SELECT state, id FROM workflow_invocation WHERE parent_invocation_id = $1";
+        self.rows(child, id).await[0].1
     }
 
     pub async fn jobs(&self, id: i64) -> Vec<String> {
@@ -412,8 +377,9 @@ impl World {
         rows.into_iter().map(|r| r.0).collect()
     }
 
+    /// Waits until the invocation is in this state.
     pub async fn wait_for(&self, id: i64, state: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let found = self.state(id).await;
             if found == state {
@@ -428,8 +394,26 @@ impl World {
                     self.jobs(id).await
                 );
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Waits until the invocation's jobs are in states that are `wanted`.
+    pub async fn wait_for_jobs(&self, id: i64, wanted: impl Fn(&[String]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.jobs(id).await;
+            if wanted(&found) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the jobs are {found:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until the invocation's jobs are in these states.
+    pub async fn until_jobs(&self, id: i64, wanted: &[&str]) {
+        self.wait_for_jobs(id, |found| found == wanted).await;
     }
 
     /// How each job ended, in words.
@@ -465,6 +449,12 @@ impl World {
         )
         .await[0]
             .1;
+        self.answer(step, action).await;
+        self.services().signals.invocations_changed();
+    }
+
+    /// Stores an answer of a pause's step, and tells no loop of it.
+    pub async fn answer(&self, step: i64, action: Value) {
         let mut tx = self.store.begin().await.expect("begins");
         invocations::put_action(&mut tx, step, &action, 5)
             .await
@@ -472,23 +462,15 @@ impl World {
         tx.commit(Durability::Acknowledged, "test")
             .await
             .expect("commits");
-        self.services().signals.invocations_changed();
     }
 
     /// Waits until a pause is all that holds the invocation up.
     pub async fn wait_for_review(&self, id: i64) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self
-            .rows(
-                "SELECT COALESCE(blocked_on, ''), id FROM workflow_invocation WHERE id = $1",
-                id,
-            )
-            .await[0]
-            .0
-            != "review"
-        {
+        let blocked = "SELECT COALESCE(blocked_on, ''), id FROM workflow_invocation WHERE id = $1";
+        let deadline = Instant::now() + PATIENCE;
+        while self.text(blocked, id).await != "review" {
             assert!(Instant::now() < deadline, "no review is waited for");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
@@ -509,6 +491,24 @@ pub fn step(id: usize, kind: &str, tool: Option<&str>, from: &[(&str, usize, &st
     })
 }
 
+/// A step that runs a tool on an output of another step.
+pub fn run_on(id: usize, tool: &str, from: usize, output: &str) -> Value {
+    step(id, "tool", Some(tool), &[("input", from, output)])
+}
+
+pub fn copy(id: usize, from: usize, output: &str) -> Value {
+    run_on(id, "copy", from, output)
+}
+
+pub fn pause(id: usize, from: usize, output: &str) -> Value {
+    step(id, "pause", None, &[("input", from, output)])
+}
+
+/// An input dataset.
+pub fn data(id: usize) -> Value {
+    step(id, "data_input", None, &[])
+}
+
 pub fn steps(list: Vec<Value>) -> Value {
     Value::Object(
         list.into_iter()
@@ -520,9 +520,9 @@ pub fn steps(list: Vec<Value>) -> Value {
 
 pub fn reviewed() -> Value {
     steps(vec![
-        step(0, "data_input", None, &[]),
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        step(2, "pause", None, &[("input", 1, "out")]),
-        step(3, "tool", Some("copy"), &[("input", 2, "output")]),
+        data(0),
+        copy(1, 0, "output"),
+        pause(2, 1, "out"),
+        copy(3, 2, "output"),
     ])
 }

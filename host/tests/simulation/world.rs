@@ -1,13 +1,12 @@
 //! A server without loops, plugins and processes: this file says what happens next.
 
 mod ends;
+mod jobs;
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::going_on::GoingOn;
-use barycenter::args;
 use barycenter::invoker::iteration::{Allowed, Iteration, Outcome, Tools, stopped};
 use barycenter::invoker::known::Known;
 use barycenter::invoker::modules::{ModuleCall, ModuleInput, ModuleOutcome, Modules};
@@ -15,24 +14,20 @@ use barycenter::invoker::operations::NoFiles;
 use barycenter::invoker::progress::Progress;
 use barycenter::invoker::stop::Wait;
 use barycenter::invoker::writes::Writes;
-use barycenter::model::invocation::{NewInvocation, RequestInput};
-use barycenter::model::revision::Revision;
-use barycenter::model::state::{DatasetState, InvocationState, JobState};
+use barycenter::model::invocation::RequestInput;
+use barycenter::model::state::{DatasetState, InvocationState};
 use barycenter::model::workflow::StepDescription;
 use barycenter::store::files::DataDir;
 use barycenter::store::scheduling::commit::{Stored, acknowledge, commit_iteration};
-use barycenter::store::scheduling::ends::{
-    CollectionEnd, FileFacts, JobEnd, NewDataset, NewElement, OutputEnd,
-};
-use barycenter::store::scheduling::jobs::{self, Dispatch, HandOver};
 use barycenter::store::scheduling::progress::Head;
-use barycenter::store::scheduling::{invocations as loops, known, progress, settle};
+use barycenter::store::scheduling::{invocations as loops, jobs as stored_jobs, progress};
 use barycenter::store::workflows::{RevisionCache, create_stored_workflow};
-use barycenter::store::{Durability, Query, Store, histories, invocations, users};
+use barycenter::store::{Durability, Query, Store, invocations};
 use barycenter::tools::{Tool, Toolbox};
 use serde_json::{Value, json};
 
 use super::generate::Rng;
+use super::given::{self, Contents};
 
 const TOOLS: &[&str] = &[
     "{id: copy, inputs: [{name: input, type: data}], outputs: [{name: out, type: data, format: txt, from_work_dir: o}]}",
@@ -148,17 +143,7 @@ impl World {
         let store = Store::open_sqlite(&directory.path().join("db.sqlite"))
             .await
             .expect("a fresh database");
-        let mut tx = store.begin().await.expect("begins");
-        let user = users::create(&mut tx, "ada", "ada@example.org", None, false, 1)
-            .await
-            .expect("a user");
-        let history = store.ids.history(&mut tx).await.expect("an id");
-        histories::create(&mut tx, history, user, "test", 1)
-            .await
-            .expect("a history");
-        tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
+        let (user, history) = given::owner(&store).await;
         World {
             data: DataDir::open(&directory.path().join("data")).expect("a data directory"),
             store,
@@ -180,18 +165,16 @@ impl World {
     /// Stores the workflow and a request for it, with a dataset and a list of up to four.
     pub async fn invoke(&mut self, workflow: &Value) -> i64 {
         let description = barycenter::formats::import(workflow).expect("a good workflow");
-        let dataset = self.dataset("given").await;
-        let mut hdas = Vec::new();
-        for n in 0..self.seed % 5 {
-            hdas.push(self.dataset(&format!("element {n}")).await);
-        }
-        let (hdca, collection) = (self.store.ids.hdca(), self.store.ids.collection());
+        let contents = Contents {
+            store: &self.store,
+            data: &self.data,
+            history: self.history,
+        };
+        let dataset = contents.dataset("given").await;
+        let elements: Vec<String> = (0..self.seed % 5).map(|n| format!("element {n}")).collect();
+        let elements: Vec<&str> = elements.iter().map(String::as_str).collect();
+        let hdca = contents.list(&elements).await;
         let mut tx = self.store.begin().await.expect("begins");
-        tx.run("INSERT INTO dataset_collection (id, collection_type, populated_state, element_count, create_time, update_time) VALUES ($1, 'list', 'ok', $2, 1, 1)", args![collection, hdas.len()]).await.expect("a collection");
-        for (n, hda) in hdas.iter().enumerate() {
-            tx.run("INSERT INTO dataset_collection_element (id, dataset_collection_id, hda_id, element_index, element_identifier) VALUES ($1, $2, $3, $4, $5)", args![self.store.ids.element(), collection, *hda, n, format!("e{n}")]).await.expect("an element");
-        }
-        tx.run("INSERT INTO history_dataset_collection_association (id, collection_id, history_id, hid, name, create_time, update_time) VALUES ($1, $2, $3, 2, 'list', 1, 1)", args![hdca, collection, self.history]).await.expect("an hdca");
         let (_, revision) =
             create_stored_workflow(&mut tx, &self.store.ids, self.user, &description, None, 1)
                 .await
@@ -202,7 +185,7 @@ impl World {
             .await
             .expect("read")
             .expect("there");
-        let mut new = self.request(&revision);
+        let mut new = given::request(&revision, self.history, self.user);
         (new.scheduler, new.handler) = (Some("default".into()), Some(FIRST.into()));
         let given = |step: usize, item_id: i64| RequestInput {
             name: None,
@@ -222,47 +205,6 @@ impl World {
             .await
             .expect("created");
         tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
-        id
-    }
-
-    fn request(&self, revision: &Revision) -> NewInvocation {
-        let steps = &revision.description.steps;
-        NewInvocation {
-            uuid: uuid::Uuid::new_v4(),
-            workflow_id: revision.id,
-            history_id: self.history,
-            user_id: self.user,
-            state: InvocationState::New,
-            scheduler: None,
-            handler: None,
-            on_complete: None,
-            parameters: Vec::new(),
-            step_states: steps
-                .iter()
-                .map(|s| (revision.step_ids[s.order_index], s.tool_inputs.clone()))
-                .collect(),
-            input_datasets: Vec::new(),
-            input_collections: Vec::new(),
-            input_parameters: Vec::new(),
-            children: revision
-                .subrevisions
-                .iter()
-                .map(|(n, inner)| (revision.step_ids[*n], self.request(inner)))
-                .collect(),
-        }
-    }
-
-    async fn dataset(&self, content: &str) -> i64 {
-        let (id, dataset) = (self.store.ids.hda(), self.store.ids.dataset());
-        self.data
-            .write_dataset(dataset, content.as_bytes())
-            .expect("written");
-        let mut tx = self.store.begin().await.expect("begins");
-        tx.run("INSERT INTO dataset (id, uuid, state, file_size, create_time, update_time) VALUES ($1, $2, 'ok', 1, 1, 1)", args![dataset, uuid::Uuid::new_v4()]).await.expect("a dataset");
-        tx.run("INSERT INTO history_dataset_association (id, history_id, dataset_id, hid, name, extension, create_time, update_time) VALUES ($1, $2, $3, 1, 'in.txt', 'txt', 1, 1)", args![id, self.history, dataset]).await.expect("an hda");
-        tx.commit(Durability::Progress, "test")
             .await
             .expect("commits");
         id
@@ -307,7 +249,7 @@ impl World {
             .await
             .expect("the same database");
         self.revisions = RevisionCache::new(100_000);
-        jobs::put_back(&self.store, "main", &lost, self.now)
+        stored_jobs::put_back(&self.store, "main", &lost, self.now)
             .await
             .expect("put back");
     }
@@ -319,7 +261,7 @@ impl World {
             .await
             .expect("reads");
         events.splice(0..0, looks.into_iter().map(Event::Look));
-        let ready = jobs::ready(&mut reader, "main", "default", &[], 1000)
+        let ready = stored_jobs::ready(&mut reader, "main", "default", &[], 1000)
             .await
             .expect("reads");
         events.extend(ready.into_iter().map(|job| Event::Start(job.id)));
@@ -437,156 +379,6 @@ impl World {
             let bytes = std::fs::read(self.data.dataset(dataset)).expect("a file");
             let value = serde_json::from_slice(&bytes).map_err(|e| e.to_string());
             known.contents.insert(id, value);
-        }
-    }
-
-    async fn dispatch(&self, id: i64) -> (Dispatch, Known) {
-        let mut reader = self.store.reader();
-        let mut loaded = jobs::load(&mut reader, &[id]).await.expect("reads");
-        let job = loaded.pop().expect("there");
-        let mut read = Known::default();
-        let inputs: Vec<i64> = job.inputs.iter().map(|input| input.hda_id).collect();
-        known::load(&mut reader, &mut read, inputs, [])
-            .await
-            .expect("reads");
-        (job, read)
-    }
-
-    async fn start(&mut self, id: i64) {
-        let hand_over = self.hand_over(id).await;
-        let taken = jobs::hand_over(&self.store, "main", &[hand_over], self.now)
-            .await
-            .expect("stored");
-        self.running.extend(taken);
-    }
-
-    /// What is stored when a job is handed over, whose inputs have to be there.
-    pub async fn hand_over(&self, id: i64) -> HandOver {
-        let (job, read) = self.dispatch(id).await;
-        for input in &job.inputs {
-            let hda = &read.hdas[&input.hda_id];
-            assert_eq!(
-                hda.state,
-                DatasetState::Ok,
-                "seed {}: job {id} starts before its input is there",
-                self.seed
-            );
-            assert!(
-                self.data.dataset(hda.dataset_id).exists(),
-                "seed {}: an input of job {id} has no file",
-                self.seed
-            );
-        }
-        HandOver {
-            job_id: id,
-            runner: "simulated".into(),
-            command_line: String::new(),
-            dataset_ids: job.outputs.iter().map(|output| output.dataset_id).collect(),
-        }
-    }
-
-    async fn end(&mut self, id: i64) {
-        self.running.retain(|other| *other != id);
-        let end = self.job_end(id).await;
-        // Reported twice, as a runner may: the second report changes nothing.
-        let twice = self.chance.one_in(8);
-        settle::settle(&self.store, vec![end.clone()], self.now)
-            .await
-            .expect("stored");
-        if twice {
-            settle::settle(&self.store, vec![end], self.now)
-                .await
-                .expect("stored");
-        }
-    }
-
-    /// What a job makes depends on its tool and on what it reads, and on nothing else.
-    pub async fn job_end(&self, id: i64) -> JobEnd {
-        let (job, read) = self.dispatch(id).await;
-        let mut text = job.tool_id.clone();
-        for input in &job.inputs {
-            let file = self.data.dataset(read.hdas[&input.hda_id].dataset_id);
-            text.push_str(&format!(
-                " {}={}",
-                input.name,
-                std::fs::read_to_string(file).expect("a file")
-            ));
-        }
-        let mut hasher = DefaultHasher::new();
-        (text.as_str(), self.seed).hash(&mut hasher);
-        let hash = hasher.finish();
-        let fails = job.tool_id == "flaky" && hash.is_multiple_of(3);
-        let made = match job.tool_id.as_str() {
-            "decide" => hash.is_multiple_of(2).to_string(),
-            _ => format!("{hash:x}"),
-        };
-        let facts = |extension: &str| FileFacts {
-            size: made.len() as i64,
-            extension: extension.to_owned(),
-            peek: None,
-            blurb: None,
-            metadata: json!({}),
-            validity: None,
-        };
-        let outputs = job.outputs.iter().map(|slot| {
-            if !fails {
-                self.data
-                    .write_dataset(slot.dataset_id, made.as_bytes())
-                    .expect("written");
-            }
-            OutputEnd {
-                hda_id: slot.hda_id,
-                dataset_id: slot.dataset_id,
-                state: if fails {
-                    DatasetState::Error
-                } else {
-                    DatasetState::Ok
-                },
-                file: facts(&slot.extension),
-                visible: slot.visible,
-                info: None,
-                share: None,
-            }
-        });
-        let outputs = outputs.collect();
-        let collections = job.output_collections.iter().map(|slot| {
-            let elements = (0..hash % 4).map(|n| {
-                let dataset_id = self.store.ids.dataset();
-                self.data
-                    .write_dataset(dataset_id, format!("{made} {n}").as_bytes())
-                    .expect("written");
-                NewElement {
-                    identifiers: vec![format!("n{n}")],
-                    dataset: NewDataset {
-                        hda_id: self.store.ids.hda(),
-                        dataset_id,
-                        name: format!("n{n}"),
-                        visible: false,
-                        file: facts("txt"),
-                        output_name: format!("__new_primary_file_{}|n{n}__", slot.name),
-                    },
-                }
-            });
-            CollectionEnd {
-                collection_id: slot.collection_id,
-                collection_type: slot.collection_type.clone(),
-                elements: (!fails).then(|| elements.collect()),
-            }
-        });
-        JobEnd {
-            job_id: id,
-            state: if fails { JobState::Error } else { JobState::Ok },
-            exit_code: Some(0),
-            stdout: String::new(),
-            stderr: String::new(),
-            info: None,
-            started_ms: Some(self.now),
-            ended_ms: self.now,
-            external_id: None,
-            outputs,
-            collections: collections.collect(),
-            extra: Vec::new(),
-            actions: Vec::new(),
         }
     }
 

@@ -134,7 +134,7 @@ fn an_endless_answer_ends_at_the_limit_and_a_slow_one_in_time() {
             answer
         }
         _ => {
-            std::thread::sleep(Duration::from_secs(5));
+            std::thread::sleep(Duration::from_secs(40));
             ok("late")
         }
     });
@@ -152,7 +152,7 @@ fn an_endless_answer_ends_at_the_limit_and_a_slow_one_in_time() {
         10,
         Duration::from_millis(500),
     );
-    assert!(slow.unwrap_err().may_pass && begun.elapsed() < Duration::from_secs(4));
+    assert!(slow.unwrap_err().may_pass && begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

@@ -431,7 +431,7 @@ fn a_workflow_of_twenty_thousand_steps_imports_quickly() {
     let started = std::time::Instant::now();
     let workflow = import(&value).unwrap();
     // Unoptimised; quadratic work would take minutes.
-    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
     assert_eq!(workflow.steps.len(), 20_000);
     assert!(native_of(&workflow)["steps"]["19999"].is_object());
 }

@@ -3,25 +3,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::http::seams::{Seams, StepActions};
-use crate::http::tests::Server;
+use crate::http::seams::StepActions;
+use crate::http::tests::{Server, lines};
 use crate::invocation_request::StepTypes;
 use crate::model::workflow::StepDescription;
 use crate::store::Durability;
-use crate::tools::Toolbox;
-
-const TOOL: &str = "
-class: GalaxyTool
-id: lines
-name: Some lines
-version: '1.0'
-shell_command: head -n $(inputs.count) '$(inputs.source.path)' > out
-inputs:
-  - {name: source, type: data}
-  - {name: count, type: integer, value: 3}
-outputs:
-  - {name: out, type: data, format: txt, from_work_dir: out}
-";
 
 struct Pauses;
 
@@ -43,24 +29,14 @@ impl StepActions for Pauses {
 /// A server with one tool and pauses, and a workflow: reads, a number, the tool, a pause.
 async fn server() -> (Server, String, tempfile::TempDir) {
     let server = Server::start().await;
-    let tools = tempfile::tempdir().unwrap();
-    std::fs::write(tools.path().join("lines.yml"), TOOL).unwrap();
-    let mut seams = Seams::unwired(Arc::new(Toolbox::new(vec![tools.path().to_owned()])));
+    let (mut seams, tools) = lines::seams();
     seams.step_types = Arc::new(Pauses);
     seams.step_actions = Arc::new(Pauses);
     seams.workflows.foreground_wait_max = std::time::Duration::from_millis(50);
     server.app.wire(seams);
-    let step = |id: usize, kind: &str, label: &str, state: Value, from: Value| {
-        json!({"id": id, "type": kind, "label": label, "name": kind, "tool_state": state.to_string(),
-            "tool_id": (kind == "tool").then_some("lines"), "tool_version": (kind == "tool").then_some("1.0"),
-            "input_connections": from, "workflow_outputs": [], "position": {"left": id * 10, "top": 0}})
-    };
-    let workflow = json!({"a_galaxy_workflow": "true", "format-version": "0.1", "name": "reviewed", "steps": {
-        "0": step(0, "data_input", "reads", json!({}), json!({})),
-        "1": step(1, "parameter_input", "n", json!({"parameter_type": "integer", "default": 5}), json!({})),
-        "2": step(2, "tool", "cut", json!({"count": 4}), json!({"source": {"id": 0, "output_name": "output"}})),
-        "3": step(3, "pause", "look", json!({}), json!({"input": {"id": 2, "output_name": "out"}})),
-    }});
+    let mut workflow = lines::workflow("reviewed");
+    let cut = json!({"input": {"id": 2, "output_name": "out"}});
+    workflow["steps"]["3"] = lines::step(3, "pause", "look", json!({}), cut);
     let made = server
         .post("/api/workflows", json!({"workflow": workflow}))
         .await
@@ -76,8 +52,7 @@ fn text(value: &Value) -> &str {
 #[tokio::test]
 async fn an_invocation_is_stored_copied_into_its_history_and_shown() {
     let (server, workflow, _tools) = server().await;
-    let history = server.history().await;
-    let hda = server.pastes(&history, 1).await.remove(0);
+    let (_, hda) = server.with_dataset().await;
     let path = format!("/api/workflows/{workflow}/invocations");
     let body = json!({"inputs": {"reads": {"src": "hda", "id": hda}, "n": 7}, "inputs_by": "name",
         "history": "results", "parameters": {"2": {"count": 9}}, "replacement_params": {"a": "b"}});
@@ -199,8 +174,7 @@ async fn an_invocation_is_stored_copied_into_its_history_and_shown() {
 #[tokio::test]
 async fn bad_requests_leave_nothing_behind() {
     let (server, workflow, _tools) = server().await;
-    let history = server.history().await;
-    let hda = server.pastes(&history, 1).await.remove(0);
+    let (history, hda) = server.with_dataset().await;
     let other = json!({"name": "bob's"});
     let other = server
         .call(&server.bob, "POST", "/api/histories", Some(other))
@@ -329,8 +303,7 @@ async fn a_batch_is_stored_together_each_run_in_a_history_of_its_own() {
 #[tokio::test]
 async fn a_review_is_stored_once_the_step_is_there_and_a_cancelled_run_takes_none() {
     let (server, workflow, _tools) = server().await;
-    let history = server.history().await;
-    let hda = server.pastes(&history, 1).await.remove(0);
+    let (history, hda) = server.with_dataset().await;
     let body = json!({"inputs": {"0": {"src": "hda", "id": hda}}, "history_id": history});
     let made = server
         .post(&format!("/api/workflows/{workflow}/invocations"), body)
@@ -413,8 +386,7 @@ async fn a_review_is_stored_once_the_step_is_there_and_a_cancelled_run_takes_non
 #[tokio::test]
 async fn the_old_form_answers_with_outputs_and_history() {
     let (server, workflow, _tools) = server().await;
-    let history = server.history().await;
-    let hda = server.pastes(&history, 1).await.remove(0);
+    let (history, hda) = server.with_dataset().await;
     let body = json!({"workflow_id": workflow, "history": format!("hist_id={history}"),
         "ds_map": {"0": {"src": "hda", "id": hda}}});
     let made = server.post("/api/workflows", body).await.ok();
@@ -428,8 +400,7 @@ async fn the_old_form_answers_with_outputs_and_history() {
 #[tokio::test]
 async fn what_means_nothing_in_the_workflow_is_ignored_and_told_of() {
     let (server, workflow, _tools) = server().await;
-    let history = server.history().await;
-    let hda = server.pastes(&history, 1).await.remove(0);
+    let (history, hda) = server.with_dataset().await;
     let given = json!({"src": "hda", "id": hda});
     let path = format!("/api/workflows/{workflow}/invocations");
     let ask = |inputs: Value, parameters: Value| {
@@ -468,128 +439,6 @@ async fn what_means_nothing_in_the_workflow_is_ignored_and_told_of() {
     );
 }
 
-#[tokio::test]
-async fn jobs_are_their_owners_and_bad_filters_are_refused() {
-    let server = Server::start().await;
-    let mut tx = server.app.store.begin().await.unwrap();
-    tx.run(
-        "INSERT INTO job (id, uuid, user_id, tool_id, state, tool_stdout, create_time, update_time)
-         SELECT 7, 'u', id, 'Show beginning1', 'ok', 'hello', 1, 1 FROM galaxy_user WHERE username = 'ada'",
-        args![],
-    )
-    .await
-    .unwrap();
-    tx.run(
-        "INSERT INTO job_parameter (job_id, name, value) VALUES (7, 'lineNum', '10'),
-            (7, 'input', '{\"values\": [{\"src\": \"hda\", \"id\": 41}]}')",
-        args![],
-    )
-    .await
-    .unwrap();
-    tx.commit(Durability::Progress, "test").await.unwrap();
-    let id = server.app.encode(7);
-    let shown = server.get(&format!("/api/jobs/{id}?full=True")).await.ok();
-    assert_eq!(
-        (&shown["stdout"], &shown["params"]["lineNum"]),
-        (&json!("hello"), &json!("10"))
-    );
-    let input: Value = serde_json::from_str(shown["params"]["input"].as_str().unwrap()).unwrap();
-    assert_eq!(
-        input,
-        json!({"values": [{"src": "hda", "id": server.app.encode(41)}]})
-    );
-    let console = server
-        .get(&format!(
-            "/api/jobs/{id}/console_output?stdout_position=1&stdout_length=3"
-        ))
-        .await
-        .ok();
-    assert_eq!(console["stdout"], json!("ell"));
-    assert_eq!(
-        server.get(&format!("/api/jobs/{id}/stdout")).await.body,
-        b"hello"
-    );
-    assert_eq!(
-        server.get(&format!("/api/jobs/{id}/inputs")).await.ok(),
-        json!([])
-    );
-    let found = server
-        .get("/api/jobs?tool_id=Show%20beginning1&state=ok&search=show")
-        .await
-        .ok();
-    assert_eq!(found.as_array().unwrap().len(), 1);
-    assert_eq!(
-        server.get("/api/jobs?date_range_min=2026-01-01").await.ok(),
-        json!([])
-    );
-    let mut tx = server.app.store.begin().await.unwrap();
-    tx.run(
-        "INSERT INTO job (id, uuid, user_id, tool_id, state, create_time, update_time)
-         SELECT 70, 'v', id, 'param_value_from_file', 'ok', 1, 1 FROM galaxy_user WHERE username = 'ada'",
-        args![],
-    )
-    .await
-    .unwrap();
-    tx.run(
-        "INSERT INTO job_parameter (job_id, name, value) VALUES (70, 'param_type', '\"float\"')",
-        args![],
-    )
-    .await
-    .unwrap();
-    tx.commit(Durability::Progress, "test").await.unwrap();
-    let display = format!("/api/jobs/{}/parameters_display", server.app.encode(70));
-    let told = server.get(&display).await.ok();
-    let line = json!({"text": "Select type of parameter to parse", "depth": 1, "value": "float", "notes": null});
-    assert!(
-        told["parameters"].as_array().unwrap().contains(&line),
-        "{told}"
-    );
-    assert_eq!(told["has_parameter_errors"], json!(false));
-    for part in [
-        "",
-        "/parameters_display",
-        "/inputs",
-        "/outputs",
-        "/stdout",
-        "/console_output",
-        "/metrics",
-        "/build_for_rerun",
-    ] {
-        let path = format!("/api/jobs/{id}{part}");
-        server
-            .call(&server.bob, "GET", &path, None)
-            .await
-            .refused(403, 403_002);
-    }
-    server
-        .call(&server.bob, "DELETE", &format!("/api/jobs/{id}"), None)
-        .await
-        .refused(403, 403_002);
-    server
-        .get("/api/jobs?state=fine")
-        .await
-        .refused(400, 400_008);
-    server
-        .get("/api/jobs?date_range_min=soon")
-        .await
-        .refused(400, 400_008);
-    server
-        .get("/api/jobs?user_details=true")
-        .await
-        .refused(403, 403_006);
-    server
-        .get(&format!("/api/jobs/{}", server.app.encode(8)))
-        .await
-        .refused(404, 404_001);
-    assert_eq!(
-        server
-            .call(&server.bob, "GET", "/api/jobs", None)
-            .await
-            .ok(),
-        json!([])
-    );
-}
-
 crate::store::testing::on_postgres_too!(
     what_means_nothing_in_the_workflow_is_ignored_and_told_of,
     an_invocation_is_stored_copied_into_its_history_and_shown,
@@ -597,5 +446,4 @@ crate::store::testing::on_postgres_too!(
     a_batch_is_stored_together_each_run_in_a_history_of_its_own,
     a_review_is_stored_once_the_step_is_there_and_a_cancelled_run_takes_none,
     the_old_form_answers_with_outputs_and_history,
-    jobs_are_their_owners_and_bad_filters_are_refused,
 );

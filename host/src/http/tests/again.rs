@@ -47,7 +47,7 @@ async fn send_into_deadlock(
         let answer = tokio::spawn(server.router.clone().oneshot(sent));
         let waits = "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
                      WHERE NOT l.granted AND a.datname = current_database()";
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while store
             .reader()
             .maybe(waits, args![])

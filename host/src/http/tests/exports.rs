@@ -1,48 +1,39 @@
+//! Histories as archives: out, in again, and what is no archive.
+
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value, json};
 
 use super::{Answer, Server};
-use crate::args;
 use crate::http::Settings;
-use crate::store::Durability;
-use crate::store::db::Query as _;
-use crate::store::short_term_storage::{self, Wanted};
 
 /// Looks until something holds.
 pub async fn eventually(holds: impl AsyncFn() -> bool) {
-    for _ in 0..600 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds().await {
+        assert!(Instant::now() < end, "it never came to that");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("it never came to that");
 }
 
 /// Asks until a history's archive is ready; gives its path.
 async fn exported(server: &Server, history: &str, query: &str) -> String {
     let path = format!("/api/histories/{history}/exports{query}");
-    for _ in 0..600 {
-        let answer = server.call(&server.ada, "PUT", &path, None).await;
-        match answer.status.as_u16() {
-            200 => {
-                return answer.json()["download_url"]
-                    .as_str()
-                    .expect("a path")
-                    .to_owned();
-            }
-            202 => tokio::time::sleep(Duration::from_millis(50)).await,
-            _ => panic!("{answer:?}"),
-        }
-    }
-    panic!("the archive is never ready");
+    let ask = async || server.call(&server.ada, "PUT", &path, None).await;
+    eventually(async || {
+        let answer = ask().await;
+        assert!([200, 202].contains(&answer.status.as_u16()), "{answer:?}");
+        answer.status == 200
+    })
+    .await;
+    let ready = ask().await.ok();
+    ready["download_url"].as_str().expect("a path").to_owned()
 }
 
-async fn import(server: &Server, archive: &[u8]) -> Answer {
+pub async fn import(server: &Server, archive: &[u8]) -> Answer {
     const BOUNDARY: &str = "x-boundary-x";
     let mut body = Vec::new();
     for (name, value) in [("archive_source", ""), ("archive_type", "file")] {
@@ -65,6 +56,18 @@ async fn import(server: &Server, archive: &[u8]) -> Answer {
         )
         .body(Body::from(body));
     server.send(request.expect("a request")).await
+}
+
+/// What a history has in it.
+async fn contents(server: &Server, history: &str) -> Value {
+    let path = format!("/api/histories/{history}/contents");
+    server.get(&path).await.ok()
+}
+
+/// Everything that was put aside while an archive was read is gone.
+fn assert_nothing_left(server: &Server) {
+    let left = std::fs::read_dir(server.app.data.tmp());
+    assert_eq!(left.expect("it exists").count(), 0);
 }
 
 #[tokio::test]
@@ -102,13 +105,11 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
             .await
             .refused(status, code);
     }
+    let before = contents(&server, &h).await;
     let made = import(&server, &archive.body).await.ok();
     assert_eq!(made["name"], "imported from archive: h");
     let new = made["id"].as_str().expect("an id");
-    let contents = server
-        .get(&format!("/api/histories/{new}/contents"))
-        .await
-        .ok();
+    let contents = contents(&server, new).await;
     let told: Vec<(i64, &str, &str)> = contents
         .as_array()
         .expect("a list")
@@ -121,10 +122,6 @@ async fn a_history_goes_into_an_archive_and_comes_out_of_it_the_same() {
             )
         })
         .collect();
-    let before = server
-        .get(&format!("/api/histories/{h}/contents"))
-        .await
-        .ok();
     assert_eq!(told.len(), before.as_array().map_or(0, Vec::len));
     assert!(told.contains(&(3, "../../evil", "ok")), "{told:?}");
     let first = contents[0]["id"].as_str().expect("an id");
@@ -201,13 +198,7 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
         ("datasets/../../../tmp/pwned", "x"),
     ]);
     let made = import(&server, &strange).await.ok();
-    let contents = server
-        .get(&format!(
-            "/api/histories/{}/contents",
-            made["id"].as_str().expect("an id")
-        ))
-        .await
-        .ok();
+    let contents = contents(&server, made["id"].as_str().expect("an id")).await;
     let states: Vec<&Value> = contents
         .as_array()
         .expect("a list")
@@ -216,10 +207,7 @@ async fn what_is_no_archive_is_refused_and_leaves_nothing() {
         .map(|c| &c["state"])
         .collect();
     assert_eq!(states, ["discarded"; 3]);
-    let left = std::fs::read_dir(server.app.data.tmp())
-        .expect("it exists")
-        .count();
-    assert_eq!(left, 0);
+    assert_nothing_left(&server);
 }
 
 #[tokio::test]
@@ -302,11 +290,7 @@ async fn links_bombs_and_odd_shapes_in_an_archive_do_no_harm() {
         );
     });
     let made = import(&server, &zipped(&odd)).await.ok();
-    let path = format!(
-        "/api/histories/{}/contents",
-        made["id"].as_str().expect("an id")
-    );
-    let contents = server.get(&path).await.ok();
+    let contents = contents(&server, made["id"].as_str().expect("an id")).await;
     let of = |kind: &str| -> Vec<Value> {
         let all = contents.as_array().expect("a list").iter();
         all.filter(|c| c["history_content_type"] == kind)
@@ -319,10 +303,7 @@ async fn links_bombs_and_odd_shapes_in_an_archive_do_no_harm() {
         .map(|c| c["collection_type"].clone())
         .collect();
     assert_eq!(types, ["list", "record"]);
-    let left = std::fs::read_dir(server.app.data.tmp())
-        .expect("it exists")
-        .count();
-    assert_eq!(left, 0);
+    assert_nothing_left(&server);
 }
 
 #[tokio::test]
@@ -363,112 +344,7 @@ async fn a_file_that_was_asked_for_is_its_askers_alone() {
     }
 }
 
-#[tokio::test]
-async fn an_archive_is_put_where_the_operator_allows_it_and_nowhere_else() {
-    let out = tempfile::tempdir().expect("a folder");
-    let server = Server::with(Settings {
-        export_directories: vec![out.path().to_owned()],
-        ..Settings::default()
-    })
-    .await;
-    let h = server.history().await;
-    server.pastes(&h, 1).await;
-    let path = format!("/api/histories/{h}/write_store");
-    server.post(&path, json!({})).await.refused(400, 400_007);
-    server
-        .post(&path, json!({"target_uri": 7}))
-        .await
-        .refused(400, 400_008);
-    for elsewhere in [
-        "http://127.0.0.1/x",
-        "gxfiles://x/y",
-        "file:///etc/cron.d/x",
-        "file:///",
-    ] {
-        server
-            .post(&path, json!({"target_uri": elsewhere}))
-            .await
-            .refused(403, 403_004);
-    }
-    let uri = format!("file://{}/mine.tar.gz", out.path().display());
-    let wish = || json!({"target_uri": uri, "model_store_format": "tgz"});
-    server
-        .call(&server.bob, "POST", &path, Some(wish()))
-        .await
-        .refused(403, 403_002);
-    let ended = async |body: Value| {
-        let task = server.post(&path, body).await.ok();
-        let task = format!("/api/tasks/{}", task["id"].as_str().expect("an id"));
-        server
-            .call(&server.bob, "GET", &format!("{task}/state"), None)
-            .await
-            .refused(404, 404_001);
-        eventually(async || server.get(&format!("{task}/state")).await.ok() != "PENDING").await;
-        // It is not there to be fetched.
-        let file = task.replace("/tasks/", "/short_term_storage/");
-        for path in [&file, &format!("{file}/ready")] {
-            server.get(path).await.refused(404, 404_001);
-        }
-        server.get(&format!("{task}/result")).await.ok()
-    };
-    assert_eq!(ended(wish()).await["state"], "SUCCESS");
-    let put = std::fs::read(out.path().join("mine.tar.gz")).expect("it is there");
-    assert_eq!(&put[..2], [0x1f, 0x8b]);
-    import(&server, &put).await.ok();
-    let made = server.app.data.exports();
-    // No copy is kept.
-    eventually(async || std::fs::read_dir(&made).expect("read").count() == 0).await;
-    // Nothing is written over, and it is no archive to be fetched.
-    server.pastes(&h, 1).await;
-    let again = ended(wish()).await;
-    assert_eq!(again["state"], "FAILURE");
-    let why = again["result"].as_str().expect("a sentence");
-    assert!(why.contains("none is replaced"), "{why}");
-    let listed = server.get(&format!("/api/histories/{h}/exports")).await;
-    assert_eq!(listed.ok(), json!([]));
-    for path in ["/api/invocations/from_store", "/api/histories/from_store"] {
-        server.post(path, json!({})).await.refused(501, 501_001);
-    }
-}
-
-#[tokio::test]
-async fn what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start() {
-    let out = tempfile::tempdir().expect("a folder");
-    let server = Server::with(Settings {
-        export_directories: vec![out.path().to_owned()],
-        ..Settings::default()
-    })
-    .await;
-    let h = server.history().await;
-    let request = json!({"model_store_format": "tgz", "target_uri": format!("file://{}/", out.path().display())});
-    let mut tx = server.app.store.begin().await.expect("begins");
-    let history = server.app.decode(&h).expect("an id");
-    let sql = "SELECT user_id FROM history WHERE id = $1";
-    let row = tx.maybe(sql, args![history]).await.expect("read");
-    let wanted = Wanted {
-        user_id: row.expect("a row").get(0).expect("an id"),
-        kind: "history",
-        item_id: history,
-        request: &request,
-        file_name: "late.tar.gz",
-        media_type: "application/gzip",
-    };
-    short_term_storage::add(&mut tx, &wanted, 1)
-        .await
-        .expect("noted");
-    tx.commit(Durability::Progress, "test")
-        .await
-        .expect("stored");
-    crate::http::exports::resume(&server.app)
-        .await
-        .expect("resumed");
-    let put = out.path().join("late.tar.gz");
-    eventually(async || put.exists()).await;
-}
-
 crate::store::testing::on_postgres_too!(
-    an_archive_is_put_where_the_operator_allows_it_and_nowhere_else,
-    what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start,
     links_bombs_and_odd_shapes_in_an_archive_do_no_harm,
     a_history_goes_into_an_archive_and_comes_out_of_it_the_same,
     what_is_no_archive_is_refused_and_leaves_nothing,

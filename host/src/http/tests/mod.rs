@@ -7,6 +7,7 @@ mod errors;
 mod exports;
 mod histories;
 mod hostile;
+pub mod lines;
 mod sharing;
 mod uploads;
 mod users;
@@ -140,6 +141,13 @@ impl Server {
     pub async fn history(&self) -> String {
         let made = self.post("/api/histories", json!({"name": "h"})).await.ok();
         made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A new history of Ada's, and the one HDA in it.
+    pub async fn with_dataset(&self) -> (String, String) {
+        let history = self.history().await;
+        let hda = self.pastes(&history, 1).await.remove(0);
+        (history, hda)
     }
 
     /// Pastes text into a history and gives the HDA.

@@ -1,11 +1,11 @@
-//! Archives that are put somewhere, where several servers share the work.
+//! Archives that are put somewhere, also where several servers share the work.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Server;
-use super::exports::eventually;
+use super::exports::{eventually, import};
 use crate::args;
 use crate::clock::Clock;
 use crate::http::exports::resume;
@@ -70,6 +70,81 @@ fn to(out: &Path, name: &str) -> Value {
 async fn state(server: &Server, id: i64) -> String {
     let found = short_term_storage::by_id(&mut server.app.store.reader(), id).await;
     found.expect("read").expect("a row").state
+}
+
+#[tokio::test]
+async fn an_archive_is_put_where_the_operator_allows_it_and_nowhere_else() {
+    let out = tempfile::tempdir().expect("a folder");
+    let server = server(out.path()).await;
+    let h = server.history().await;
+    server.pastes(&h, 1).await;
+    let path = format!("/api/histories/{h}/write_store");
+    server.post(&path, json!({})).await.refused(400, 400_007);
+    server
+        .post(&path, json!({"target_uri": 7}))
+        .await
+        .refused(400, 400_008);
+    for elsewhere in [
+        "http://127.0.0.1/x",
+        "gxfiles://x/y",
+        "file:///etc/cron.d/x",
+        "file:///",
+    ] {
+        server
+            .post(&path, json!({"target_uri": elsewhere}))
+            .await
+            .refused(403, 403_004);
+    }
+    let uri = format!("file://{}/mine.tar.gz", out.path().display());
+    let wish = || json!({"target_uri": uri, "model_store_format": "tgz"});
+    server
+        .call(&server.bob, "POST", &path, Some(wish()))
+        .await
+        .refused(403, 403_002);
+    let ended = async |body: Value| {
+        let task = server.post(&path, body).await.ok();
+        let task = format!("/api/tasks/{}", task["id"].as_str().expect("an id"));
+        server
+            .call(&server.bob, "GET", &format!("{task}/state"), None)
+            .await
+            .refused(404, 404_001);
+        eventually(async || server.get(&format!("{task}/state")).await.ok() != "PENDING").await;
+        // It is not there to be fetched.
+        let file = task.replace("/tasks/", "/short_term_storage/");
+        for path in [&file, &format!("{file}/ready")] {
+            server.get(path).await.refused(404, 404_001);
+        }
+        server.get(&format!("{task}/result")).await.ok()
+    };
+    assert_eq!(ended(wish()).await["state"], "SUCCESS");
+    let put = std::fs::read(out.path().join("mine.tar.gz")).expect("it is there");
+    assert_eq!(&put[..2], [0x1f, 0x8b]);
+    import(&server, &put).await.ok();
+    let made = server.app.data.exports();
+    // No copy is kept.
+    eventually(async || std::fs::read_dir(&made).expect("read").count() == 0).await;
+    // Nothing is written over, and it is no archive to be fetched.
+    server.pastes(&h, 1).await;
+    let again = ended(wish()).await;
+    assert_eq!(again["state"], "FAILURE");
+    let why = again["result"].as_str().expect("a sentence");
+    assert!(why.contains("none is replaced"), "{why}");
+    let listed = server.get(&format!("/api/histories/{h}/exports")).await;
+    assert_eq!(listed.ok(), json!([]));
+    for path in ["/api/invocations/from_store", "/api/histories/from_store"] {
+        server.post(path, json!({})).await.refused(501, 501_001);
+    }
+}
+
+#[tokio::test]
+async fn what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start() {
+    let out = tempfile::tempdir().expect("a folder");
+    let server = server(out.path()).await;
+    let h = server.history().await;
+    wishes(&server, &h, &[to(out.path(), "")]).await;
+    resume(&server.app).await.expect("resumed");
+    let put = out.path().join("h.tar.gz");
+    eventually(async || put.exists()).await;
 }
 
 #[tokio::test]
@@ -166,6 +241,8 @@ async fn who_has_too_much_waiting_is_told_so_and_loses_nothing() {
 }
 
 crate::store::testing::on_postgres_too!(
+    an_archive_is_put_where_the_operator_allows_it_and_nowhere_else,
+    what_was_to_be_put_somewhere_when_the_server_died_is_put_there_by_the_next_start,
     what_another_server_has_taken_is_left_to_it_until_it_is_gone,
     two_servers_that_look_at_once_carry_each_wish_out_once,
     who_has_too_much_waiting_is_told_so_and_loses_nothing,

@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn bytes_that_trickle_in_do_not_put_the_deadline_off() {
         let (mut lane, mut theirs) = lane();
-        let frame = encode(Sort::ANSWER, 1, "", &"x".repeat(1000)).unwrap();
+        let frame = encode(Sort::ANSWER, 1, "", &"x".repeat(10_000)).unwrap();
         let trickle = std::thread::spawn(move || {
             for byte in frame {
                 if theirs.write_all(&[byte]).is_err() {
@@ -209,7 +209,7 @@ mod tests {
         lane.until(begin + Duration::from_millis(100));
         assert!(matches!(lane.reader.next(), Err(ReadError::Quiet)));
         let took = begin.elapsed();
-        assert!((100..1000).contains(&took.as_millis()), "{took:?}");
+        assert!((100..15_000).contains(&took.as_millis()), "{took:?}");
         drop(lane);
         trickle.join().unwrap();
     }

@@ -11,7 +11,7 @@ use crate::model::state::InvocationState;
 use crate::model::workflow::{StepDescription, WorkflowDescription, WorkflowOutput};
 use crate::store::db::{Durability, Query, Val};
 use crate::store::histories;
-use crate::store::testing::{TestStore, add_user, plan};
+use crate::store::testing::{TestStore, add_user, given, plan};
 use crate::store::workflows::{create_stored_workflow, load_revision};
 use crate::store::{Store, Tx};
 
@@ -68,37 +68,23 @@ async fn workflow(fixture: &Fixture, mut description: WorkflowDescription) -> Re
         .unwrap()
 }
 
+/// A request of the whole, with a parameter on every level.
 fn request(fixture: &Fixture, revision: &Revision) -> NewInvocation {
-    let children = revision.subrevisions.iter().map(|(index, inner)| {
-        let mut child = request(fixture, inner);
-        (child.handler, child.scheduler) = (None, None);
-        (revision.step_ids[*index], child)
+    let mut new = given::request(revision, fixture.history, fixture.user);
+    (new.scheduler, new.handler) = (Some("default".into()), Some("main".into()));
+    do_not_cache(&mut new);
+    new
+}
+
+fn do_not_cache(new: &mut NewInvocation) {
+    new.parameters.push(RequestParameter {
+        kind: RequestParameterKind::Meta,
+        name: meta::USE_CACHED_JOB.into(),
+        value: "false".into(),
+        step_id: None,
     });
-    NewInvocation {
-        uuid: Uuid::new_v4(),
-        workflow_id: revision.id,
-        history_id: fixture.history,
-        user_id: fixture.user,
-        state: InvocationState::New,
-        scheduler: Some("default".into()),
-        handler: Some("main".into()),
-        on_complete: None,
-        parameters: vec![RequestParameter {
-            kind: RequestParameterKind::Meta,
-            name: meta::USE_CACHED_JOB.into(),
-            value: "false".into(),
-            step_id: None,
-        }],
-        step_states: revision
-            .step_ids
-            .iter()
-            .map(|id| (*id, json!({})))
-            .collect(),
-        input_datasets: Vec::new(),
-        input_collections: Vec::new(),
-        input_parameters: Vec::new(),
-        children: children.collect(),
-    }
+    let children = new.children.iter_mut();
+    children.for_each(|(_, child)| do_not_cache(child));
 }
 
 async fn created(fixture: &Fixture, new: &NewInvocation) -> i64 {

@@ -2,6 +2,7 @@
 //! of its file.
 
 pub(crate) mod databases;
+pub(crate) mod given;
 mod rivals;
 
 use databases::TestDatabase;

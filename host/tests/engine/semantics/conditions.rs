@@ -19,20 +19,19 @@ async fn shown(world: &World, hda: i64) -> String {
 async fn a_step_whose_condition_is_false_is_skipped_and_those_behind_it_still_run() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         data(0),
         input,
         vec![
             parameter(1, "boolean", json!(false)),
             conditional(2, "${inputs.when}"),
-            step(3, "tool", Some("copy"), &[("input", 2, "out")]),
+            copy(3, 2, "out"),
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["skipped", "ok"]);
-    let skipped = outputs_of(&world, id, 2, "out").await[0].1;
+    let skipped = output_of(&world, id, 2, "out").await;
     assert_eq!(
         shown(&world, skipped).await,
         "ok expression.json skipped hidden"
@@ -72,17 +71,9 @@ async fn a_condition_is_decided_for_each_slice_and_its_collection_takes_part_in_
         )
         .await;
     world.wait_for(id, "completed").await;
-    let texts: Vec<String> = written(&world, id, 4, "out")
-        .await
-        .into_iter()
-        .map(|(_, t)| t)
-        .collect();
+    let texts = texts_of(&world, id, 4, "out").await;
     assert_eq!(texts, ["a\ncopied\n", "null", "c\ncopied\n"]);
-    let texts: Vec<String> = written(&world, id, 5, "out")
-        .await
-        .into_iter()
-        .map(|(_, t)| t)
-        .collect();
+    let texts = texts_of(&world, id, 5, "out").await;
     assert_eq!(texts, ["x\n", "null", "x\n"]);
 }
 
@@ -105,10 +96,7 @@ async fn a_condition_sees_files_lists_and_the_state_of_the_tool() {
             steps(vec![
                 data(0),
                 list(1),
-                when(
-                    step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-                    expression,
-                ),
+                when(copy(2, 0, "output"), expression),
                 over_list,
             ]),
             &[(0, "hda", input), (1, "hdca", items)],
@@ -139,11 +127,12 @@ async fn a_condition_waits_for_the_dataset_it_looks_at_and_fails_with_it() {
     };
     let id = world.invoke(after("nap"), &[(0, "hda", input)]).await;
     world.until_jobs(id, &["running"]).await;
+    world.wake();
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["ok", "ok"]);
     let id = world.invoke(after("fail"), &[(0, "hda", input)]).await;
     world.wait_for(id, "failed").await;
-    let failed = outputs_of(&world, id, 1, "out").await[0].1;
+    let failed = output_of(&world, id, 1, "out").await;
     let said = said(&world, id).await;
     assert_eq!(
         (said.reason.as_str(), said.hda_id),
@@ -205,7 +194,7 @@ async fn a_subworkflow_whose_condition_is_false_skips_all_inside_without_asking(
     let world = World::new().await;
     let input = world.list(&["a\n"]).await;
     let inner = vec![
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+        copy(1, 0, "output"),
         when(tool(2, "write", "1", json!({}), &[]), "$('no boolean')"),
     ];
     let mut wanted = parameter(1, "boolean", json!(false));
@@ -215,7 +204,7 @@ async fn a_subworkflow_whose_condition_is_false_skips_all_inside_without_asking(
         .invoke(conditional_sub(given, wanted, inner), &[(0, "hdca", input)])
         .await;
     world.wait_for(id, "completed").await;
-    let child = child_of(&world, id).await;
+    let child = world.child(id).await;
     assert_eq!(world.jobs(child).await, ["skipped", "skipped"]);
     // The collections of a mapped step inside are hidden like the datasets in them.
     let seen = "SELECT COUNT(*) FROM history_dataset_collection_association WHERE implicit_output_name = 'out' AND visible AND history_id = $1";
@@ -228,11 +217,8 @@ async fn a_subworkflow_that_is_mapped_over_decides_its_condition_for_each_slice(
     let input = world.list(&["a\n", "b\n", "c\n"]).await;
     let answers = world.list(&["yes", "no", "yes"]).await;
     let inner = vec![
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        when(
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            "$(inputs.input.class != 'File' || true)",
-        ),
+        copy(1, 0, "output"),
+        when(copy(2, 1, "out"), "$(inputs.input.class != 'File' || true)"),
         tool(3, "write", "1", json!({}), &[]),
     ];
     let mut all = conditional_sub(list(0), list(1), inner);
@@ -250,7 +236,7 @@ async fn a_subworkflow_that_is_mapped_over_decides_its_condition_for_each_slice(
         .invoke(all, &[(0, "hdca", input), (1, "hdca", answers)])
         .await;
     world.wait_for(id, "completed").await;
-    let child = child_of(&world, id).await;
+    let child = world.child(id).await;
     let texts = |found: Vec<(String, String)>| -> Vec<String> {
         found.into_iter().map(|(_, t)| t).collect()
     };

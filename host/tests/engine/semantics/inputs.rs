@@ -6,7 +6,7 @@ use super::*;
 async fn a_parameter_is_fed_by_an_expression_tool() {
     let world = World::new().await;
     let input = world.dataset("from a file\n").await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         data(0),
         input,
@@ -16,9 +16,7 @@ async fn a_parameter_is_fed_by_an_expression_tool() {
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
-    let written = outputs_of(&world, id, 2, "out").await;
-    assert_eq!(content(&world, written[0].1).await.0, "from a file\n");
+    assert_eq!(text_of(&world, id, 2, "out").await, "from a file\n");
     // Only the output of the type that was asked for is there.
     assert!(outputs_of(&world, id, 1, "integer_param").await.is_empty());
 }
@@ -43,7 +41,7 @@ async fn an_expression_that_refuses_fails_its_job_and_the_parameter_behind_it() 
     assert_eq!(messages[0].0, "dataset_failed");
     assert_eq!(
         messages[0].1,
-        outputs_of(&world, id, 1, "integer_param").await[0].1
+        output_of(&world, id, 1, "integer_param").await
     );
 }
 
@@ -55,14 +53,12 @@ async fn jobs_are_made_before_what_they_read_is_there() {
         &world,
         data(0),
         input,
-        vec![
-            step(1, "tool", Some("nap"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        ],
+        vec![run_on(1, "nap", 0, "output"), copy(2, 1, "out")],
     )
     .await;
     world.until_jobs(id, &["running", "new"]).await;
     assert_eq!(world.state(id).await, "scheduled");
+    world.wake();
     world.wait_for(id, "completed").await;
     assert_eq!(text_of(&world, id, 2, "out").await, "x\nslept\ncopied\n");
 }
@@ -73,12 +69,7 @@ async fn an_optional_input_that_is_left_out_is_nothing() {
     let input = world.dataset("x\n").await;
     let mut optional = data(0);
     optional["tool_state"] = json!({"optional": true}).to_string().into();
-    let workflow = || {
-        steps(vec![
-            optional.clone(),
-            step(1, "tool", Some("maybe"), &[("input", 0, "output")]),
-        ])
-    };
+    let workflow = || steps(vec![optional.clone(), run_on(1, "maybe", 0, "output")]);
     for (given, wanted) in [(vec![], "nothing\n"), (vec![(0, "hda", input)], "given\n")] {
         let id = world.invoke(workflow(), &given).await;
         world.wait_for(id, "completed").await;
@@ -124,12 +115,9 @@ async fn an_unconnected_input_takes_its_state_else_the_steps_default() {
 async fn content_that_is_no_value_fails_the_invocation_at_once() {
     let world = World::new().await;
     let input = world.dataset("not json").await;
-    world
-        .change(
-            "UPDATE history_dataset_association SET extension = 'expression.json' WHERE id = $1",
-            args![input],
-        )
-        .await;
+    let as_value =
+        "UPDATE history_dataset_association SET extension = 'expression.json' WHERE id = $1";
+    world.change(as_value, args![input]).await;
     let id = on_input(
         &world,
         data(0),
@@ -139,10 +127,7 @@ async fn content_that_is_no_value_fails_the_invocation_at_once() {
     .await;
     world.wait_for(id, "failed").await;
     let said = said(&world, id).await;
-    assert_eq!(
-        (said.reason.as_str(), said.step.as_deref()),
-        ("unexpected_failure", Some("s1"))
-    );
+    assert_eq!(said.about(), ("unexpected_failure", Some("s1")));
     assert!(
         said.details
             .expect("a sentence")
@@ -159,9 +144,9 @@ async fn a_collection_of_unknown_size_is_waited_for_and_then_mapped() {
         data(0),
         input,
         vec![
-            step(1, "tool", Some("nap"), &[("input", 0, "output")]),
-            step(2, "tool", Some("split"), &[("input", 1, "out")]),
-            step(3, "tool", Some("copy"), &[("input", 2, "parts")]),
+            run_on(1, "nap", 0, "output"),
+            run_on(2, "split", 1, "out"),
+            copy(3, 2, "parts"),
         ],
     )
     .await;
@@ -169,6 +154,7 @@ async fn a_collection_of_unknown_size_is_waited_for_and_then_mapped() {
     world.wait_for(id, "ready").await;
     // A step that waits has its row already.
     assert_eq!(reached(&world, id).await.last().expect("a step"), "s3 new");
+    world.wake();
     world.wait_for(id, "completed").await;
     let copied = written(&world, id, 3, "out").await;
     let found: Vec<_> = copied
@@ -200,10 +186,7 @@ async fn a_collection_whose_job_failed_fails_the_invocation() {
         &world,
         data(0),
         input,
-        vec![
-            step(1, "tool", Some("split"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
-        ],
+        vec![run_on(1, "split", 0, "output"), copy(2, 1, "parts")],
     )
     .await;
     world.wait_for(id, "failed").await;
@@ -213,8 +196,7 @@ async fn a_collection_whose_job_failed_fails_the_invocation() {
         (said.reason.as_str(), said.hdca_id),
         ("collection_failed", Some(made))
     );
-    let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s2"), Some("s1")));
+    assert_eq!(said.steps(), (Some("s2"), Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,8 +227,7 @@ async fn a_parameter_is_mapped_over_the_values_of_a_collection_and_fails_with_an
     // Of the collection the element is named that failed, as in Galaxy.
     assert_eq!(said.reason, "dataset_failed");
     assert!(said.hda_id.is_some() && said.hdca_id.is_none(), "{said:?}");
-    let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s2"), Some("s1")));
+    assert_eq!(said.steps(), (Some("s2"), Some("s1")));
 }
 
 crate::databases::on_postgres_too!(

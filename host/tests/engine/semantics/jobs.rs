@@ -26,6 +26,12 @@ async fn run_alone(
     run_tool(&services, request).await
 }
 
+/// How many jobs of an invocation took another one's results.
+async fn taken(world: &World, invocation: i64) -> i64 {
+    let sql = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND workflow_invocation_id = $1";
+    number(world, sql, invocation).await
+}
+
 /// The job of an invocation that failed.
 async fn failed_of(world: &World, invocation: i64) -> i64 {
     let sql = "SELECT id FROM job WHERE state = 'error' AND workflow_invocation_id = $1";
@@ -36,18 +42,17 @@ async fn failed_of(world: &World, invocation: i64) -> i64 {
 async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
     let world = World::new().await;
     let (bad, good) = (world.dataset("bad\n").await, world.dataset("good\n").await);
-    let id = on_input(
+    let id = completed_on(
         &world,
         data(0),
         bad,
         vec![
-            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-            step(3, "tool", Some("copy"), &[("input", 2, "out")]),
+            run_on(1, "flaky", 0, "output"),
+            copy(2, 1, "out"),
+            copy(3, 2, "out"),
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["error", "paused", "paused"]);
     let failed = failed_of(&world, id).await;
     let hids = "SELECT CAST(hid AS TEXT) || ' ' || CAST(dataset_id AS TEXT), id FROM history_dataset_association WHERE history_id = $1 ORDER BY id";
@@ -55,21 +60,14 @@ async fn a_rerun_takes_the_failed_jobs_place_and_those_behind_it_go_on() {
     let state = json!({"input": {"src": "hda", "id": good}});
     let made = run_alone(&world, "flaky", &state, Some(failed)).await;
     let made = made.expect("runs");
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
-        id,
-        3,
-    )
-    .await;
+    wait_until(&world, JOBS_OK, id, 3).await;
     assert_eq!(
         world.rows(hids, world.history).await,
         before,
         "ids, numbers and datasets stay"
     );
-    let last = outputs_of(&world, id, 3, "out").await;
     assert_eq!(
-        content(&world, last[0].1).await.0,
+        text_of(&world, id, 3, "out").await,
         "good\nflaky\ncopied\ncopied\n"
     );
     let of_step = number(&world, "SELECT job_id FROM workflow_invocation_step WHERE order_index = 1 AND workflow_invocation_id = $1", id).await;
@@ -83,29 +81,19 @@ async fn a_rerun_mends_one_element_of_a_collection() {
     let world = World::new().await;
     let input = world.list(&["a\n", "bad\n"]).await;
     let good = world.dataset("mended\n").await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         list(0),
         input,
-        vec![
-            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        ],
+        vec![run_on(1, "flaky", 0, "output"), copy(2, 1, "out")],
     )
     .await;
-    world.wait_for(id, "completed").await;
     let failed = failed_of(&world, id).await;
     let before = outputs_of(&world, id, 2, "out").await;
     let state = json!({"input": {"src": "hda", "id": good}});
     let made = run_alone(&world, "flaky", &state, Some(failed)).await;
     made.expect("runs");
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
-        id,
-        4,
-    )
-    .await;
+    wait_until(&world, JOBS_OK, id, 4).await;
     assert_eq!(outputs_of(&world, id, 2, "out").await, before);
     assert_eq!(
         content(&world, before[1].1).await.0,
@@ -121,10 +109,7 @@ async fn deleting_a_history_stops_the_jobs_of_a_scheduled_invocation() {
         &world,
         data(0),
         input,
-        vec![
-            step(1, "tool", Some("sleep"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        ],
+        vec![run_on(1, "sleep", 0, "output"), copy(2, 1, "out")],
     )
     .await;
     world.wait_for(id, "scheduled").await;
@@ -162,9 +147,9 @@ async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
         steps(vec![
             data(0),
             list(1),
-            step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-            step(3, "tool", Some("copy"), &[("input", 1, "output")]),
-            step(4, "tool", Some("copy"), &[("input", 2, "out")]),
+            copy(2, 0, "output"),
+            copy(3, 1, "output"),
+            copy(4, 2, "out"),
         ])
     };
     let first = world
@@ -176,8 +161,10 @@ async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
         .await;
     world.wait_for(second, "completed").await;
     assert_eq!(world.jobs(second).await, ["ok"; 4]);
-    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND command_line IS NULL AND workflow_invocation_id = $1";
-    assert_eq!(number(&world, copied, second).await, 4);
+    assert_eq!(taken(&world, second).await, 4);
+    let ran =
+        "SELECT COUNT(*) FROM job WHERE command_line IS NOT NULL AND workflow_invocation_id = $1";
+    assert_eq!(number(&world, ran, second).await, 0);
     let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
     for step in [2, 3, 4] {
         let (old, new) = (
@@ -192,44 +179,34 @@ async fn a_second_run_takes_the_results_of_the_first_and_runs_nothing() {
             );
         }
     }
-    let deleted = outputs_of(&world, first, 2, "out").await[0].1;
-    let mut tx = world.store.begin().await.expect("begins");
-    tx.run("UPDATE history_dataset_association SET deleted = TRUE WHERE dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1)", args![deleted]).await.expect("set");
-    tx.commit(Durability::Acknowledged, "test")
-        .await
-        .expect("commits");
+    let deleted = output_of(&world, first, 2, "out").await;
+    let delete = "UPDATE history_dataset_association SET deleted = TRUE WHERE dataset_id = (SELECT s.dataset_id FROM history_dataset_association s WHERE s.id = $1)";
+    world.change(delete, args![deleted]).await;
     let third = world
         .invoke_cached(workflow(), &[(0, "hda", input), (1, "hdca", items)])
         .await;
     world.wait_for(third, "completed").await;
     assert_eq!(
-        number(&world, copied, third).await,
+        taken(&world, third).await,
         2,
         "what was deleted, and what was made of it, is made anew"
     );
+    assert_eq!(number(&world, ran, third).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_job_runs_when_its_input_was_mended_and_those_behind_it_follow() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    world
-        .change(
-            "UPDATE dataset SET state = 'error' WHERE id = (SELECT dataset_id FROM history_dataset_association WHERE id = $1)",
-            args![input],
-        )
-        .await;
-    let id = on_input(
+    let state = "UPDATE dataset SET state = $2 WHERE id = (SELECT dataset_id FROM history_dataset_association WHERE id = $1)";
+    world.change(state, args![input, "error"]).await;
+    let id = completed_on(
         &world,
         data(0),
         input,
-        vec![
-            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        ],
+        vec![copy(1, 0, "output"), copy(2, 1, "out")],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["paused", "paused"]);
     let info = world
         .rows(
@@ -243,12 +220,7 @@ async fn a_resumed_job_runs_when_its_input_was_mended_and_those_behind_it_follow
             .ends_with("To resume this job fix the input dataset(s)."),
         "{info:?}"
     );
-    world
-        .change(
-            "UPDATE dataset SET state = 'ok' WHERE id = (SELECT dataset_id FROM history_dataset_association WHERE id = $1)",
-            args![input],
-        )
-        .await;
+    world.change(state, args![input, "ok"]).await;
     barycenter::scheduling::requests::resume_job(&world.services(), info[0].1)
         .await
         .expect("resumed");
@@ -275,8 +247,8 @@ async fn a_job_is_paused_by_a_deleted_input_and_failed_by_a_purged_one() {
     let copies = steps(vec![
         data(0),
         data(1),
-        step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-        step(3, "tool", Some("copy"), &[("input", 1, "output")]),
+        copy(2, 0, "output"),
+        copy(3, 1, "output"),
     ]);
     let id = world
         .invoke(copies, &[(0, "hda", deleted), (1, "hda", purged)])
@@ -289,29 +261,23 @@ async fn a_job_is_paused_by_a_deleted_input_and_failed_by_a_purged_one() {
 async fn results_of_others_and_of_jobs_that_failed_are_not_taken() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let workflow = || {
-        steps(vec![
-            data(0),
-            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-        ])
-    };
+    let workflow = || steps(vec![data(0), copy(1, 0, "output")]);
     let first = world.invoke(workflow(), &[(0, "hda", input)]).await;
     world.wait_for(first, "completed").await;
-    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND workflow_invocation_id = $1";
     let same = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
     world.wait_for(same, "completed").await;
-    assert_eq!(number(&world, copied, same).await, 1);
+    assert_eq!(taken(&world, same).await, 1);
     // Another step of the same workflow that asks for something else is run.
     let other = world.dataset("x\n").await;
     let different = world.invoke_cached(workflow(), &[(0, "hda", other)]).await;
     world.wait_for(different, "completed").await;
-    assert_eq!(number(&world, copied, different).await, 0);
+    assert_eq!(taken(&world, different).await, 0);
     world
         .change("UPDATE job SET state = 'error' WHERE id > $1", args![0])
         .await;
     let failed = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
     world.wait_for(failed, "completed").await;
-    assert_eq!(number(&world, copied, failed).await, 0);
+    assert_eq!(taken(&world, failed).await, 0);
     let mut tx = world.store.begin().await.expect("begins");
     let eve = users::create(&mut tx, "eve", "eve@example.org", None, false, 1)
         .await
@@ -324,7 +290,7 @@ async fn results_of_others_and_of_jobs_that_failed_are_not_taken() {
         .await;
     let stranger = world.invoke_cached(workflow(), &[(0, "hda", input)]).await;
     world.wait_for(stranger, "completed").await;
-    assert_eq!(number(&world, copied, stranger).await, 0);
+    assert_eq!(taken(&world, stranger).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,10 +299,7 @@ async fn the_jobs_of_subworkflows_take_results_that_are_there_too() {
     let input = world.dataset("x\n").await;
     let mut given = data(0);
     given["label"] = "given".into();
-    let inside = steps(vec![
-        given,
-        step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-    ]);
+    let inside = steps(vec![given, copy(1, 0, "output")]);
     let workflow = steps(vec![
         data(0),
         sub(1, inside, &[("given", 0, "output", Some(0))]),
@@ -345,11 +308,7 @@ async fn the_jobs_of_subworkflows_take_results_that_are_there_too() {
     world.wait_for(first, "completed").await;
     let second = world.invoke_cached(workflow, &[(0, "hda", input)]).await;
     world.wait_for(second, "completed").await;
-    let copied = "SELECT COUNT(*) FROM job WHERE copied_from_job_id IS NOT NULL AND workflow_invocation_id = $1";
-    assert_eq!(
-        number(&world, copied, child_of(&world, second).await).await,
-        1
-    );
+    assert_eq!(taken(&world, world.child(second).await).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,14 +317,13 @@ async fn a_job_that_read_an_element_of_a_collection_can_be_run_again() {
     let input = world
         .pairs(&[("s1", "a\n", "b\n"), ("s2", "c\n", "d\n")])
         .await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         collection(0, "list:paired"),
         input,
         vec![step(1, "tool", Some("pair"), &[("pair", 0, "output")])],
     )
     .await;
-    world.wait_for(id, "completed").await;
     let read = world
         .rows(
             "SELECT p.value, p.job_id FROM job_parameter p JOIN job j ON j.id = p.job_id

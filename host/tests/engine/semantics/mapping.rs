@@ -49,17 +49,16 @@ async fn a_single_dataset_input_is_mapped_over_the_whole_tree() {
     let input = world
         .pairs(&[("s1", "a\n", "b\n"), ("s2", "c\n", "d\n")])
         .await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         collection(0, "list:paired"),
         input,
         vec![
-            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
+            copy(1, 0, "output"),
             step(2, "tool", Some("pair"), &[("pair", 1, "out")]),
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     let (kind, made) = collection_of(&world, id, 1, "out").await;
     assert_eq!(kind, "list:paired");
     let found = leaves(&world, made).await;
@@ -163,7 +162,7 @@ async fn a_record_is_never_mapped_over() {
         &world,
         collection(0, "record"),
         record,
-        vec![step(1, "tool", Some("copy"), &[("input", 0, "output")])],
+        vec![copy(1, 0, "output")],
     )
     .await;
     world.wait_for(id, "failed").await;
@@ -219,17 +218,13 @@ async fn mapped_inputs_are_linked_and_the_first_by_name_gives_the_identifiers() 
 async fn a_list_put_out_by_a_mapped_step_becomes_a_list_of_lists() {
     let world = World::new().await;
     let input = world.list(&["a\nb\n", "c\n"]).await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         list(0),
         input,
-        vec![
-            step(1, "tool", Some("split"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "parts")]),
-        ],
+        vec![run_on(1, "split", 0, "output"), copy(2, 1, "parts")],
     )
     .await;
-    world.wait_for(id, "completed").await;
     let (kind, made) = collection_of(&world, id, 2, "out").await;
     assert_eq!(kind, "list:list");
     let found = leaves(&world, made).await;
@@ -266,7 +261,7 @@ async fn outputs_take_the_genome_of_the_last_input_that_has_one_and_the_name_say
         )
         .await;
     world.wait_for(id, "completed").await;
-    let made = outputs_of(&world, id, 2, "out").await[0].1;
+    let made = output_of(&world, id, 2, "out").await;
     let metadata = world
         .rows(
             "SELECT metadata, id FROM history_dataset_association WHERE id = $1",

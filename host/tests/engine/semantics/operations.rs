@@ -6,12 +6,12 @@ use super::*;
 async fn a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok() {
     let world = World::new().await;
     let input = world.list(&["good\n", "bad\n", "fine\n"]).await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         list(0),
         input,
         vec![
-            step(1, "tool", Some("flaky"), &[("input", 0, "output")]),
+            run_on(1, "flaky", 0, "output"),
             tool(
                 2,
                 "__FILTER_FAILED_DATASETS__",
@@ -19,11 +19,10 @@ async fn a_filter_waits_for_the_states_of_a_mapped_step_and_shares_what_is_ok() 
                 json!({}),
                 &[("input", 1, "out")],
             ),
-            step(3, "tool", Some("copy"), &[("input", 2, "output")]),
+            copy(3, 2, "output"),
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     let before = outputs_of(&world, id, 1, "out").await;
     let kept = outputs_of(&world, id, 2, "output").await;
     let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
@@ -52,8 +51,8 @@ async fn an_operation_that_only_arranges_does_not_wait_and_its_names_learn_what_
             steps(vec![
                 data(0),
                 data(1),
-                step(2, "tool", Some("copy"), &[("input", 0, "output")]),
-                step(3, "tool", Some("copy"), &[("input", 1, "output")]),
+                copy(2, 0, "output"),
+                copy(3, 1, "output"),
                 tool(
                     4,
                     "__ZIP_COLLECTION__",
@@ -68,14 +67,13 @@ async fn an_operation_that_only_arranges_does_not_wait_and_its_names_learn_what_
                     json!({}),
                     &[("input", 4, "output")],
                 ),
-                step(6, "tool", Some("copy"), &[("input", 5, "reverse")]),
+                copy(6, 5, "reverse"),
             ]),
             &[(0, "hda", one), (1, "hda", two)],
         )
         .await;
     world.wait_for(id, "completed").await;
-    let last = outputs_of(&world, id, 6, "out").await;
-    assert_eq!(content(&world, last[0].1).await.0, "b\ncopied\ncopied\n");
+    assert_eq!(text_of(&world, id, 6, "out").await, "b\ncopied\ncopied\n");
     let shared = outputs_of(&world, id, 5, "reverse").await;
     let peek = "SELECT CASE WHEN peek IS NULL THEN 0 ELSE 1 END FROM history_dataset_association WHERE id = $1";
     assert_eq!(number(&world, peek, shared[0].1).await, 1);

@@ -21,12 +21,13 @@ fn followed(first: Value) -> Value {
 async fn a_step_that_only_follows_waits_for_the_end_of_the_jobs_before_it() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let nap = step(1, "tool", Some("nap"), &[("input", 0, "output")]);
+    let nap = run_on(1, "nap", 0, "output");
     let id = world.invoke(followed(nap), &[(0, "hda", input)]).await;
     world.until_jobs(id, &["running"]).await;
     world.wait_for(id, "ready").await;
     // It has no row either: it was not reached.
     assert_eq!(reached(&world, id).await, ["s0 scheduled", "s1 scheduled"]);
+    world.wake();
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["ok", "ok"]);
 }
@@ -35,15 +36,14 @@ async fn a_step_that_only_follows_waits_for_the_end_of_the_jobs_before_it() {
 async fn a_step_that_only_follows_a_failed_job_fails_the_invocation() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let fail = step(1, "tool", Some("fail"), &[("input", 0, "output")]);
+    let fail = run_on(1, "fail", 0, "output");
     let id = world.invoke(followed(fail), &[(0, "hda", input)]).await;
     world.wait_for(id, "failed").await;
     let said = said(&world, id).await;
     let job = "SELECT id FROM job WHERE workflow_invocation_id = $1";
     assert_eq!(said.reason, "job_failed");
     assert_eq!(said.job_id, Some(number(&world, job, id).await));
-    let steps = (said.step.as_deref(), said.dependent.as_deref());
-    assert_eq!(steps, (Some("s2"), Some("s1")));
+    assert_eq!(said.steps(), (Some("s2"), Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_skipped_job_counts_as_done_for_a_step_that_only_follows() {
 async fn a_step_that_only_follows_a_pause_does_not_wait_for_the_review() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let pause = step(1, "pause", None, &[("input", 0, "output")]);
+    let pause = pause(1, 0, "output");
     let id = world.invoke(followed(pause), &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["ok"]);

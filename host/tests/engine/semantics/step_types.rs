@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// The pick_value module behind the steps 2 and 3.
+fn pick_value(mode: &str) -> Value {
+    let from = [("input_0", 2, "out"), ("input_1", 3, "out")];
+    let mut pick = step(4, "pick_value", None, &from);
+    pick["tool_state"] = json!({"mode": mode, "num_inputs": 2}).to_string().into();
+    pick
+}
+
 /// Two branches of which one is skipped, and a tool or module that takes what there is.
 fn branches(pick: Value, wanted: bool) -> Value {
     let mut first = step(
@@ -15,9 +23,9 @@ fn branches(pick: Value, wanted: bool) -> Value {
         data(0),
         parameter(1, "boolean", json!(wanted)),
         first,
-        step(3, "tool", Some("copy"), &[("input", 0, "output")]),
+        copy(3, 0, "output"),
         pick,
-        step(5, "tool", Some("copy"), &[("input", 4, "output")]),
+        copy(5, 4, "output"),
     ])
 }
 
@@ -26,24 +34,13 @@ async fn pick_value_hands_on_the_first_branch_that_was_not_skipped() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
     for wanted in [true, false] {
-        let mut pick = step(
-            4,
-            "pick_value",
-            None,
-            &[("input_0", 2, "out"), ("input_1", 3, "out")],
-        );
-        pick["tool_state"] = json!({"mode": "first_non_null", "num_inputs": 2})
-            .to_string()
-            .into();
-        let id = world
-            .invoke(branches(pick, wanted), &[(0, "hda", input)])
-            .await;
+        let workflow = branches(pick_value("first_non_null"), wanted);
+        let id = world.invoke(workflow, &[(0, "hda", input)]).await;
         world.wait_for(id, "completed").await;
         let picked = outputs_of(&world, id, 4, "output").await;
         let from = if wanted { 2 } else { 3 };
         assert_eq!(picked, outputs_of(&world, id, from, "out").await);
-        let last = outputs_of(&world, id, 5, "out").await;
-        assert_eq!(content(&world, last[0].1).await.0, "x\ncopied\ncopied\n");
+        assert_eq!(text_of(&world, id, 5, "out").await, "x\ncopied\ncopied\n");
     }
 }
 
@@ -69,23 +66,18 @@ async fn the_pick_value_tool_hands_its_dataset_on_without_a_copy() {
     let id = world.invoke(all, &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
     let dataset = "SELECT dataset_id FROM history_dataset_association WHERE id = $1";
-    let picked = outputs_of(&world, id, 4, "data_param").await[0].1;
-    let source = outputs_of(&world, id, 3, "out").await[0].1;
+    let picked = output_of(&world, id, 4, "data_param").await;
+    let source = output_of(&world, id, 3, "out").await;
     assert_eq!(
         number(&world, dataset, picked).await,
         number(&world, dataset, source).await
     );
-    let last = outputs_of(&world, id, 5, "out").await;
-    assert_eq!(content(&world, last[0].1).await.0, "x\ncopied\ncopied\n");
+    assert_eq!(text_of(&world, id, 5, "out").await, "x\ncopied\ncopied\n");
 }
 
 /// A pause behind the dataset, and a copy behind the pause.
 fn paused() -> Value {
-    steps(vec![
-        data(0),
-        step(1, "pause", None, &[("input", 0, "output")]),
-        step(2, "tool", Some("copy"), &[("input", 1, "output")]),
-    ])
+    steps(vec![data(0), pause(1, 0, "output"), copy(2, 1, "output")])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,9 +109,9 @@ async fn a_pause_is_reached_before_its_input_is_known_and_approved_it_waits_for_
         data(0),
         input,
         vec![
-            step(1, "pause", None, &[("input", 0, "output")]),
-            step(2, "pause", None, &[("input", 1, "output")]),
-            step(3, "tool", Some("copy"), &[("input", 2, "output")]),
+            pause(1, 0, "output"),
+            pause(2, 1, "output"),
+            copy(3, 2, "output"),
         ],
     )
     .await;
@@ -129,13 +121,7 @@ async fn a_pause_is_reached_before_its_input_is_known_and_approved_it_waits_for_
          WHERE s.workflow_invocation_id = $1 AND w.type = 'pause' ORDER BY s.order_index";
     let pauses = world.rows(rows, id).await;
     for (n, (_, step)) in pauses.iter().enumerate().rev() {
-        let mut tx = world.store.begin().await.expect("begins");
-        invocations::put_action(&mut tx, *step, &json!(true), 5)
-            .await
-            .expect("stored");
-        tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
+        world.answer(*step, json!(true)).await;
         world.services().signals.invocations_changed();
         if n == 1 {
             world.wait_for_review(id).await;
@@ -159,10 +145,10 @@ async fn a_later_refusal_counts_also_after_an_approval_was_consumed() {
         data(0),
         input,
         vec![
-            step(1, "pause", None, &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "output")]),
-            step(3, "pause", None, &[("input", 0, "output")]),
-            step(4, "tool", Some("copy"), &[("input", 3, "output")]),
+            pause(1, 0, "output"),
+            copy(2, 1, "output"),
+            pause(3, 0, "output"),
+            copy(4, 3, "output"),
         ],
     )
     .await;
@@ -172,10 +158,7 @@ async fn a_later_refusal_counts_also_after_an_approval_was_consumed() {
     world.act(id, json!(false)).await;
     world.wait_for(id, "cancelled").await;
     let said = said(&world, id).await;
-    assert_eq!(
-        (said.reason.as_str(), said.step.as_deref()),
-        ("cancelled_on_review", Some("s1"))
-    );
+    assert_eq!(said.about(), ("cancelled_on_review", Some("s1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,13 +179,7 @@ async fn the_last_of_several_answers_counts_and_one_that_says_nothing_leaves_it_
     let step = "SELECT s.id FROM workflow_invocation_step s WHERE s.order_index = 1 AND s.workflow_invocation_id = $1";
     let step = number(&world, step, id).await;
     for answer in [json!(true), json!(false)] {
-        let mut tx = world.store.begin().await.expect("begins");
-        invocations::put_action(&mut tx, step, &answer, 5)
-            .await
-            .expect("stored");
-        tx.commit(Durability::Acknowledged, "test")
-            .await
-            .expect("commits");
+        world.answer(step, answer).await;
     }
     world.start().await;
     world.wait_for(id, "cancelled").await;
@@ -212,10 +189,7 @@ async fn the_last_of_several_answers_counts_and_one_that_says_nothing_leaves_it_
 async fn a_pause_that_nobody_follows_holds_nothing_up() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
-    let workflow = steps(vec![
-        data(0),
-        step(1, "pause", None, &[("input", 0, "output")]),
-    ]);
+    let workflow = steps(vec![data(0), pause(1, 0, "output")]);
     let id = world.invoke(workflow, &[(0, "hda", input)]).await;
     world.wait_for(id, "completed").await;
     assert_eq!(reached(&world, id).await, ["s0 scheduled", "s1 scheduled"]);
@@ -252,15 +226,8 @@ async fn a_value_that_a_parameter_step_refuses_fails_the_invocation() {
 
 /// Step 4 picks among a skipped branch and one that ran, or among two skipped ones.
 fn picking(mode: &str, both: bool) -> Value {
-    let mut pick = step(
-        4,
-        "pick_value",
-        None,
-        &[("input_0", 2, "out"), ("input_1", 3, "out")],
-    );
-    pick["tool_state"] = json!({"mode": mode, "num_inputs": 2}).to_string().into();
-    pick = with_actions(
-        pick,
+    let pick = with_actions(
+        pick_value(mode),
         json!([{"action_type": "RenameDatasetAction", "output_name": "output", "action_arguments": {"newname": "picked"}},
                {"action_type": "TagDatasetAction", "output_name": "output", "action_arguments": {"tags": "#chosen"}}]),
     );
@@ -291,16 +258,16 @@ async fn pick_value_takes_the_only_one_all_or_skips_as_its_mode_says() {
     assert_eq!(refused.reason, "expression_evaluation_failed");
     assert_eq!(refused.step.as_deref(), Some("s4"));
     let one = run("the_only_non_null", false, "completed").await;
-    let picked = outputs_of(&world, one, 4, "output").await[0].1;
+    let picked = output_of(&world, one, 4, "output").await;
     assert_eq!(
         content(&world, picked).await,
         ("x\ncopied\n".into(), "ok".into(), "picked".into())
     );
     let tags = "SELECT tags, id FROM history_dataset_association WHERE id = $1";
-    assert_eq!(world.rows(tags, picked).await[0].0, "[\"name:chosen\"]");
+    assert_eq!(world.text(tags, picked).await, "[\"name:chosen\"]");
     let none = run("first_or_skip", false, "completed").await;
     assert_eq!(
-        content(&world, outputs_of(&world, none, 4, "output").await[0].1)
+        content(&world, output_of(&world, none, 4, "output").await)
             .await
             .0,
         "null"

@@ -8,10 +8,6 @@ fn given() -> Value {
     input
 }
 
-fn copy(id: usize, from: usize, output: &str) -> Value {
-    step(id, "tool", Some("copy"), &[("input", from, output)])
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_of_a_subworkflow_are_called_by_label_or_by_step_and_output() {
     let world = World::new().await;
@@ -24,7 +20,7 @@ async fn outputs_of_a_subworkflow_are_called_by_label_or_by_step_and_output() {
         unlabelled,
     ]);
     let from = [("given", 0, "output", Some(0))];
-    let id = on_input(
+    let id = completed_on(
         &world,
         data(0),
         input,
@@ -35,7 +31,6 @@ async fn outputs_of_a_subworkflow_are_called_by_label_or_by_step_and_output() {
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert_eq!(text_of(&world, id, 2, "out").await, "x\ncopied\ncopied\n");
     assert_eq!(
         text_of(&world, id, 3, "out").await,
@@ -50,7 +45,7 @@ async fn a_subworkflow_is_scheduled_when_its_outputs_are_known_though_a_branch_o
     let inside = steps(vec![
         given(),
         with_output(copy(1, 0, "output"), "out", "made"),
-        step(2, "pause", None, &[("input", 0, "output")]),
+        pause(2, 0, "output"),
         copy(3, 2, "output"),
     ]);
     let from = [("given", 0, "output", Some(0))];
@@ -66,7 +61,7 @@ async fn a_subworkflow_is_scheduled_when_its_outputs_are_known_though_a_branch_o
         reached(&world, id).await,
         ["s0 scheduled", "s1 scheduled", "s2 scheduled"]
     );
-    let child = child_of(&world, id).await;
+    let child = world.child(id).await;
     assert_eq!(
         reached(&world, child).await.last().expect("a step"),
         "s3 new"
@@ -90,10 +85,7 @@ async fn a_required_input_inside_that_nothing_feeds_fails_the_invocation() {
         unfed.details.as_deref(),
         Some("Subworkflow has disconnected required input.")
     );
-    assert_eq!(
-        (unfed.reason.as_str(), unfed.step.as_deref()),
-        ("unexpected_failure", Some("s0"))
-    );
+    assert_eq!(unfed.about(), ("unexpected_failure", Some("s0")));
     let two = steps(vec![given(), second.clone(), copy(2, 1, "output")]);
     let from = [("given", 0, "output", Some(0))];
     let id = world
@@ -106,15 +98,10 @@ async fn a_required_input_inside_that_nothing_feeds_fails_the_invocation() {
     let unfed = said(&world, id).await;
     assert_eq!(unfed.reason, "output_not_found");
     assert_eq!(unfed.output.as_deref(), Some("output"));
-    let steps_named = (unfed.step.as_deref(), unfed.dependent.as_deref());
-    assert_eq!(steps_named, (Some("s1"), Some("s0")));
+    assert_eq!(unfed.steps(), (Some("s1"), Some("s0")));
     // An optional one may be left out.
     second["tool_state"] = json!({"optional": true}).to_string().into();
-    let optional = steps(vec![
-        given(),
-        second,
-        step(2, "tool", Some("maybe"), &[("input", 1, "output")]),
-    ]);
+    let optional = steps(vec![given(), second, run_on(2, "maybe", 1, "output")]);
     let id = world
         .invoke(
             steps(vec![data(0), sub(1, optional, &from)]),
@@ -123,7 +110,7 @@ async fn a_required_input_inside_that_nothing_feeds_fails_the_invocation() {
         .await;
     world.wait_for(id, "completed").await;
     assert_eq!(
-        text_of(&world, child_of(&world, id).await, 2, "out").await,
+        text_of(&world, world.child(id).await, 2, "out").await,
         "nothing\n"
     );
 }
@@ -147,13 +134,7 @@ async fn a_failure_inside_tells_the_way_to_it() {
     assert_eq!(said.path.as_deref(), Some("[1,2]"), "innermost first");
     assert_eq!(said.reason, "unexpected_failure");
     // What was made before goes on.
-    wait_until(
-        &world,
-        "SELECT COUNT(*) FROM job WHERE workflow_invocation_id = $1 AND state = 'ok'",
-        id,
-        2,
-    )
-    .await;
+    wait_until(&world, JOBS_OK, id, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +205,7 @@ async fn three_levels_of_subworkflows_are_mapped_over_together() {
     assert_eq!(last[1], ("e1".to_owned(), "b\ncopied\ncopied\n".to_owned()));
     let mut innermost = id;
     for _ in 0..3 {
-        innermost = child_of(&world, innermost).await;
+        innermost = world.child(innermost).await;
     }
     assert_eq!(
         written(&world, innermost, 2, "out").await.len(),
@@ -251,11 +232,7 @@ async fn defaults_and_values_are_kept_as_inputs_and_labelled_parameters_replace_
     };
     let named = |id: i64| {
         let world = &world;
-        async move {
-            content(world, outputs_of(world, id, 1, "out").await[0].1)
-                .await
-                .2
-        }
+        async move { content(world, output_of(world, id, 1, "out").await).await.2 }
     };
     let workflow = steps(vec![label, writes]);
     let id = world

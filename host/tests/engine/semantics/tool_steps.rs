@@ -10,10 +10,7 @@ async fn a_step_whose_tool_is_gone_fails_the_invocation_with_its_name() {
         .await;
     world.wait_for(id, "failed").await;
     let said = said(&world, id).await;
-    assert_eq!(
-        (said.reason.as_str(), said.step.as_deref()),
-        ("unexpected_failure", Some("s0"))
-    );
+    assert_eq!(said.about(), ("unexpected_failure", Some("s0")));
     assert!(said.details.expect("a sentence").contains("vanished"));
     // Its row stays as it was when it was reached.
     assert_eq!(reached(&world, id).await, ["s0 new"]);
@@ -33,10 +30,7 @@ async fn a_value_that_the_tool_refuses_fails_the_invocation() {
         .await;
     world.wait_for(id, "failed").await;
     let said = said(&world, id).await;
-    assert_eq!(
-        (said.reason.as_str(), said.step.as_deref()),
-        ("workflow_parameter_invalid", Some("s1"))
-    );
+    assert_eq!(said.about(), ("workflow_parameter_invalid", Some("s1")));
     assert!(
         said.details
             .expect("names and errors")
@@ -92,27 +86,18 @@ async fn a_mapped_step_is_expanded_in_parts_under_the_job_cap_without_duplicates
     world.job_cap = 2;
     world.start().await;
     let input = world.list(&["a\n", "b\n", "c\n", "d\n", "e\n"]).await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         list(0),
         input,
         vec![
-            with_output(
-                step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-                "out",
-                "result",
-            ),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
+            with_output(copy(1, 0, "output"), "out", "result"),
+            copy(2, 1, "out"),
         ],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert_eq!(world.jobs(id).await, ["ok"; 10]);
-    let last: Vec<String> = written(&world, id, 2, "out")
-        .await
-        .into_iter()
-        .map(|(_, t)| t)
-        .collect();
+    let last = texts_of(&world, id, 2, "out").await;
     assert_eq!(last[4], "e\ncopied\ncopied\n");
     let slices =
         "SELECT COUNT(DISTINCT a.order_index) FROM implicit_collection_jobs_job_association a
@@ -131,17 +116,13 @@ async fn a_mapped_step_is_expanded_in_parts_under_the_job_cap_without_duplicates
 async fn an_empty_collection_makes_no_jobs_and_an_empty_collection() {
     let world = World::new().await;
     let empty = world.list(&[]).await;
-    let id = on_input(
+    let id = completed_on(
         &world,
         list(0),
         empty,
-        vec![
-            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            step(2, "tool", Some("copy"), &[("input", 1, "out")]),
-        ],
+        vec![copy(1, 0, "output"), copy(2, 1, "out")],
     )
     .await;
-    world.wait_for(id, "completed").await;
     assert!(world.jobs(id).await.is_empty());
     let (_, made) = collection_of(&world, id, 2, "out").await;
     let populated = world
@@ -154,7 +135,7 @@ async fn an_empty_collection_makes_no_jobs_and_an_empty_collection() {
     assert_eq!(populated, [("ok".to_owned(), 0)]);
     let group = "SELECT g.populated_state, g.id FROM workflow_invocation_step s JOIN implicit_collection_jobs g
          ON g.id = s.implicit_collection_jobs_id WHERE s.workflow_invocation_id = $1 AND s.order_index = 2";
-    assert_eq!(world.rows(group, id).await[0].0, "ok");
+    assert_eq!(world.text(group, id).await, "ok");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,10 +143,7 @@ async fn jobs_carry_what_only_the_server_says_about_them() {
     let world = World::new().await;
     let input = world.dataset("x\n").await;
     let checked = with_actions(
-        when(
-            step(1, "tool", Some("copy"), &[("input", 0, "output")]),
-            "$(true)",
-        ),
+        when(copy(1, 0, "output"), "$(true)"),
         json!([{"action_type": "ValidateOutputsAction", "output_name": "out", "action_arguments": {}}]),
     );
     let parameter = |kind, name: &str, value: &str| RequestParameter {

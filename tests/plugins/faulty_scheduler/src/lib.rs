@@ -163,7 +163,7 @@ impl Scheduler for Faulty {
             },
             "enormous" => lie(vec![InvocationDecision::hold(4711, "x".repeat(300 << 20))]),
             "dawdle" => {
-                std::thread::sleep(Duration::from_millis(400));
+                std::thread::sleep(Duration::from_secs(3));
                 good
             }
             "talk" => {

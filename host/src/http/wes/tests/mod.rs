@@ -4,59 +4,29 @@ mod runs;
 mod submissions;
 mod tasks;
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::ROOT;
 use crate::args;
-use crate::http::seams::Seams;
-use crate::http::tests::{Answer, Server};
+use crate::http::tests::{Answer, Server, lines};
 use crate::store::db::Query as _;
 use crate::store::wes::seed::{Shape, seed};
 use crate::store::{Durability, users};
-use crate::tools::Toolbox;
-
-const TOOL: &str = "
-class: GalaxyTool
-id: lines
-name: Some lines
-version: '1.0'
-shell_command: head -n $(inputs.count) '$(inputs.source.path)' > out
-inputs:
-  - {name: source, type: data}
-  - {name: count, type: integer, value: 3}
-outputs:
-  - {name: out, type: data, format: txt, from_work_dir: out}
-";
-use super::ROOT;
 
 /// A server with one tool.
 async fn server() -> (Server, tempfile::TempDir) {
     let server = Server::start().await;
-    let tools = tempfile::tempdir().unwrap();
-    std::fs::write(tools.path().join("lines.yml"), TOOL).unwrap();
-    server.app.wire(Seams::unwired(Arc::new(Toolbox::new(vec![
-        tools.path().to_owned(),
-    ]))));
+    let (seams, tools) = lines::seams();
+    server.app.wire(seams);
     (server, tools)
 }
 
-/// Reads, a number, the tool.
 fn workflow() -> Value {
-    let step = |id: usize, kind: &str, label: &str, state: Value, from: Value| {
-        json!({"id": id, "type": kind, "label": label, "name": kind, "tool_state": state.to_string(),
-            "tool_id": (kind == "tool").then_some("lines"), "tool_version": (kind == "tool").then_some("1.0"),
-            "input_connections": from, "workflow_outputs": [], "position": {"left": id * 10, "top": 0}})
-    };
-    json!({"a_galaxy_workflow": "true", "format-version": "0.1", "name": "cutting", "annotation": "", "steps": {
-        "0": step(0, "data_input", "reads", json!({}), json!({})),
-        "1": step(1, "parameter_input", "n", json!({"parameter_type": "integer", "default": 5}), json!({})),
-        "2": step(2, "tool", "cut", json!({"count": 4}), json!({"source": {"id": 0, "output_name": "output"}})),
-    }})
+    lines::workflow("cutting")
 }
 
 fn base64_url() -> String {
