@@ -74,14 +74,13 @@ pub(super) async fn migrate_sqlite(
     connection: &mut SqliteConnection,
     place: &str,
 ) -> Result<(), StoreError> {
+    // Looked at first: another process may make our tables meanwhile.
+    let tables = holds_tables(connection).await;
+    let has_tables = tables.map_err(failure(place, "read"))?;
     let applied = sqlite_versions(connection).await;
     let applied = applied.map_err(failure(place, "read"))?;
     refuse_newer(&SQLITE, &applied, place)?;
-    if applied.is_empty()
-        && holds_tables(connection)
-            .await
-            .map_err(failure(place, "read"))?
-    {
+    if has_tables && applied.is_empty() {
         return Err(StoreError::Foreign {
             place: place.to_owned(),
         });
