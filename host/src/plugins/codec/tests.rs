@@ -225,7 +225,7 @@ fn a_few_bytes_do_not_become_a_lot_of_memory() {
         "it is too large"
     );
     // A list that claims more entries than there are bytes: the field `jobs`, 2^63 long.
-    let claims = [[0b010].as_slice(), &[0xff; 8], &[0x7f]].concat();
+    let claims = [[0b100].as_slice(), &[0xff; 8], &[0x7f]].concat();
     assert_eq!(
         Compact::read_answer(&claims).unwrap_err(),
         "it ends too early"
@@ -236,11 +236,11 @@ fn a_few_bytes_do_not_become_a_lot_of_memory() {
 fn a_text_that_was_never_sent_and_one_that_is_none_are_refused() {
     // The attributes of a plan, one entry: its name is the text with the number 5 that there is not.
     assert_eq!(
-        Compact::read_answer(&[0b100, 1, 7, 0]).unwrap_err(),
+        Compact::read_answer(&[0b1000, 1, 7, 0]).unwrap_err(),
         "it names what there is not"
     );
     assert_eq!(
-        Compact::read_answer(&[0b100, 1, 1, 1, 0xff, 0]).unwrap_err(),
+        Compact::read_answer(&[0b1000, 1, 1, 1, 0xff, 0]).unwrap_err(),
         "a text is not UTF-8"
     );
 }

@@ -1,5 +1,5 @@
-//! The compact form: of an entry's numbers by how much they differ from the entry before, in no, one, four or eight bytes; of its
-//! texts and lists those that are not empty; in place of a text that was sent already, which it was.
+//! The compact form: of an entry's numbers those that differ from the entry before, by how much; of its texts and lists those
+//! that are not empty; in place of a text that was sent already, which it was.
 //!
 //! A thousand jobs differ in their ids and times, and name a handful of tools; a thousand decisions name one runner. Each
 //! of those texts is sent and checked once. A value is read over an earlier one, whose memory is used again; what is counted is
@@ -61,11 +61,8 @@ struct Recent {
     number: u64,
 }
 
-/// Appends to bytes; what it made room for and did not use goes with it.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    /// So many of them are written.
-    end: usize,
     recent: [Recent; RECENT],
     /// The one that was written or named last: very often it comes again.
     last: Recent,
@@ -77,18 +74,9 @@ const EMPTY: u64 = 0;
 const FOLLOWS: u64 = 1;
 const FIRST: u64 = 2;
 
-/// The numbers that an entry may have.
-const NUMBERS_MAX: usize = 12;
-/// How many bytes a number's difference takes, by its code, and which bits of eight bytes these are.
-const WIDTHS: [usize; 4] = [0, 1, 4, 8];
-const MASKS: [u64; 4] = [0, 0xff, 0xffff_ffff, u64::MAX];
-/// Room that is made at once.
-const ROOM: usize = 4096;
-
 impl<'a> Writer<'a> {
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         Self {
-            end: out.len(),
             out,
             recent: [Recent::default(); RECENT],
             last: Recent::default(),
@@ -96,46 +84,40 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Asking for room byte by byte would take longer than writing.
-    #[inline]
-    fn make_room(&mut self, bytes: usize) {
-        if self.out.len() - self.end < bytes {
-            let wanted = self.end + bytes.max(ROOM);
-            self.out.resize(wanted.max(2 * self.end), 0);
-        }
-    }
-
     #[inline]
     fn number(&mut self, number: u64) {
-        self.make_room(NUMBER);
-        self.end = put(self.out, self.end, number);
+        if number < 0x80 {
+            return self.out.push(number as u8);
+        }
+        let mut bytes = [0; NUMBER];
+        let length = put(&mut bytes, 0, number);
+        self.out.extend_from_slice(&bytes[..length]);
     }
 
-    /// How wide the difference of each of these numbers to the one before is, behind so many other bits; then the differences.
-    /// No branch depends on them: which of a thousand jobs' numbers differ is not to be guessed.
+    /// Which of these numbers differ from those before, together with other bits; then by how much each of them does.
     #[inline]
-    pub fn numbers<const N: usize>(
-        &mut self,
-        now: [u64; N],
-        before: &mut [u64; N],
-        others: (u64, usize),
-    ) {
-        const { assert!(N <= NUMBERS_MAX) };
-        let differ: [u64; N] = std::array::from_fn(|at| folded(now[at].wrapping_sub(before[at])));
-        let (mut bits, mut shift) = others;
-        for by in differ {
-            bits |= (code_of(by) as u64) << shift;
-            shift += 2;
+    pub fn numbers<const N: usize>(&mut self, now: [u64; N], before: &mut [u64; N], others: u64) {
+        let mut differ = 0;
+        for (at, (now, before)) in now.iter().zip(before.iter()).enumerate() {
+            differ |= u64::from(now != before) << at;
         }
-        self.make_room(NUMBER + 8 * NUMBERS_MAX);
-        self.end = put(self.out, self.end, bits);
-        for by in differ {
-            if let Some(to) = self.out.get_mut(self.end..self.end + 8) {
-                to.copy_from_slice(&by.to_le_bytes());
+        // Put together here and appended at once: asking for room byte by byte takes longer than the rest.
+        let mut bytes = [0; 4 * NUMBER];
+        let mut length = put(&mut bytes, 0, differ | others << N);
+        while differ != 0 {
+            let at = differ.trailing_zeros() as usize % N;
+            if length > bytes.len() - NUMBER {
+                self.out.extend_from_slice(&bytes[..length]);
+                length = 0;
             }
-            self.end += WIDTHS[code_of(by)];
+            length = put(&mut bytes, length, folded(now[at].wrapping_sub(before[at])));
+            differ &= differ - 1;
         }
         *before = now;
+        // As many bytes every time are copied without a call.
+        let end = self.out.len() + length;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
     }
 
     #[inline]
@@ -158,15 +140,13 @@ impl<'a> Writer<'a> {
         self.number(FOLLOWS);
         self.number(length as u64);
         self.last = Recent {
-            begin: self.end,
+            begin: self.out.len(),
             length,
             number: FIRST + self.texts,
         };
         self.recent[slot] = self.last;
         self.texts += 1;
-        self.make_room(length);
-        self.out[self.end..self.end + length].copy_from_slice(text);
-        self.end += length;
+        self.out.extend_from_slice(text);
     }
 
     #[inline]
@@ -174,18 +154,6 @@ impl<'a> Writer<'a> {
         let there = self.out.get(recent.begin..recent.begin + recent.length);
         there.is_some_and(|there| is_same(there, text))
     }
-}
-
-impl Drop for Writer<'_> {
-    fn drop(&mut self) {
-        self.out.truncate(self.end);
-    }
-}
-
-/// How wide a difference is.
-#[inline]
-fn code_of(differ: u64) -> usize {
-    usize::from(differ > 0) + usize::from(differ > MASKS[1]) + usize::from(differ > MASKS[2])
 }
 
 /// Whether two texts are the same: most are short, and a call would take longer than comparing them.
@@ -282,26 +250,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As they were before, but for those that differ. Returns the other bits, of which there are so many.
+    /// As they were before, but for those that differ. Returns the other bits.
     #[inline]
-    pub fn numbers<const N: usize>(
-        &mut self,
-        before: &mut [u64; N],
-        others: usize,
-    ) -> Result<u64, Damage> {
-        const { assert!(N <= NUMBERS_MAX) };
+    pub fn numbers<const N: usize>(&mut self, before: &mut [u64; N]) -> Result<u64, Damage> {
         let bits = self.number()?;
-        let codes = bits >> others;
-        let read = if self.bytes.len() >= 8 * NUMBERS_MAX {
-            differences(self.bytes, codes, before)
-        } else {
-            // Eight bytes are looked at whatever there is.
-            let mut rest = [0; 8 * NUMBERS_MAX];
-            rest[..self.bytes.len()].copy_from_slice(self.bytes);
-            differences(&rest, codes, before)
-        };
-        self.bytes = self.bytes.get(read..).ok_or(Damage::Short)?;
-        Ok(bits & ((1 << others) - 1))
+        let mut differ = bits & ((1 << N) - 1);
+        while differ != 0 {
+            let at = differ.trailing_zeros() as usize % N;
+            before[at] = before[at].wrapping_add(unfolded(self.number()?));
+            differ &= differ - 1;
+        }
+        Ok(bits >> N)
     }
 
     fn long_number(&mut self) -> Result<u64, Damage> {
@@ -365,21 +324,6 @@ impl<'a> Reader<'a> {
             _ => Err(Damage::Size),
         }
     }
-}
-
-/// Adds differences of these widths to the numbers before; returns how many bytes they are.
-#[inline]
-fn differences<const N: usize>(bytes: &[u8], mut codes: u64, before: &mut [u64; N]) -> usize {
-    let mut at = 0;
-    for number in before {
-        let code = (codes & 3) as usize;
-        let eight = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>);
-        let word = u64::from_le_bytes(eight.copied().unwrap_or_default()) & MASKS[code];
-        *number = number.wrapping_add(unfolded(word));
-        at += WIDTHS[code];
-        codes >>= 2;
-    }
-    at
 }
 
 impl Number for u64 {
@@ -546,7 +490,7 @@ macro_rules! records {
                 fn write(&self, to: &mut Writer<'_>, before: &mut Self::Before) {
                     let Self { $($number,)+ $($field),* } = self;
                     let written = [$(!$field.is_blank()),*].into_iter().rev();
-                    let written = written.fold((0, 0), |(bits, count), is| (bits << 1 | u64::from(is), count + 1));
+                    let written = written.fold(0, |bits, is| bits << 1 | u64::from(is));
                     to.numbers([$($number.to_bits()),+], before, written);
                     $(if !$field.is_blank() {
                         $field.write(to, &mut ());
@@ -555,7 +499,7 @@ macro_rules! records {
 
                 #[inline]
                 fn read(&mut self, from: &mut Reader<'_>, before: &mut Self::Before) -> Result<(), Damage> {
-                    let mut written = from.numbers(before, [$(stringify!($field)),*].len())?;
+                    let mut written = from.numbers(before)?;
                     let mut numbers = before.iter();
                     let Self { $($number,)+ $($field),* } = self;
                     $(*$number = Number::from_bits(numbers.next().copied().unwrap_or_default())?;)+
