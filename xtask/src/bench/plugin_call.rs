@@ -41,9 +41,14 @@ pub fn run(report: &mut Report, runs: u32) -> Result<()> {
             ] {
                 report.add(name, "ns", &values(key));
             }
-            let beside = ratios(&values("raw_ns"), &[values("function_ns")]);
-            let name = "a call through the library, with no guard, beside a function";
-            report.add_wanted(name, "times", &beside, Goal::AtMost(3.0));
+            for (under, name) in [
+                ("empty_static_ns", "the same method linked statically"),
+                ("function_ns", "a function"),
+            ] {
+                let beside = ratios(&values("raw_ns"), &[values(under)]);
+                let name = format!("a call through the library, with no guard, beside {name}");
+                report.add_wanted(name, "times", &beside, Goal::AtMost(3.0));
+            }
             let name = "an empty call through the library, guarded and counted";
             report.add_wanted(name, "ns", &values("empty_ns"), Goal::AtMost(150.0));
             continue;
