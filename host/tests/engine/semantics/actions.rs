@@ -147,10 +147,7 @@ async fn columns_are_set_and_results_are_validated_when_the_job_ends() {
         {"action_type": "ValidateOutputsAction", "output_name": "", "action_arguments": {}}]);
     let workflow = steps(vec![
         with_actions(tool(0, "table", "1", json!({}), &[]), columns),
-        with_actions(
-            tool(1, "write", "1", json!({"text": "[1, 2]"}), &[]),
-            validated,
-        ),
+        with_actions(tool(1, "write", "1", json!({"text": "12"}), &[]), validated),
     ]);
     let id = world.invoke(workflow, &[]).await;
     world.wait_for(id, "completed").await;
