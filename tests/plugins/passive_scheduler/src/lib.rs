@@ -265,7 +265,8 @@ impl Farm {
             .append(true)
             .open(journal);
         if let Ok(mut file) = file {
-            let _ = writeln!(file, "{}", line.as_ref());
+            // In one piece: two threads write here.
+            let _ = file.write_all(format!("{}\n", line.as_ref()).as_bytes());
         }
     }
 }
